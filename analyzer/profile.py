@@ -1,0 +1,65 @@
+"""Profile: weighted stacks, the one value that every stack view makes and every renderer draws.
+
+Profiles merge: `a + b` is associative and commutative, keyed by the frames' text, so segments, recordings and hosts can
+be added up in any order.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["Profile", "Weight"]
+
+Frames = tuple[str, ...]
+"""Frame names, root first. The first is the target (a comm, a thread, a process). Kernel frames end in `_[k]`; `--`
+separates a target's stack from its waker's; a name in square brackets is no function: `[preempted]`, `[open]`, …"""
+
+
+@dataclass(slots=True)
+class Weight:
+    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from."""
+
+    value_ns: int = 0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Profile:
+    """Stacks with weights, of one view.
+
+    `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits): shown in subtitles.
+    """
+
+    view: str
+    weights: dict[Frames, Weight] = field(default_factory=dict)
+    hidden_ns: int = 0
+
+    def add(self, frames: Frames, value_ns: int, count: int = 1) -> None:
+        """Add one stack's nanoseconds to what is there."""
+        weight = self.weights.setdefault(frames, Weight())
+        weight.value_ns += value_ns
+        weight.count += count
+
+    @property
+    def total_ns(self) -> int:
+        """Nanoseconds of all stacks together, without what is hidden."""
+        return sum(weight.value_ns for weight in self.weights.values())
+
+    def __iter__(self) -> Iterator[tuple[Frames, Weight]]:
+        """Yield stacks with their weights, sorted by frames, so that equal profiles print equally."""
+        yield from sorted(self.weights.items())
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __add__(self, other: "Profile") -> "Profile":
+        return Profile.merged(self.view, (self, other))
+
+    @staticmethod
+    def merged(view: str, profiles: Iterable["Profile"]) -> "Profile":
+        """Add up any number of profiles."""
+        total = Profile(view)
+        for profile in profiles:
+            total.hidden_ns += profile.hidden_ns
+            for frames, weight in profile.weights.items():
+                total.add(frames, weight.value_ns, weight.count)
+        return total
