@@ -1,0 +1,46 @@
+# Everything that a developer runs. A target sets up what it needs and is quiet when nothing is missing.
+
+PYTHON ?= python3
+SERVE ?= 1
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: .venv/installed  ## record a small workload for ten seconds and open it in the viewer (SERVE=0: only the summary)
+	@SERVE=$(SERVE) examples/demo.sh
+
+test: check | test-packages  ## every test, and `make check` before them
+	@.venv/bin/pytest
+
+check: .venv/installed  ## ruff, mypy --strict and import-linter
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: .venv/installed | test-packages  ## what recording costs, beside perf; writes benchmarks/results.json and docs/performance.md
+	@.venv/bin/python benchmarks/recording.py
+
+example: .venv/installed  ## record examples/demo.offwake anew
+	@examples/make_example.sh
+
+clean:  ## remove the virtual environment, caches and everything built
+	rm -rf .venv build *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Debian 12's pip, 23.0, knows no dependency groups.
+.venv/installed: pyproject.toml | packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "offwake needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): try make PYTHON=…"; exit 1; }
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
+	@.venv/bin/pip install -qq --editable . --group dev
+	@touch $@
+
+packages:
+	@.ci/packages python3-bpfcc python3-venv
+
+test-packages: packages
+	@.ci/packages chromium gcc libc6-dev linux-perf zstd
+
+.PHONY: help demo test check bench example clean packages test-packages

@@ -1,0 +1,135 @@
+#define _GNU_SOURCE
+#include "measure.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef __x86_64__
+#error "system_call() is written for x86-64"
+#endif
+
+void require(int sound, const char *what)
+{
+    if (!sound) {
+        fprintf(stderr, "%s: %s\n", what, strerror(errno));
+        exit(1);
+    }
+}
+
+NOINLINE long system_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    if (result < 0) {
+        errno = (int)-result;
+        require(0, "system call");
+    }
+    return result;
+}
+
+NOINLINE void pause_us(long microseconds)
+{
+    struct timespec pause = {microseconds / 1000000, microseconds % 1000000 * 1000};
+
+    system_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+}
+
+static long long read_clock(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static long voluntary_switches(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
+void *shared_memory(long bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    require(memory != MAP_FAILED, "mmap");
+    return memory;
+}
+
+void begin(struct report *report, const char *name)
+{
+    prctl(PR_SET_NAME, name);
+    strncpy(report->name, name, sizeof(report->name) - 1);
+    report->pid = getpid();
+    report->tid = gettid();
+    report->wall_at_begin = read_clock(CLOCK_MONOTONIC);
+    report->cpu_at_begin = read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void end(struct report *report)
+{
+    report->cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - report->cpu_at_begin;
+    report->wall_ns = read_clock(CLOCK_MONOTONIC) - report->wall_at_begin;
+}
+
+void operation_begins(struct report *report)
+{
+    report->waits_at_operation = voluntary_switches();
+    report->wall_at_operation = read_clock(CLOCK_MONOTONIC);
+}
+
+void operation_ends(struct report *report)
+{
+    report->waited_ns += read_clock(CLOCK_MONOTONIC) - report->wall_at_operation;
+    report->waits += voluntary_switches() - report->waits_at_operation;
+    report->operations++;
+}
+
+int start(void (*work)(void *), void *argument)
+{
+    pid_t pid = fork();
+
+    require(pid >= 0, "fork");
+    if (pid == 0) {
+        work(argument);
+        _exit(0);
+    }
+    return pid;
+}
+
+void finish(int pid)
+{
+    int status;
+
+    require(waitpid(pid, &status, 0) == pid, "waitpid");
+    require(status == 0, "a worker failed");
+}
+
+void print_document(const struct report *reports, int count, const char *more)
+{
+    printf("{\"threads\": [");
+    for (const struct report *report = reports; report < reports + count; report++)
+        printf("%s{\"name\": \"%s\", \"pid\": %d, \"tid\": %d, \"wall_ns\": %lld, \"cpu_ns\": %lld, "
+               "\"operations\": %ld, \"waits\": %ld, \"waited_ns\": %lld}",
+               report == reports ? "" : ", ", report->name, report->pid, report->tid, report->wall_ns, report->cpu_ns,
+               report->operations, report->waits, report->waited_ns);
+    printf("]%s}\n", more);
+}

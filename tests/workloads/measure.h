@@ -1,0 +1,54 @@
+/*
+ * What a workload measures of itself, so that a recording can be held against it.
+ *
+ * Every worker fills one report in memory shared by all processes of the workload; main prints them as one JSON
+ * document. Only system_call() enters the kernel where a test looks at stacks: libc has no frame pointers, so a walk
+ * through it would lose the caller.
+ */
+#ifndef MEASURE_H
+#define MEASURE_H
+
+#define NOINLINE __attribute__((noinline))
+
+struct report {
+    char name[16];
+    int pid;
+    int tid;
+    long long wall_ns;   /* between begin() and end() */
+    long long cpu_ns;    /* in the same time, by the thread's own CPU clock */
+    long operations;     /* how often the worker did what it is there for */
+    long waits;          /* voluntary switches inside the operations, as the kernel counts them: one a wait */
+    long long waited_ns; /* wall time inside the operations */
+    long long wall_at_begin, cpu_at_begin, wall_at_operation;
+    long waits_at_operation;
+};
+
+/* Zeroed memory, shared with every process forked later. */
+void *shared_memory(long bytes);
+
+/* Name the calling thread and start its clocks; stop them. */
+void begin(struct report *report, const char *name);
+void end(struct report *report);
+
+/* Bracket one operation. */
+void operation_begins(struct report *report);
+void operation_ends(struct report *report);
+
+/* Fork a worker that runs `work(argument)` and exits; its process id. */
+int start(void (*work)(void *), void *argument);
+
+/* Wait for the worker to exit; the workload fails if it failed. */
+void finish(int pid);
+
+/* Print {"threads": [...]`more`}; `more` is empty or starts with a comma. */
+void print_document(const struct report *reports, int count, const char *more);
+
+/* One system call, from a function with a frame; the workload ends with a message if it fails. */
+long system_call(long number, long a, long b, long c, long d, long e, long f);
+
+void pause_us(long microseconds);
+
+/* End the workload with a message unless `sound`. */
+void require(int sound, const char *what);
+
+#endif
