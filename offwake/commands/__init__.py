@@ -1,0 +1,15 @@
+"""The subcommands, one module each: `add_arguments(parser)` and `run(args)`, which returns the exit code."""
+
+COMMANDS = {
+    "record": "capture this machine into FILE.offwake",
+    "summary": "the first answer: who waited, on what, woken by whom",
+    "info": "what a recording holds, from which host, how complete it is",
+    "verify": "check every block",
+    "recover": "make a whole file from a killed recording",
+    "dump": "raw records in time order",
+    "folded": "stacks as folded lines",
+    "flamegraph": "stacks as one SVG file",
+    "heatmap": "latency over time",
+    "table": "rows: threads, block I/O, TCP sessions",
+    "serve": "browse recordings",
+}

@@ -1,0 +1,122 @@
+"""Event sources, each declared once.
+
+A source is one module of this package with a `SOURCE`: its tracepoints, the fields that each event keeps, whether the
+kernel walks the stack, and when. The BPF program and the layout of the records both come from that declaration, and the
+layout travels in the file. Adding a source is adding a module.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from offwake.errors import UsageError
+
+__all__ = ["Event", "Field", "Sampling", "Source", "all_sources", "chosen_sources", "default_sources"]
+
+SIZES = {"u1": 1, "u2": 2, "u4": 4, "u8": 8, "i4": 4, "i8": 8, "S16": 16, "V16": 16}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an event's payload.
+
+    `type` is a numpy type without byte order (all are little-endian). `value` says where it comes from:
+
+    - `args[N]`: the raw tracepoint's argument;
+    - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
+    - `tid`, `tgid`: the current thread's;
+    - `program`: the source's own BPF program fills it in.
+    """
+
+    name: str
+    type: str
+    value: str = "program"
+
+    @property
+    def size(self) -> int:
+        """Bytes that the field takes."""
+        return SIZES[self.type]
+
+    @property
+    def alignment(self) -> int:
+        """Bytes of which the field's offset is a multiple. Strings and addresses are byte arrays."""
+        return 1 if self.type in ("S16", "V16") else self.size
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one raw tracepoint gives.
+
+    `when` is a C condition over the filled-in payload `e`. `once_per` names a field: only the first event for each value
+    is kept, until an event whose `forgets` names its field carries the same value.
+    """
+
+    name: str
+    tracepoint: str
+    fields: tuple[Field, ...]
+    when: str = ""
+    once_per: str = ""
+    forgets: str = ""
+
+    @property
+    def payload(self) -> tuple[tuple[Field, int], ...]:
+        """The payload's fields and their offsets, as a C compiler lays them out.
+
+        Every payload opens with its kind, so that a reader can tell them apart.
+        """
+        placed, at = [], 0
+        for field in (Field("kind", "u2"), Field("flags", "u2"), *self.fields):
+            at += -at % field.alignment
+            placed.append((field, at))
+            at += field.size
+        return tuple(placed)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, the padding at its end included."""
+        last, at = self.payload[-1]
+        return at + last.size + -(at + last.size) % max(field.alignment for field, _ in self.payload)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A source that is a plain perf event, without a program: a clock that samples what runs."""
+
+    software_event: int
+    hertz: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """One event source. `program` is a C file beside the declaration for what a declaration cannot say."""
+
+    name: str
+    summary: str
+    events: tuple[Event, ...] = ()
+    sampling: Sampling | None = None
+    program: Path | None = None
+    default: bool = False
+
+
+def all_sources() -> dict[str, Source]:
+    """Import every module of this package and return their sources by name."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        source: Source = importlib.import_module(f"{__name__}.{module.name}").SOURCE
+        found[source.name] = source
+    return found
+
+
+def default_sources() -> list[str]:
+    """Name the sources that are recorded when none are asked for."""
+    return [source.name for source in all_sources().values() if source.default]
+
+
+def chosen_sources(names: list[str]) -> list[Source]:
+    """Look sources up by name. Raises UsageError for one that does not exist."""
+    known = all_sources()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted(known))}")
+    return [known[name] for name in dict.fromkeys(names)]

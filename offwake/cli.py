@@ -1,0 +1,52 @@
+"""The `offwake` command: finds the subcommand, runs it, prints errors and picks the exit code.
+
+Only the subcommand that is asked for is imported, so that `offwake --help` and `offwake record` load no numpy.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+from offwake import __version__
+from offwake.commands import COMMANDS
+from offwake.errors import OffwakeError
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 failed, 2 usage, 3 events were lost, 4 the file is damaged."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(words[0] if words else "")
+    args = parser.parse_args(words)
+    if "run" not in args:
+        parser.print_help()
+        return 0
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except OffwakeError as error:
+        print(f"offwake: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="offwake", description="Record a Linux machine with BPF, and see why threads were not running."
+    )
+    parser.add_argument("--version", action="version", version=f"offwake {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == wanted:
+            module = importlib.import_module(f"offwake.commands.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,72 @@
+"""`offwake record`: capture this machine into a file."""
+
+import argparse
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from offwake.errors import CannotRecord, UsageError
+from offwake.recorder.session import Options, Progress, Result, check_machine, record
+from offwake.recorder.sources import chosen_sources, default_sources
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `record`."""
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: HOST-TIME.offwake")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
+    parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
+    parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ARG…", help="record while it runs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record; returns the command's status when it is not 0, 3 when events were lost, else 0."""
+    options = _options(args)
+    check_machine()
+    if options.command and not shutil.which(options.command[0]):
+        raise CannotRecord(f"{options.command[0]}: command not found; nothing was recorded")
+    on_terminal = sys.stderr.isatty()
+    result = record(options, _show_progress if on_terminal else lambda progress: None)
+    if on_terminal:
+        print("\r\x1b[K", end="", file=sys.stderr)
+    _report(result)
+    return result.command_status or (3 if any(result.lost.values()) else 0)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if args.duration is not None and args.duration <= 0:
+        raise UsageError(f"--duration {args.duration:g}: a recording takes longer than 0 seconds")
+    if args.buffer_mb < 1:
+        raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
+    names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
+    output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
+    return Options(output, chosen_sources(names), args.duration, args.buffer_mb << 20, command)
+
+
+def _show_progress(progress: Progress) -> None:
+    rate = progress.events / max(progress.elapsed_s, 1e-9)
+    lost = f"  {progress.lost} LOST" if progress.lost else ""
+    print(
+        f"\r\x1b[K{progress.elapsed_s:.0f} s  {rate:,.0f} events/s  {progress.bytes_written / 1e6:.1f} MB{lost}  "
+        f"own CPU {100 * progress.own_cpu_s / max(progress.elapsed_s, 1e-9):.1f} %",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _report(result: Result) -> None:
+    for name, why in result.unavailable.items():
+        print(f"not recorded: {name}: {why}", file=sys.stderr)
+    events = ", ".join(f"{name} {count:,}" for name, count in result.events.items())
+    lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
+    print(
+        f"{result.path}: {result.duration_s:.1f} s, {result.bytes_written / 1e6:.2f} MB; events: {events}; "
+        f"lost: {lost}; own CPU {result.own_cpu_s:.2f} s; ended by: {result.reason}",
+        file=sys.stderr,
+    )

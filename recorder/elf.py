@@ -1,0 +1,176 @@
+"""Function symbols and build-ids of ELF files, with nothing but the standard library.
+
+A production box carries no ELF library, and libbcc's resolver wants a live process. Only what naming an address needs is
+read: program headers, .symtab, .dynsym, the compressed .gnu_debugdata of some distributions, and separate debug files.
+Layouts: the System V ABI, `man 5 elf`.
+"""
+
+import lzma
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+__all__ = ["ElfError", "ElfImage", "Function"]
+
+DEBUG_FILES = Path("/usr/lib/debug/.build-id")
+PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
+NT_GNU_BUILD_ID = 3
+NOTYPE, FUNC, IFUNC = 0, 2, 10
+IMAGE_AT_MOST = 4 << 30
+
+SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, addr, offset, size, link, info, addralign, entsize
+SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
+SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, value, size
+
+
+class ElfError(Exception):
+    """The bytes are no 64-bit little-endian ELF file, or a damaged one."""
+
+
+@dataclass(frozen=True, order=True)
+class Function:
+    """A function: its virtual address in the file, its size (0 when the file does not say) and its name."""
+
+    address: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    type: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+
+
+class ElfImage:
+    """An ELF file's bytes, parsed as far as asked. Raises ElfError on the first thing that is out of bounds."""
+
+    def __init__(self, data: bytes) -> None:
+        if data[:6] != b"\x7fELF\x02\x01" or len(data) > IMAGE_AT_MOST:
+            raise ElfError("not a 64-bit little-endian ELF file")
+        self._data = data
+
+    @cached_property
+    def _segments(self) -> list[tuple[int, int, int]]:
+        """(virtual address, file offset, file size) of what is loaded."""
+        at, size, count = self._unpack("<Q", 32)[0], *self._unpack("<HH", 54)
+        found = []
+        for index in range(count):
+            kind, _, offset, address, _, length, _, _ = self._unpack(SEGMENT.format, at + index * size)
+            if kind == PT_LOAD:
+                found.append((address, offset, length))
+        return found
+
+    @cached_property
+    def _sections(self) -> list[_Section]:
+        at, size, count, names = self._unpack("<Q", 40)[0], *self._unpack("<HHH", 58)
+        rows = [self._unpack(SECTION.format, at + index * size) for index in range(count)] if at else []
+        strings = rows[names][4] if names < len(rows) else 0
+        return [_Section(self._text(strings + r[0]) if strings else "", r[1], r[2], r[4], r[5], r[6]) for r in rows]
+
+    @cached_property
+    def build_id(self) -> bytes:
+        """The GNU build-id, b"" when there is none."""
+        for section in self._sections:
+            if section.type == SHT_NOTE:
+                at, end = section.offset, section.offset + section.size
+                while at + 12 <= end:
+                    name, length, kind = self._unpack("<III", at)
+                    at += 12 + -(-name // 4) * 4
+                    if kind == NT_GNU_BUILD_ID and name == 4:
+                        return self._data[at : at + length]
+                    at += -(-length // 4) * 4
+        return b""
+
+    def file_offset(self, address: int) -> int | None:
+        """Translate a virtual address into the offset in the file at which it is loaded from."""
+        for base, offset, length in self._segments:
+            if base <= address < base + length:
+                return address - base + offset
+        return None
+
+    def address(self, file_offset: int) -> int | None:
+        """Translate an offset in the file into the virtual address that it is loaded at."""
+        for base, offset, length in self._segments:
+            if offset <= file_offset < offset + length:
+                return file_offset - offset + base
+        return None
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """All functions by address, one name each, those of debug data and of separate debug files included."""
+        names: dict[int, Function] = {}
+        for image in self._with_debug_images():
+            for function in image._own_functions():
+                known = names.get(function.address)
+                if known is None or _preference(function) < _preference(known):
+                    names[function.address] = function
+        return sorted(names.values())
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [function.address for function in self.functions]
+
+    def function_at(self, address: int) -> Function | None:
+        """Return the function that a virtual address lies in."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        function = self.functions[index]
+        return function if not function.size or address < function.address + function.size else None
+
+    def _with_debug_images(self) -> Iterator["ElfImage"]:
+        yield self
+        for section in self._sections:
+            if section.name == ".gnu_debugdata":
+                try:
+                    yield ElfImage(lzma.decompress(self._data[section.offset : section.offset + section.size]))
+                except (lzma.LZMAError, ElfError):
+                    continue
+        if self.build_id and not any(section.type == SHT_SYMTAB for section in self._sections):
+            name = self.build_id.hex()
+            try:
+                yield ElfImage((DEBUG_FILES / name[:2] / f"{name[2:]}.debug").read_bytes())
+            except (OSError, ElfError):
+                return
+
+    def _own_functions(self) -> Iterator[Function]:
+        executable = {index for index, section in enumerate(self._sections) if section.flags & SHF_EXECINSTR}
+        for section in self._sections:
+            if section.type not in (SHT_SYMTAB, SHT_DYNSYM) or section.link >= len(self._sections):
+                continue
+            strings = self._sections[section.link].offset
+            whole = section.size - section.size % SYMBOL.size
+            if section.offset + whole > len(self._data):
+                raise ElfError("a symbol table lies outside the file")
+            for name, info, _, index, value, size in SYMBOL.iter_unpack(
+                memoryview(self._data)[section.offset : section.offset + whole]
+            ):
+                kind = info & 15
+                if index and (kind in (FUNC, IFUNC) or (kind == NOTYPE and index in executable)):
+                    text = self._text(strings + name)
+                    if text and not text.startswith((".", "$")):
+                        yield Function(value, size, text)
+
+    def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
+        try:
+            return struct.unpack_from(layout, self._data, at)
+        except struct.error as error:
+            raise ElfError(f"offset {at} lies outside the file") from error
+
+    def _text(self, at: int) -> str:
+        end = self._data.find(b"\0", at)
+        return self._data[at:end].decode(errors="replace") if end >= 0 else ""
+
+
+def _preference(function: Function) -> tuple[bool, int, int, str]:
+    """Of several names of one address take one with a size, without underscores in front, short."""
+    name = function.name
+    return not function.size, len(name) - len(name.lstrip("_")), len(name), name

@@ -1,0 +1,107 @@
+"""The file that a recording becomes, and the thread that compresses and writes its blocks.
+
+The output belongs to whoever called sudo, is readable by nobody else from its first byte, and bears its final name only
+when it is complete.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from offwake.errors import OutputError
+from offwake.format.writer import TraceWriter
+
+__all__ = ["OutputFile", "WriterThread"]
+
+
+class OutputFile:
+    """`PATH.part` while it is written; `PATH` after `complete()`. Raises OutputError where it cannot be had."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+        if os.path.lexists(path):
+            raise OutputError(f"{path} exists already; remove it or choose another name with -o")
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.fd = os.open(self.part, flags, 0o600)
+        except FileExistsError as error:
+            raise OutputError(
+                f"{self.part} exists already: what a killed recording left; "
+                f"`offwake recover {self.part} -o {path}` makes it whole, or remove it"
+            ) from error
+        except OSError as error:
+            raise OutputError(f"{self.part} cannot be created: {error.strerror}; choose another place with -o") from error
+        if "SUDO_UID" in os.environ:
+            with contextlib.suppress(OSError, ValueError):
+                os.fchown(self.fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)))
+
+    def complete(self) -> None:
+        """Make the file durable and give it its final name, unless that has been taken meanwhile."""
+        os.fsync(self.fd)
+        try:
+            os.link(self.part, self.path, follow_symlinks=False)
+            os.unlink(self.part)
+        except FileExistsError as error:
+            raise OutputError(f"{self.path} was created meanwhile; the recording is whole in {self.part}") from error
+        except OSError:  # a file system without hard links
+            os.rename(self.part, self.path)
+
+    def discard(self) -> None:
+        """Remove the file: nothing was recorded."""
+        os.unlink(self.part)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+class WriterThread:
+    """Runs the TraceWriter's calls one after another, away from the thread that empties the rings.
+
+    The bytes that wait are bounded by its user, who stops emptying the rings when `pending_bytes` is high: the kernel then
+    counts what finds no room. After an OSError it drops what follows and keeps the error in `error`.
+    """
+
+    def __init__(self, writer: TraceWriter) -> None:
+        self.writer = writer
+        self.error: OSError | None = None
+        self.pending_bytes = 0
+        self._jobs: queue.SimpleQueue[tuple[int, Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="offwake-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, size: int, call: Callable[..., None], *arguments: Any) -> None:
+        """Queue one of the writer's methods; `size` is about how much memory its arguments hold."""
+        with self._lock:
+            self.pending_bytes += size
+        self._jobs.put((size, call, arguments))
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            size, call, arguments = job
+            if self.error is None:
+                try:
+                    call(*arguments)
+                except OSError as error:
+                    self.error = error
+            with self._lock:
+                self.pending_bytes -= size
+
+    def finish(self) -> None:
+        """Wait until everything queued is written."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def __enter__(self) -> "WriterThread":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._thread.is_alive():
+            self.finish()

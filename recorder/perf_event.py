@@ -1,0 +1,153 @@
+"""perf_event_open: the descriptors that own the rings.
+
+The recorder opens its own perf buffers, instead of letting bcc do it, so that the kernel writes the call chain into each
+record, variable in length, and so that user space can copy whole spans without a callback per event.
+Layouts and numbers: include/uapi/linux/perf_event.h.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+import time
+from dataclasses import dataclass
+from fcntl import ioctl
+
+from offwake.errors import CannotRecord
+from offwake.format.records import (
+    SAMPLE_CALLCHAIN,
+    SAMPLE_IDENTIFIER,
+    SAMPLE_RAW,
+    SAMPLE_TID,
+    SAMPLE_TIME,
+)
+
+__all__ = ["EventSpec", "Opened", "lost_records", "open_event", "redirect"]
+
+SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241}
+TYPE_SOFTWARE = 1
+COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
+FORMAT_LOST = 1 << 4
+IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID = 0x2400, 0x2405, 0x80082407
+CLOEXEC = 8
+
+EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
+WATERMARK, SAMPLE_ID_ALL, MMAP2, COMM_EXEC, USE_CLOCKID, BUILD_ID = 1 << 14, 1 << 18, 1 << 23, 1 << 24, 1 << 25, 1 << 34
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_watermark", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+        ("branch_sample_type", ctypes.c_uint64),
+        ("sample_regs_user", ctypes.c_uint64),
+        ("sample_stack_user", ctypes.c_uint32),
+        ("clockid", ctypes.c_int32),
+        ("sample_regs_intr", ctypes.c_uint64),
+        ("aux_watermark", ctypes.c_uint32),
+        ("sample_max_stack", ctypes.c_uint16),
+        ("reserved", ctypes.c_uint16),
+    ]
+
+
+@dataclass(frozen=True)
+class EventSpec:
+    """What to open on each CPU: a name for the file, and the parts of perf_event_attr that differ."""
+
+    name: str
+    config: int
+    sample_type: int
+    flags: int = 0
+    period: int = 1
+
+    @staticmethod
+    def with_stack() -> "EventSpec":
+        """Return the output of BPF programs to which the kernel adds the call chain."""
+        sample = SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_CALLCHAIN | SAMPLE_RAW
+        return EventSpec("with-stack", COUNT_SW_BPF_OUTPUT, sample)
+
+    @staticmethod
+    def without_stack() -> "EventSpec":
+        """Return the output of BPF programs without a call chain."""
+        return EventSpec("without-stack", COUNT_SW_BPF_OUTPUT, SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_RAW)
+
+    @staticmethod
+    def sampling(name: str, software_event: int, hertz: int) -> "EventSpec":
+        """Return a clock that samples what runs, and nothing on an idle CPU."""
+        sample = SAMPLE_IDENTIFIER | SAMPLE_TID | SAMPLE_TIME | SAMPLE_CALLCHAIN
+        return EventSpec(name, software_event, sample, FREQ | EXCLUDE_IDLE, hertz)
+
+    @staticmethod
+    def sideband() -> "EventSpec":
+        """Return the records of executable mappings, names, forks and exits, with build-ids."""
+        flags = MMAP | MMAP2 | BUILD_ID | COMM | COMM_EXEC | TASK
+        return EventSpec("side-band", COUNT_SW_DUMMY, SAMPLE_TID | SAMPLE_TIME | SAMPLE_IDENTIFIER, flags)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open event of one CPU: its descriptor, and the id that its records carry."""
+
+    spec: EventSpec
+    cpu: int
+    fd: int
+    id: int
+
+
+def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
+    """Open and enable an event on a CPU. Its ring wakes a poller at `watermark` bytes.
+
+    Raises CannotRecord when the kernel refuses.
+    """
+    attributes = _Attributes(
+        type=TYPE_SOFTWARE,
+        size=ctypes.sizeof(_Attributes),
+        config=spec.config,
+        sample_period=spec.period,
+        sample_type=spec.sample_type,
+        flags=spec.flags | WATERMARK | SAMPLE_ID_ALL | USE_CLOCKID,
+        wakeup_watermark=watermark,
+        clockid=time.CLOCK_MONOTONIC,
+        read_format=FORMAT_LOST,
+    )
+    fd = _perf_event_open(attributes, cpu)
+    if fd < 0:  # PERF_FORMAT_LOST came with 6.0, BUILD_ID with 5.12: do without what an older kernel lacks
+        attributes.read_format = 0
+        fd = _perf_event_open(attributes, cpu)
+    if fd < 0:
+        attributes.flags &= ~BUILD_ID
+        fd = _perf_event_open(attributes, cpu)
+    if fd < 0:
+        error = ctypes.get_errno()
+        raise CannotRecord(f"perf_event_open refused {spec.name!r} on CPU {cpu}: {os.strerror(error)}")
+    ioctl(fd, IOC_ENABLE, 0)
+    return Opened(spec, cpu, fd, struct.unpack("Q", ioctl(fd, IOC_ID, bytes(8)))[0])
+
+
+def redirect(event: Opened, into: Opened) -> None:
+    """Let an event write into another one's ring on the same CPU."""
+    ioctl(event.fd, IOC_SET_OUTPUT, into.fd)
+
+
+def lost_records(event: Opened) -> int:
+    """Read how many records of this event found no room (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
+    data = os.read(event.fd, 16)
+    return int(struct.unpack("QQ", data)[1]) if len(data) == 16 else 0
+
+
+def _perf_event_open(attributes: _Attributes, cpu: int) -> int:
+    number = SYSCALL_NUMBERS.get(platform.machine())
+    if number is None:
+        raise CannotRecord(f"recording is supported on x86_64 and aarch64, not on {platform.machine()}")
+    return int(_libc.syscall(number, ctypes.byref(attributes), -1, cpu, -1, CLOEXEC))

@@ -1,0 +1,67 @@
+"""Who is alive and what is mapped where, kept up to date from the side-band records.
+
+Every segment of a file opens with this table, so that a segment can be read without those before it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from offwake.format.records import Comm, Exit, Fork, Mmap2
+from offwake.recorder.snapshot import Thread, mappings_of, processes, threads_of
+
+__all__ = ["ProcessTable"]
+
+
+@dataclass
+class ProcessTable:
+    """Threads by tid, and executable mappings by process."""
+
+    threads: dict[int, Thread] = field(default_factory=dict)
+    _mappings: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
+    _members: dict[int, set[int]] = field(default_factory=dict)
+    _files: dict[tuple[str, bytes], int] = field(default_factory=dict)
+
+    def scan(self) -> None:
+        """Read everything from /proc."""
+        for pid in processes():
+            for thread in threads_of(pid):
+                self._add(thread)
+            self._mappings[pid] = [(start, end, at, self._file(path)) for start, end, at, path in mappings_of(pid)]
+
+    def apply(self, record: Comm | Fork | Exit | Mmap2) -> None:
+        """Bring the table up to date with one side-band record."""
+        if isinstance(record, Mmap2):
+            row = (record.start, record.start + record.length, record.file_offset, self._file(record.path, record.build_id))
+            self._mappings.setdefault(record.pid, []).append(row)
+        elif isinstance(record, Comm):
+            if record.exec:
+                self._mappings[record.pid] = []
+            if record.tid in self.threads:
+                self.threads[record.tid][2] = record.comm
+        elif isinstance(record, Fork):
+            parent = self.threads.get(record.ptid)
+            self._add([record.tid, record.pid, parent[2] if parent else "", "", -1, 0, None])
+            if record.pid != record.ppid:
+                self._mappings[record.pid] = list(self._mappings.get(record.ppid, ()))
+        else:
+            self.threads.pop(record.tid, None)
+            members = self._members.get(record.pid, set())
+            members.discard(record.tid)
+            if not members:
+                self._members.pop(record.pid, None)
+                self._mappings.pop(record.pid, None)
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the table as a keyframe holds it."""
+        return {
+            "threads": list(self.threads.values()),
+            "files": [list(key) for key in self._files],
+            "mappings": [[pid, *row] for pid, rows in self._mappings.items() for row in rows],
+        }
+
+    def _add(self, thread: Thread) -> None:
+        self.threads[thread[0]] = thread
+        self._members.setdefault(thread[1], set()).add(thread[0])
+
+    def _file(self, path: str, build_id: bytes = b"") -> int:
+        return self._files.setdefault((path, build_id), len(self._files))

@@ -1,0 +1,255 @@
+"""The BPF program, made from the declared sources, compiled by bcc and attached as raw tracepoints.
+
+Raw tracepoints, because each program then has a recursion guard of its own: programs attached through perf share one
+guard per CPU, and an interrupt's waking that arrives while another runs is skipped before any counter sees it. They need
+no tracefs either, and cannot hide events from other users of perf as a perf-attached program that returns 0 does.
+"""
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from offwake.errors import CannotRecord
+from offwake.recorder.btf import Btf
+from offwake.recorder.sources import Event, Field, Source
+
+__all__ = ["Program", "Tally", "event_kinds"]
+
+PRELUDE = Path(__file__).with_name("prelude.bpf.c")
+C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
+ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
+CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of one kind of event on one CPU, counted in the kernel."""
+
+    attempted: int
+    stored: int
+    failed: int
+
+
+def event_kinds(sources: list[Source]) -> dict[str, int]:
+    """Number the events of the sources: the `kind` that opens every payload, from 1."""
+    return {event.name: kind for kind, event in enumerate((e for s in sources for e in s.events), start=1)}
+
+
+@dataclass
+class Program:
+    """The compiled programs of some sources. Close it to detach."""
+
+    bcc: ModuleType
+    sources: list[Source]
+    kinds: dict[str, int]
+    unavailable: dict[str, str] = field(default_factory=dict)
+    _modules: list[tuple[Any, list[Source]]] = field(default_factory=list)
+    _attached: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def compile(bcc: ModuleType, sources: list[Source], recorder: int) -> "Program":
+        """Compile the sources together, or one by one where that fails, so that a failing one costs only itself.
+
+        `recorder` is the process whose threads get no stacks: this one. Raises CannotRecord when none is left.
+        """
+        kinds, btf = event_kinds(sources), Btf()
+        program = Program(bcc, [source for source in sources if source.sampling], kinds)
+        texts = {}
+        for source in (source for source in sources if source.events):
+            try:
+                texts[source.name] = _source_text(source, btf)
+            except KeyError as error:
+                program.unavailable[source.name] = str(error.args[0])
+        compiled = [source for source in sources if source.name in texts]
+        prelude = _prelude(kinds, btf, recorder)
+        try:
+            program._load(prelude, compiled, texts)
+        except CannotRecord:
+            for source in compiled:
+                try:
+                    program._load(prelude, [source], texts)
+                except CannotRecord as error:
+                    program.unavailable[source.name] = str(error)
+        if not program.sources:
+            raise CannotRecord("; ".join(f"{name}: {why}" for name, why in program.unavailable.items()))
+        return program
+
+    def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:
+        if not sources:
+            return
+        with _compiler_messages() as messages:
+            try:
+                module = self.bcc.BPF(text=prelude + "".join(texts[source.name] for source in sources))
+                for event in _events(sources):
+                    module.load_func(f"on_{event.name}", self.bcc.BPF.RAW_TRACEPOINT)
+            except Exception as error:  # bcc raises bare Exception for whatever clang or the verifier refuse
+                messages.seek(0)
+                said = [line.decode(errors="replace").strip() for line in messages]
+                first = next((line for line in said if "error" in line.lower()), said[-1] if said else "")
+                raise CannotRecord(f"the BPF program was refused: {error}: {first}") from error
+        self._modules.append((module, sources))
+        self.sources += sources
+
+    def attach(self) -> None:
+        """Attach every program. A tracepoint that this kernel lacks makes its source unavailable."""
+        for module, sources in self._modules:
+            for source in sources:
+                for event in source.events:
+                    try:
+                        module.attach_raw_tracepoint(event.tracepoint, f"on_{event.name}")
+                    except Exception as error:  # bcc raises bare Exception
+                        self.unavailable[source.name] = f"this kernel has no tracepoint {event.tracepoint} ({error})"
+                        self._detach(module, source)
+                        self.sources.remove(source)
+                        break
+                    self._attached[event.tracepoint] = module.funcs[f"on_{event.name}".encode()].fd
+        if not self.sources:
+            raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
+
+    def _detach(self, module: Any, source: Source) -> None:
+        for event in source.events:
+            if self._attached.pop(event.tracepoint, None) is not None:
+                module.detach_raw_tracepoint(event.tracepoint)
+
+    def detach(self) -> None:
+        """Detach every program; the counters stay readable."""
+        for module, sources in self._modules:
+            for source in sources:
+                self._detach(module, source)
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self.detach()
+        for module, _ in self._modules:
+            module.cleanup()
+        self._modules.clear()
+
+    def send_to(self, cpu: int, with_stack: int, without_stack: int) -> None:
+        """Let the programs write one CPU's events through these perf event descriptors."""
+        for module, _ in self._modules:
+            for name, descriptor in (("with_stack", with_stack), ("without_stack", without_stack)):
+                table = module[name]
+                # Past bcc's own PerfEventArray, which insists on opening the buffer itself.
+                super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))
+
+    def tallies(self) -> dict[int, dict[int, Tally]]:
+        """Read what was attempted, stored and lost: by CPU, then by kind of event."""
+        found: dict[int, dict[int, Tally]] = {}
+        for module, sources in self._modules:
+            table = module["tallies"]
+            for event in _events(sources):
+                kind = self.kinds[event.name]
+                for cpu, leaf in enumerate(table[ctypes.c_int(kind)]):
+                    found.setdefault(cpu, {})[kind] = Tally(leaf.attempted, leaf.stored, leaf.failed)
+        return found
+
+    def recursion_misses(self) -> dict[str, int]:
+        """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
+        missed = {}
+        for tracepoint, descriptor in self._attached.items():
+            try:
+                text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+            except OSError:
+                continue
+            missed[tracepoint] = int(dict(line.split(":", 1) for line in text.splitlines()).get("recursion_misses", 0))
+        return missed
+
+
+@contextmanager
+def _compiler_messages() -> Iterator[BinaryIO]:
+    """Catch what clang and the verifier write to standard error, past Python."""
+    standard_error = os.dup(2)
+    with TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+
+
+def _events(sources: list[Source]) -> Iterator[Event]:
+    for source in sources:
+        yield from source.events
+
+
+def _prelude(kinds: dict[str, int], btf: Btf, recorder: int) -> str:
+    """Return what all programs share: where tasks keep their ids, the outputs and the counters."""
+    defines = {f"KIND_{name}": kind for name, kind in kinds.items()}
+    defines |= {"KINDS": len(kinds) + 1, "RECORDER": recorder}
+    for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
+        defines[name] = btf.member(f"task_struct.{member}").offset
+    arguments = btf.tracepoint_arguments("sched_switch")
+    defines["SWITCH_PREV"], defines["SWITCH_NEXT"] = (i for i, name in enumerate(arguments) if name == "task_struct")
+    if arguments[-1] == "4":  # prev_state became an argument in 5.18 (fa2c3254d7cf), and moved to the end in 5.19
+        defines["SWITCH_STATE"] = len(arguments) - 1
+    else:  # the member was renamed from state in 5.14 (2f064a59a11f)
+        state = "__state" if btf.has_member("task_struct.__state") else "state"
+        defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
+    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + PRELUDE.read_text()
+
+
+def _source_text(source: Source, btf: Btf) -> str:
+    """Return a source's C text. Raises KeyError with what this kernel lacks."""
+    for event in source.events:
+        btf.tracepoint_arguments(event.tracepoint)
+    structs = "".join(_struct(event) for event in source.events)
+    if source.program:
+        return structs + source.program.read_text()
+    maps = "".join(f"BPF_TABLE(\"lru_hash\", u64, u8, seen_{e.name}, 65536);\n" for e in source.events if e.once_per)
+    return structs + maps + "".join(_function(event, source, btf) for event in source.events)
+
+
+def _struct(event: Event) -> str:
+    fields = "".join(
+        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n"
+        for f, _ in event.payload
+    )
+    return f"struct {event.name} {{\n{fields}}};\n"
+
+
+def _function(event: Event, source: Source, btf: Btf) -> str:
+    """Return the program of an event that its declaration says all about."""
+    lines = [
+        f"int on_{event.name}(struct bpf_raw_tracepoint_args *ctx)",
+        "{",
+        f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
+        *(f"    {_assignment(field, btf)}" for field in event.fields),
+    ]
+    if event.when:
+        lines.append(f"    if (!({event.when})) return 0;")
+    if event.once_per:
+        lines += [
+            f"    u64 key = e.{event.once_per}; u8 yes = 1;",
+            f"    if (seen_{event.name}.lookup(&key)) return 0;",
+            f"    seen_{event.name}.update(&key, &yes);",
+        ]
+    for other in (o for o in source.events if event.forgets and o.once_per == event.forgets):
+        lines.append(f"    {{ u64 key = e.{event.forgets}; seen_{other.name}.delete(&key); }}")
+    lines += [f"    return emit_without_stack(ctx, &e, sizeof(e), KIND_{event.name});", "}", ""]
+    return "\n".join(lines)
+
+
+def _assignment(field: Field, btf: Btf) -> str:
+    if field.value in CURRENT:
+        return f"e.{field.name} = {CURRENT[field.value]};"
+    match = ARGUMENT.fullmatch(field.value)
+    if not match:
+        raise ValueError(f"{field.name}: {field.value!r} is not a value that a declaration can have")
+    argument, path = f"ctx->args[{match[1]}]", match[2]
+    if not path:
+        return f"e.{field.name} = {argument};"
+    member = btf.member(path)
+    follow = "".join(f" p = read_u64(p + {offset});" for offset in member.pointers)
+    size = min(member.size, field.size)
+    return (
+        f"{{ u64 p = {argument};{follow} "
+        f"bpf_probe_read_kernel(&e.{field.name}, {size}, (void *)(p + {member.offset})); }}"
+    )

@@ -1,0 +1,151 @@
+"""From the rings to blocks: empties every CPU's rings, and closes blocks by size and time.
+
+Nothing here runs per event. What lies in a ring is copied as it is, the room given back at once, and the copies are joined
+into a block when they reach half a megabyte or a second has passed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from offwake.format.layout import Kind
+from offwake.format.records import Lost, Mmap2, Unreadable, sideband_records
+from offwake.format.writer import Block
+from offwake.recorder.output import WriterThread
+from offwake.recorder.perf_event import lost_records
+from offwake.recorder.processes import ProcessTable
+from offwake.recorder.program import Program
+from offwake.recorder.ring import Ring, RingSpan
+from offwake.recorder.symbols import FileKeeper
+
+__all__ = ["CpuRings", "Pump"]
+
+BLOCK_BYTES = 512 << 10
+ROUND_NS = 1_000_000_000
+SEGMENT_NS, SEGMENT_BYTES = 10 * ROUND_NS, 64 << 20
+QUEUE_BYTES = 32 << 20
+
+
+@dataclass
+class _Stream:
+    """What has been taken out of one ring and is not in a block yet."""
+
+    ring: Ring
+    kind: Kind
+    spans: list[RingSpan] = field(default_factory=list)
+    size: int = 0
+    begin_ns: int = 0
+
+
+@dataclass(frozen=True)
+class CpuRings:
+    """The two rings of a CPU, and what was opened on it: an event's records go to one of them."""
+
+    cpu: int
+    samples: Ring
+    sideband: Ring
+
+
+class Pump:
+    """Moves what the kernel writes into the writer's queue. `keyframe` makes the payload that opens a segment."""
+
+    def __init__(
+        self, rings: list[CpuRings], program: Program, thread: WriterThread, keyframe: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.table = ProcessTable()
+        self.keeper = FileKeeper()
+        self.raw_bytes = 0
+        self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
+        self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
+        self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
+        self._counts: dict[int, tuple[int, int]] = {}
+        self._round_ns = self._segment_ns = 0
+        self._segment_bytes = 0
+
+    def begin(self, now_ns: int) -> None:
+        """Open the first segment; the blocks that follow cover the time from now on."""
+        for stream in (*self._samples, *self._sideband):
+            stream.begin_ns = now_ns
+        self._round_ns = now_ns
+        self._open_segment(now_ns)
+
+    def empty(self) -> None:
+        """Take what lies in the rings. Once a second everything taken is written, with the counters."""
+        now = time.monotonic_ns()
+        for stream in self._sideband:
+            if span := self._take(stream, now):
+                self._follow(span, stream)
+        if self._thread.pending_bytes < QUEUE_BYTES:  # else the disk stalls, and the kernel counts what is lost
+            for stream in self._samples:
+                self._take(stream, now)
+        if now - self._round_ns >= ROUND_NS:
+            self.close_round(now)
+            if now - self._segment_ns >= SEGMENT_NS or self._segment_bytes >= SEGMENT_BYTES:
+                self._open_segment(now)
+
+    def close_round(self, now: int) -> None:
+        """Write everything that was taken before `now`, and what was lost until then."""
+        self._round_ns = now
+        tick = self._tick(now)
+        for stream in (*self._sideband, *self._samples):
+            self._close_block(stream, now)
+        self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
+
+    def end(self) -> None:
+        """Take and write what is left, now that nothing writes into the rings any more."""
+        while self._thread.pending_bytes >= QUEUE_BYTES and not self._thread.error:
+            time.sleep(0.001)
+        self.empty()
+        self.close_round(time.monotonic_ns())
+
+    def _open_segment(self, now: int) -> None:
+        self._segment_ns, self._segment_bytes = now, 0
+        self._thread.put(0, self._thread.writer.begin_segment, self._keyframe() | self.table.as_values())
+
+    def _take(self, stream: _Stream, now: int) -> RingSpan | None:
+        span = stream.ring.take()
+        if span:
+            stream.spans.append(span)
+            stream.size += len(span.data)
+            if stream.size >= BLOCK_BYTES:
+                self._close_block(stream, now)
+        return span
+
+    def _close_block(self, stream: _Stream, now: int) -> None:
+        begin_ns, stream.begin_ns = stream.begin_ns, now
+        if not stream.spans:
+            return
+        cpu = stream.ring.event.cpu
+        attempted, lost = self._counts.get(cpu, (0, 0))
+        spans, size, stream.spans, stream.size = stream.spans, stream.size, [], 0
+        block = Block(stream.kind, cpu, begin_ns, now, spans[0].tail, spans[-1].head, attempted, lost)
+        self._thread.put(size, self._thread.writer.write, block, [span.data for span in spans])
+        self.raw_bytes += size
+        self._segment_bytes += size
+
+    def _follow(self, span: RingSpan, stream: _Stream) -> None:
+        """Keep the process table up to date, and hold on to the files of programs that may be gone in a moment."""
+        for record in sideband_records(span.data, stream.ring.event.spec.sample_type):
+            if isinstance(record, Lost | Unreadable):
+                continue
+            self.table.apply(record)
+            if isinstance(record, Mmap2):
+                self.keeper.keep(record)
+
+    def _tick(self, now: int) -> dict[str, Any]:
+        tallies = self._program.tallies()
+        for cpu, kinds in tallies.items():
+            self._counts[cpu] = (sum(t.attempted for t in kinds.values()), sum(t.failed for t in kinds.values()))
+        return {
+            "time_ns": now,
+            "counters": {
+                cpu: {kind: [t.attempted, t.stored, t.failed] for kind, t in kinds.items()}
+                for cpu, kinds in tallies.items()
+            },
+            "side_band_lost": sum(lost_records(cpu.sideband.event) for cpu in self._rings),
+            "recursion_misses": self._program.recursion_misses(),
+        }
+
+    def _write(self, block: Block, value: Any) -> None:
+        self._thread.put(0, self._thread.writer.write_values, block, value)

@@ -1,0 +1,65 @@
+"""One CPU's perf ring: whole spans out of it, untouched.
+
+The kernel writes records at `data_head`; what lies between `data_tail` and `data_head` is ours to copy, and room is given
+back by moving the tail. No record is looked at here.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+
+from offwake.recorder.perf_event import Opened
+
+__all__ = ["Ring", "RingSpan", "ring_pages"]
+
+PAGE = mmap.PAGESIZE
+HEAD_AND_TAIL = struct.Struct("QQ")  # data_head, data_tail in struct perf_event_mmap_page
+HEAD_AT, TAIL_AT = 1024, 1032
+
+
+def ring_pages(total_bytes: int, cpus: int) -> int:
+    """Return the pages of each ring: a power of two, all rings together within the total, at least 256 KiB each."""
+    pages = max(total_bytes // cpus, 256 << 10) // PAGE
+    return 1 << (pages.bit_length() - 1)
+
+
+@dataclass(frozen=True)
+class RingSpan:
+    """Bytes `tail` to `head` of a ring, counted since it was opened."""
+
+    data: bytes
+    tail: int
+    head: int
+
+
+class Ring:
+    """The mapped ring of an open event."""
+
+    def __init__(self, event: Opened, pages: int) -> None:
+        self.event = event
+        self.size = pages * PAGE
+        self._map = mmap.mmap(event.fd, self.size + PAGE)
+
+    def take(self) -> RingSpan | None:
+        """Copy what the kernel has written since the last time and give the room back; None when there is nothing."""
+        head, tail = HEAD_AND_TAIL.unpack_from(self._map, HEAD_AT)
+        if head == tail:
+            return None
+        start, stop = PAGE + tail % self.size, PAGE + (head - 1) % self.size + 1
+        if start < stop:
+            data = self._map[start:stop]
+        else:
+            data = self._map[start : PAGE + self.size] + self._map[PAGE:stop]
+        struct.pack_into("Q", self._map, TAIL_AT, head)
+        return RingSpan(data, tail, head)
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self._map.close()
+
+    def __enter__(self) -> "Ring":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

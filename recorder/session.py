@@ -1,0 +1,356 @@
+"""A capture from attach to detach: owns every resource, and leaves nothing behind.
+
+The order is what makes a recording complete: rings first, then programs, then the walk through /proc, so that whatever
+changes during the walk is in the events; at the end the programs go first, then the rings are emptied for good.
+"""
+
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from offwake.errors import CannotRecord, OutputError
+from offwake import __version__
+from offwake.format.layout import Kind
+from offwake.format.reader import TraceReader
+from offwake.format.writer import Block, TraceWriter
+from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.output import OutputFile, WriterThread
+from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
+from offwake.recorder.program import Program
+from offwake.recorder.pump import CpuRings, Pump
+from offwake.recorder.ring import Ring, ring_pages
+from offwake.recorder.snapshot import clocks, machine, online_cpus
+from offwake.recorder.sources import Source
+from offwake.recorder.symbols import collect_symbols
+
+__all__ = ["Options", "Progress", "Result", "check_machine", "record"]
+
+POLL_MS = 250
+SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
+SIDEBAND_PAGES = 64
+FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to record. Without `duration_s` and `command`, until a signal."""
+
+    output: Path
+    sources: list[Source]
+    duration_s: float | None = None
+    buffer_bytes: int = 64 << 20
+    command: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a running capture is doing."""
+
+    elapsed_s: float
+    events: int
+    lost: int
+    bytes_written: int
+    own_cpu_s: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished capture came to. `events` and `lost` count by source and by cause."""
+
+    path: Path
+    reason: str
+    duration_s: float
+    events: dict[str, int]
+    lost: dict[str, int]
+    unavailable: dict[str, str]
+    bytes_written: int
+    own_cpu_s: float
+    command_status: int
+
+
+def check_machine() -> None:
+    """Raise CannotRecord, with what mends it, where recording cannot work."""
+    if os.geteuid() != 0:
+        raise CannotRecord("recording needs root: run it with sudo")
+    if os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE:
+        raise CannotRecord(
+            "this is a PID namespace of its own (a container): the kernel's thread ids cannot be translated here; "
+            "run offwake on the host, or in a container started with --pid=host"
+        )
+
+
+def record(options: Options, watch: Callable[[Progress], None]) -> Result:
+    """Record until the duration, the command's end or a signal; `watch` is called about once a second.
+
+    Raises CannotRecord, OutputError or UsageError before anything is attached. A disk that fills up, or fails, ends the
+    recording cleanly: what was written stays.
+    """
+    check_machine()
+    _raise_file_limit()
+    bcc = load_bcc()
+    with ExitStack() as stack:
+        output = OutputFile(options.output)
+        stack.callback(output.close)
+        try:
+            program = Program.compile(bcc, options.sources, os.getpid())
+            stack.callback(program.close)
+            capture = _Capture(options, output, program, stack)
+        except BaseException:
+            output.discard()
+            raise
+        return capture.run(watch)
+
+
+class _Capture:
+    """The running capture: what `record` does once everything can be had."""
+
+    def __init__(self, options: Options, output: OutputFile, program: Program, stack: ExitStack) -> None:
+        self._options, self._output, self._program, self._stack = options, output, program, stack
+        self._stopper = _Stopper(stack)
+        self._events: list[Opened] = []
+        self._command = _Command(options.command, stack) if options.command else None
+        self._rings = self._open_rings()
+        self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
+        self._pump = Pump(self._rings, program, self._thread, self._keyframe)
+        stack.callback(self._pump.keeper.close)
+        self._machine = machine()
+        program.attach()
+        self._began_ns = time.monotonic_ns()
+        self._cpu_before_s = time.process_time()
+
+    def run(self, watch: Callable[[Progress], None]) -> Result:
+        self._pump.table.scan()
+        self._pump.begin(self._began_ns)
+        if self._command:
+            self._command.release()
+        reason = self._until_stopped(watch)
+        ended_ns = time.monotonic_ns()
+        self._program.detach()
+        self._pump.end()
+        own_cpu_s = time.process_time() - self._cpu_before_s
+        lost = self._lost()
+        footer = {"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost, "own_cpu_ns": int(own_cpu_s * 1e9)}
+        self._finish(footer)
+        return Result(
+            path=self._output.path,
+            reason=reason,
+            duration_s=(ended_ns - self._began_ns) / 1e9,
+            events=self._stored(),
+            lost=lost,
+            unavailable=self._program.unavailable,
+            bytes_written=self._thread.writer.bytes_written,
+            own_cpu_s=own_cpu_s,
+            command_status=(self._command.status or 0) if self._command else 0,
+        )
+
+    def _open_rings(self) -> list[CpuRings]:
+        cpus = online_cpus()
+        pages = ring_pages(self._options.buffer_bytes, len(cpus))
+        watermark = min(max(pages * 4096 // 8, 128 << 10), 512 << 10)
+        rings = []
+        for cpu in cpus:
+            samples = self._open(EventSpec.with_stack(), cpu, watermark)
+            ring = self._stack.enter_context(Ring(samples, pages))
+            plain = self._open(EventSpec.without_stack(), cpu, watermark)
+            redirect(plain, samples)
+            self._program.send_to(cpu, samples.fd, plain.fd)
+            for source in self._options.sources:
+                if source.sampling:
+                    spec = EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
+                    redirect(self._open(spec, cpu, watermark), samples)
+            sideband = self._open(EventSpec.sideband(), cpu, 1)
+            rings.append(CpuRings(cpu, ring, self._stack.enter_context(Ring(sideband, SIDEBAND_PAGES))))
+        return rings
+
+    def _open(self, spec: EventSpec, cpu: int, watermark: int) -> Opened:
+        event = open_event(spec, cpu, watermark)
+        self._stack.callback(os.close, event.fd)
+        self._events.append(event)
+        return event
+
+    def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
+        """Empty the rings until something ends the capture; returns what did."""
+        poller = select.poll()
+        for fd in (self._stopper.fd, *(ring.event.fd for cpu in self._rings for ring in (cpu.samples, cpu.sideband))):
+            poller.register(fd, select.POLLIN)
+        next_report = 1.0
+        while True:
+            elapsed = (time.monotonic_ns() - self._began_ns) / 1e9
+            left = (self._options.duration_s - elapsed) if self._options.duration_s is not None else POLL_MS
+            if left <= 0:
+                return "duration"
+            if self._stopper.signal_name:
+                return self._stopper.signal_name
+            if self._command and self._command.has_ended():
+                return "the command ended"
+            if self._thread.error:
+                return f"writing failed: {self._thread.error.strerror}"
+            if elapsed >= next_report:
+                next_report = elapsed + 1
+                watch(self._progress(elapsed))
+            ready = poller.poll(min(POLL_MS, left * 1000))
+            self._pump.empty()
+            if ready:
+                time.sleep(min(SHORTEST_SLEEP_S, left))
+
+    def _keyframe(self) -> dict[str, Any]:
+        kinds = self._program.kinds
+        return {
+            **self._machine,
+            "version": __version__,
+            "command": self._options.command,
+            "clocks": clocks(),
+            "began_ns": self._began_ns,
+            "recorder_pid": os.getpid(),
+            "events": [
+                {"id": e.id, "cpu": e.cpu, "name": e.spec.name, "sample_type": e.spec.sample_type} for e in self._events
+            ],
+            "kinds": [
+                {
+                    "id": kinds[event.name],
+                    "name": event.name,
+                    "source": source.name,
+                    "size": event.size,
+                    "fields": [[f.name, _numpy_type(f.type), at] for f, at in event.payload],
+                }
+                for source in self._program.sources
+                for event in source.events
+            ],
+            "sources": [source.name for source in self._program.sources],
+            "unavailable": self._program.unavailable,
+        }
+
+    def _finish(self, footer: dict[str, Any]) -> None:
+        """Write what the end of a recording knows: last states, symbols, totals. Then give the file its name."""
+        self._thread.finish()
+        writer = self._thread.writer
+        try:
+            if self._thread.error:
+                raise self._thread.error
+            self._pump.table.threads.clear()
+            self._pump.table.scan()
+            snapshot = {"clocks": clocks(), "threads": list(self._pump.table.threads.values())}
+            writer.write_values(Block(Kind.SNAPSHOT), snapshot)
+            os.nice(10)
+            with TraceReader.open(self._output.part) as reader:
+                writer.write_values(Block(Kind.SYMBOLS), collect_symbols(reader, self._pump.keeper))
+            writer.finish({**footer, "clocks": clocks()})
+        except OSError as error:
+            raise OutputError(
+                f"{self._output.part}: {error.strerror}; what was written before can be read, "
+                f"and `offwake recover` makes it whole"
+            ) from error
+        self._output.complete()
+
+    def _stored(self) -> dict[str, int]:
+        tallies, kinds = self._program.tallies(), self._program.kinds
+        return {
+            source.name: sum(tallies[cpu][kinds[event.name]].stored for cpu in tallies for event in source.events)
+            for source in self._program.sources
+            if source.events
+        }
+
+    def _lost(self) -> dict[str, int]:
+        """Count what is missing, by cause."""
+        failed = sum(tally.failed for kinds in self._program.tallies().values() for tally in kinds.values())
+        samples = sum(lost_records(event) for event in self._events if not _is_counted_by_program(event))
+        return {
+            "ring full": failed + samples,
+            "recursion": sum(self._program.recursion_misses().values()),
+        }
+
+    def _progress(self, elapsed: float) -> Progress:
+        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
+        return Progress(
+            elapsed,
+            sum(tally.stored for tally in tallies),
+            sum(tally.failed for tally in tallies),
+            self._thread.writer.bytes_written,
+            time.process_time() - self._cpu_before_s,
+        )
+
+
+class _Stopper:
+    """Turns signals into a readable descriptor and a name, for as long as the capture runs."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.signal_name = ""
+        before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        stack.callback(os.close, self.fd)
+        stack.callback(os.close, write)
+        for number, handler in before.items():
+            stack.callback(signal.signal, number, handler)
+        stack.callback(signal.set_wakeup_fd, wakeup)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.signal_name = signal.Signals(number).name
+
+
+class _Command:
+    """The command that is recorded: forked at once, waiting at a pipe until everything is attached."""
+
+    def __init__(self, words: list[str], stack: ExitStack) -> None:
+        gate, self._release = os.pipe2(os.O_CLOEXEC)
+        self.status: int | None = None
+        self._pid = os.fork()
+        if not self._pid:
+            _wait_and_exec(gate, self._release, words)
+        os.close(gate)
+        stack.callback(self._close)
+
+    def release(self) -> None:
+        """Let the command start."""
+        os.write(self._release, b"\n")
+
+    def has_ended(self) -> bool:
+        """Tell whether the command has ended; its status is then in `status`, as a shell would give it."""
+        if self.status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+        return self.status is not None
+
+    def _close(self) -> None:
+        """End a command that outlives the recording; one that was never released reads the end of the pipe."""
+        os.close(self._release)
+        if not self.has_ended():
+            os.kill(self._pid, signal.SIGTERM)
+            os.waitpid(self._pid, 0)
+
+
+def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:
+    """Be the child: nothing here may return."""
+    try:
+        os.close(release)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if os.read(gate, 1):
+            os.execvp(words[0], words)
+    except OSError as error:
+        os.write(2, f"offwake: {words[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _is_counted_by_program(event: Opened) -> bool:
+    return event.spec.name in ("with-stack", "without-stack")
+
+
+def _numpy_type(name: str) -> str:
+    return name if name[0] in "SV" else f"<{name}"
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

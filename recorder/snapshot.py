@@ -1,0 +1,109 @@
+"""What /proc knows: threads, mappings, devices, the machine, the clocks.
+
+Read when the events are already on, so that whatever changes meanwhile is in the events. Processes come and go during
+the walk and some refuse even root: what cannot be read is left out.
+"""
+
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Mapping", "Thread", "clocks", "devices", "machine", "mappings_of", "online_cpus", "processes", "threads_of"]
+
+Thread = list[Any]
+"""[tid, tgid, comm, state, cpu, start (CLOCK_BOOTTIME, ns), kernel stack leaf first or None]"""
+Mapping = tuple[int, int, int, str]
+"""(start, end, file offset, path) of an executable mapping"""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+STACK_LINE = re.compile(r"\[<[^>]*>\] ([^+\s]+)")
+SLEEPING = "SDITtI"
+
+
+def online_cpus() -> list[int]:
+    """Number the CPUs that are online."""
+    found: list[int] = []
+    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def clocks() -> dict[str, int]:
+    """Read the three clocks together, in nanoseconds."""
+    return {
+        "monotonic_ns": time.monotonic_ns(),
+        "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        "realtime_ns": time.time_ns(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Describe the host."""
+    return {
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "cpus": online_cpus(),
+        "page_size": os.sysconf("SC_PAGESIZE"),
+        "devices": devices(),
+    }
+
+
+def devices() -> dict[str, str]:
+    """Name the block devices by "major:minor"."""
+    lines = Path("/proc/partitions").read_text().splitlines()[2:]
+    return {f"{major}:{minor}": name for major, minor, _, name in (line.split() for line in lines)}
+
+
+def processes() -> Iterator[int]:
+    """Yield the ids of all processes."""
+    yield from (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+def threads_of(pid: int) -> Iterator[Thread]:
+    """Yield a process's threads; a sleeping one with its kernel stack."""
+    try:
+        tids = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for tid in tids:
+        task = f"/proc/{pid}/task/{tid}"
+        try:
+            with open(f"{task}/stat", "rb") as file:
+                before, _, after = file.read().rpartition(b")")
+        except OSError:
+            continue
+        fields = after.split()
+        comm, state = before.partition(b"(")[2].decode(errors="surrogateescape"), fields[0].decode()
+        stack = _kernel_stack(task) if state in SLEEPING else None
+        yield [int(tid), pid, comm, state, int(fields[36]), int(fields[19]) * 1_000_000_000 // TICKS, stack]
+
+
+def _kernel_stack(task: str) -> list[str] | None:
+    try:
+        with open(f"{task}/stack") as file:
+            return STACK_LINE.findall(file.read()) or None
+    except OSError:
+        return None
+
+
+def mappings_of(pid: int) -> Iterator[Mapping]:
+    """Yield a process's executable mappings."""
+    try:
+        with open(f"/proc/{pid}/maps", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except OSError:  # gone, a kernel thread, or one that refuses even root
+        return
+    for line in lines:
+        parts = line.split(maxsplit=5)
+        if "x" not in parts[1]:
+            continue
+        start, _, end = parts[0].partition("-")
+        path = parts[5].rstrip("\n") if len(parts) > 5 else "//anon"
+        yield int(start, 16), int(end, 16), int(parts[2], 16), path

@@ -1,0 +1,13 @@
+"""On-CPU samples: what threads did while they ran."""
+
+from offwake.recorder.sources import Sampling, Source
+
+PERF_COUNT_SW_CPU_CLOCK = 0
+
+# 49 and not 50: a sampler in step with a periodic task sees it always or never.
+SOURCE = Source(
+    name="on-cpu",
+    summary="a stack sample 49 times a second on each CPU that runs a thread: on-CPU and wall-clock graphs",
+    default=True,
+    sampling=Sampling(PERF_COUNT_SW_CPU_CLOCK, hertz=49),
+)

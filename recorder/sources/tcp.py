@@ -1,0 +1,51 @@
+"""TCP sessions: state changes, the process behind a socket, retransmits and resets.
+
+The current thread says who owns a socket only at SYN_SENT and at the first send or receive: at accept time and at CLOSE
+it is a stranger (on loopback, the peer).
+"""
+
+from offwake.recorder.sources import Event, Field, Source
+
+SOCKET = Field("socket", "u8", "args[0]")
+WHO = Field("tid", "u4", "tid")
+COMMON = "args[0]->sock.__sk_common."
+ADDRESSES = (
+    Field("local4", "u4", COMMON + "skc_rcv_saddr"),
+    Field("remote4", "u4", COMMON + "skc_daddr"),
+    Field("local6", "V16", COMMON + "skc_v6_rcv_saddr"),
+    Field("remote6", "V16", COMMON + "skc_v6_daddr"),
+    Field("family", "u2", COMMON + "skc_family"),
+    Field("protocol", "u2", "args[0]->sock.sk_protocol"),
+    Field("local_port", "u2", COMMON + "skc_num"),
+    Field("remote_port_be", "u2", COMMON + "skc_dport"),
+)
+IS_TCP = "e.protocol == 6"
+FIRST_TRANSFER = (WHO, SOCKET, Field("length", "i8", "args[1]"), *ADDRESSES)
+
+SOURCE = Source(
+    name="tcp",
+    summary="TCP state changes, retransmits and resets: tcp-sessions table",
+    default=True,
+    events=(
+        Event(
+            "tcp_state",
+            "inet_sock_set_state",
+            (
+                WHO,
+                SOCKET,
+                Field("old_state", "u4", "args[1]"),
+                Field("new_state", "u4", "args[2]"),
+                Field("bytes_acked", "u8", "args[0]->tcp_sock.bytes_acked"),
+                Field("bytes_received", "u8", "args[0]->tcp_sock.bytes_received"),
+                *ADDRESSES,
+            ),
+            when=IS_TCP,
+        ),
+        Event("tcp_first_send", "sock_send_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
+        Event("tcp_first_receive", "sock_recv_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
+        Event("tcp_retransmit", "tcp_retransmit_skb", (WHO, SOCKET)),
+        Event("tcp_send_reset", "tcp_send_reset", (WHO, SOCKET)),
+        Event("tcp_receive_reset", "tcp_receive_reset", (WHO, SOCKET)),
+        Event("tcp_destroy", "tcp_destroy_sock", (WHO, SOCKET), forgets="socket"),
+    ),
+)
