@@ -74,7 +74,8 @@ NOINLINE static void burn(void *report)
         long long until = cpu_time_ns() + SLICE_NS;
 
         while (cpu_time_ns() < until)
-            ;
+            for (volatile int turn = 0; turn < 100000; turn++)
+                ;
         pause_us(REST_US);
     }
     end(report);

@@ -1,0 +1,139 @@
+"""perf as a second witness: it sees the same switches, and it loses nothing to a recorder beside it."""
+
+import json
+import re
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import OFFWAKE, Recorded, ask, offwake
+
+WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
+"""perf needs tracefs; it gets one in a mount namespace of its own, and the host stays as it is."""
+
+BUSIEST = 10
+ROUND_TRIPS = 20_000
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One sched_switch on the CPU under test."""
+
+    time_ns: int
+    previous: int
+    next: int
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the threads of one CPU did, as one of the tools saw it."""
+
+    switches: Counter[int]
+    off_cpu_ns: dict[int, int]
+
+
+def with_perf(perf: str, *command: str | Path) -> list[str | Path]:
+    """A perf command line with its workload, in a mount namespace that has tracefs."""
+    return ["unshare", "--mount", "sh", "-c", f'{WITH_TRACEFS} perf {perf} "$@"', "perf", *command]
+
+
+def perf_output(*arguments: str | Path) -> str:
+    return subprocess.run(["perf", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def switches_by_perf(path: Path) -> Iterator[Switch]:
+    assert "LOST" not in perf_output("report", "--stats", "-i", path)
+    pattern = re.compile(r"\[000\] +(\d+)\.(\d{9}): +sched:sched_switch: .* prev_pid=(\d+) .* next_pid=(\d+) ")
+    for line in perf_output("script", "--ns", "-F", "cpu,time,event,trace", "-i", path).splitlines():
+        if found := pattern.search(line):
+            seconds, nanoseconds, previous, following = map(int, found.groups())
+            yield Switch(seconds * 1_000_000_000 + nanoseconds, previous, following)
+
+
+def switches_by_offwake(path: Path) -> Iterator[Switch]:
+    result = offwake("dump", path, "--json")
+    assert result.returncode == 0, result.stderr
+    for event in map(json.loads, result.stdout.splitlines()):
+        if event["event"] == "sched_switch" and event["cpu"] == 0:
+            yield Switch(event["time_ns"], event["prev"], event["next"])
+
+
+def behaviour(switches: Iterator[Switch], begin_mark: int, end_mark: int) -> Behaviour:
+    """Count switches and add up the time from each switch-out to the next switch-in, between two marker threads.
+
+    The idle task is left out, and so are the threads of PID 1, which only the host's own work wakes.
+    """
+    counts: Counter[int] = Counter()
+    off_cpu_ns: dict[int, int] = defaultdict(int)
+    out_since: dict[int, int] = {}
+    begun = False
+    for switch in switches:
+        begun = begun or switch.next == begin_mark
+        if not begun:
+            continue
+        counts[switch.previous] += 1
+        out_since[switch.previous] = switch.time_ns
+        if switch.next in out_since:
+            off_cpu_ns[switch.next] += switch.time_ns - out_since.pop(switch.next)
+        if switch.next == end_mark:
+            for tid in (0, *(int(task.name) for task in Path("/proc/1/task").iterdir())):
+                counts.pop(tid, None)
+                off_cpu_ns.pop(tid, None)
+            return Behaviour(counts, off_cpu_ns)
+    raise AssertionError(f"the end mark, thread {end_mark}, is not there")
+
+
+@pytest.fixture(scope="module")
+def both(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, Path]:
+    """The same run on CPU 0, recorded by both tools from CPU 1: offwake's recording and perf's."""
+    folder = tmp_path_factory.mktemp("both")
+    path, perf_data = folder / "mixture.offwake", folder / "perf.data"
+    recording: list[str | Path] = [OFFWAKE, "record", "-o", path, "--", "taskset", "-c", "0", workload("mixture")]
+    perf = with_perf(f"sched record -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
+    result = subprocess.run(["taskset", "-c", "1", *perf], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    document = next(line for line in result.stdout.splitlines() if line.startswith("{"))
+    return Recorded(path, json.loads(document)), perf_data
+
+
+def test_perf_saw_the_same_switches_and_off_cpu_times(both: tuple[Recorded, Path]) -> None:
+    recorded, perf_data = both
+    assert ask("info", recorded.path, "--json")["lost"]["total"] == 0
+    marks = recorded.thread("mark-begin").tid, recorded.thread("mark-end").tid
+    ours = behaviour(switches_by_offwake(recorded.path), *marks)
+    theirs = behaviour(switches_by_perf(perf_data), *marks)
+    assert ours.switches == theirs.switches
+    for tid, _count in theirs.switches.most_common(BUSIEST):
+        assert ours.off_cpu_ns[tid] == pytest.approx(theirs.off_cpu_ns[tid], rel=0.01), tid
+
+
+def test_perf_saw_the_off_cpu_times_of_the_threads_table(both: tuple[Recorded, Path]) -> None:
+    recorded, perf_data = both
+    marks = recorded.thread("mark-begin").tid, recorded.thread("mark-end").tid
+    theirs = behaviour(switches_by_perf(perf_data), *marks)
+    rows = {row["tid"]: row for row in recorded.table("threads")}
+    workers = [thread for thread in recorded.threads if not thread.name.startswith("mark-")]
+    for worker in workers:
+        row = rows[worker.tid]
+        off_cpu_ns = row["blocked_ns"] + row["run_queue_ns"] + row["preempted_ns"]
+        assert off_cpu_ns == pytest.approx(theirs.off_cpu_ns[worker.tid], rel=0.01), worker.name
+        assert row["switches"] == theirs.switches[worker.tid]
+
+
+@pytest.mark.parametrize("beside_recorder", [False, True])
+def test_perf_stores_every_switch_with_and_without_a_recorder(tmp_path: Path, beside_recorder: bool) -> None:
+    perf_data = tmp_path / "perf.data"
+    bench: list[str | Path] = ["taskset", "-c", "0", "perf", "bench", "sched", "pipe", "-l", str(ROUND_TRIPS)]
+    recorder: list[str | Path] = [OFFWAKE, "record", "-o", tmp_path / "beside.offwake", "--"] if beside_recorder else []
+    subprocess.run(
+        with_perf(f"record -e sched:sched_switch -a -m 4096 -o {perf_data} --", *recorder, *bench),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    stored = int(perf_output("report", "--stats", "-i", perf_data).split("SAMPLE events:")[1].split()[0])
+    assert stored >= 2 * ROUND_TRIPS

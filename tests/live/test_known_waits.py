@@ -1,0 +1,120 @@
+"""Workloads that measured their own waits, against what their recordings say."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.live.harness import Recorded, Thread, ask
+
+Record = Callable[[str], Recorded]
+
+WORKERS = [
+    ("pipe_chain", "chain-a", ["produce", "pause_us", "system_call"]),
+    ("pipe_chain", "chain-b", ["relay", "receive", "system_call"]),
+    ("pipe_chain", "chain-c", ["consume", "receive", "system_call"]),
+    ("lock", "lock-holder", ["hold", "hold_lock"]),
+    ("lock", "lock-waiter", ["want", "want_lock"]),
+    ("sync_writes", "sync-writer", ["write_and_sync", "sync_file", "system_call"]),
+    ("tcp_echo", "tcp-server", ["serve", "receive", "system_call"]),
+    ("tcp_echo", "tcp-client", ["ask", "receive", "system_call"]),
+]
+"""Workload, worker, and the functions that its operation goes through, outermost first."""
+
+WAKERS = [
+    ("pipe_chain", "chain-b", "receive", ["system_call", "transmit", "produce"], "chain-a"),
+    ("pipe_chain", "chain-c", "receive", ["system_call", "transmit", "relay"], "chain-b"),
+    ("lock", "lock-waiter", "want_lock", ["hold_lock", "hold"], "lock-holder"),
+    ("tcp_echo", "tcp-server", "receive", ["system_call", "transmit", "ask"], "tcp-client"),
+    ("tcp_echo", "tcp-client", "receive", ["system_call", "transmit", "serve"], "tcp-server"),
+]
+"""Workload, waiting worker, where it waits, and who wakes it, from which functions, innermost first."""
+
+
+def holds_run(frames: list[str], run: list[str]) -> bool:
+    """Whether `run` lies in `frames`, unbroken."""
+    return any(frames[at : at + len(run)] == run for at in range(len(frames)))
+
+
+def stacks_through(recorded: Recorded, view: str, worker: str, function: str) -> Iterator[dict[str, Any]]:
+    """The stacks of a worker that waits inside a function."""
+    for stack in recorded.stacks(view):
+        blocked_stack = [frame for frame in stack["frames"]]
+        if "--" in blocked_stack:
+            blocked_stack = blocked_stack[: blocked_stack.index("--")]
+        if blocked_stack[0] == worker and function in blocked_stack:
+            yield stack
+
+
+@pytest.mark.parametrize("name", ["pipe_chain", "lock", "sync_writes", "tcp_echo"])
+def test_off_cpu_time_is_the_wall_time_less_the_cpu_time(recorded: Record, name: str) -> None:
+    rows = {row["tid"]: row for row in recorded(name).table("threads")}
+    for thread in recorded(name).threads:
+        row = rows[thread.tid]
+        off_cpu_ns = row["blocked_ns"] + row["run_queue_ns"] + row["preempted_ns"]
+        assert thread.wall_ns - thread.cpu_ns >= 2_000_000_000
+        assert off_cpu_ns == pytest.approx(thread.wall_ns - thread.cpu_ns, rel=0.02), thread.name
+        assert row["comm"] == thread.name
+        assert row["pid"] == thread.pid
+
+
+@pytest.mark.parametrize(("name", "worker", "functions"), WORKERS)
+def test_every_wait_is_there_once_with_its_user_stack(
+    recorded: Record, name: str, worker: str, functions: list[str]
+) -> None:
+    thread: Thread = recorded(name).thread(worker)
+    stacks = list(stacks_through(recorded(name), "off-cpu", worker, functions[1]))
+    assert sum(stack["count"] for stack in stacks) == thread.waits
+    assert sum(stack["value_ns"] for stack in stacks) <= thread.waited_ns
+    for stack in stacks:
+        assert holds_run(stack["frames"], functions), stack["frames"]
+
+
+@pytest.mark.parametrize(("name", "worker", "function", "waking", "waker"), WAKERS)
+def test_the_waker_and_its_stack_are_named_though_it_may_be_gone(
+    recorded: Record, name: str, worker: str, function: str, waking: list[str], waker: str
+) -> None:
+    stacks = list(stacks_through(recorded(name), "off-wake", worker, function))
+    woken = [stack for stack in stacks if stack["frames"][-1] == waker]
+    assert sum(stack["count"] for stack in woken) == recorded(name).thread(worker).waits
+    for stack in woken:
+        assert holds_run(stack["frames"][stack["frames"].index("--") :], waking), stack["frames"]
+
+
+def test_a_sleep_ends_with_the_timer(recorded: Record) -> None:
+    thread = recorded("pipe_chain").thread("chain-a")
+    stacks = list(stacks_through(recorded("pipe_chain"), "off-wake", "chain-a", "pause_us"))
+    assert sum(stack["count"] for stack in stacks if "timer" in stack["frames"][-1]) == thread.waits
+
+
+@pytest.mark.parametrize("name", ["pipe_chain", "lock", "sync_writes", "tcp_echo"])
+def test_every_kernel_frame_has_a_name(recorded: Record, name: str) -> None:
+    frames = {frame for stack in recorded(name).stacks("off-wake") for frame in stack["frames"]}
+    kernel_frames = {frame for frame in frames if frame.endswith("_[k]")}
+    assert kernel_frames
+    assert not {frame for frame in kernel_frames if "0x" in frame or "unknown" in frame}
+
+
+def test_every_write_to_the_disk_is_there(recorded: Record) -> None:
+    operations = recorded("sync_writes").thread("sync-writer").operations
+    rows = [row for row in recorded("sync_writes").table("block-io") if row["comm"] == "sync-writer"]
+    written = [row for row in rows if row["bytes"]]
+    assert sum(row["bytes"] for row in written) == operations * 12288
+
+
+def test_every_tcp_session_is_there_from_both_sides_with_its_bytes(recorded: Record) -> None:
+    server, client = recorded("tcp_echo").thread("tcp-server"), recorded("tcp_echo").thread("tcp-client")
+    rows = {(row["local_port"], row["remote_port"]): row for row in recorded("tcp_echo").table("tcp-sessions")}
+    for connection in recorded("tcp_echo").document["connections"]:
+        ports = connection["client_port"], connection["server_port"]
+        for thread, row in ((client, rows[ports]), (server, rows[ports[::-1]])):
+            assert (row["pid"], row["comm"], row["family"]) == (thread.pid, thread.name, connection["family"])
+            assert (row["tx_bytes"], row["rx_bytes"]) == (connection["bytes_each_way"],) * 2
+            assert row["local"] == row["remote"] == {4: "127.0.0.1", 6: "::1"}[connection["family"]]
+
+
+def test_info_says_how_many_user_stacks_were_cut_short(recorded: Record) -> None:
+    workload = recorded("pipe_chain")
+    user_stacks = ask("info", workload.path, "--json")["user_stacks"]
+    assert user_stacks["total"] >= sum(thread.waits for thread in workload.threads)
+    assert 0 <= user_stacks["cut_short"] <= user_stacks["total"]

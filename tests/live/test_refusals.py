@@ -1,0 +1,107 @@
+"""What cannot be done is refused in one line that says what, where and what to do, with the right exit code."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.live.harness import Recorded, offwake
+
+NOBODY = "65534"
+WITHOUT_ROOT = (
+    # Not root, but allowed to read: the interpreter may live in a folder that only root can enter.
+    *("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+)
+WITHOUT_BCC = (
+    *("unshare", "--mount", "sh", "-c"),
+    'mount -t tmpfs tmpfs /usr/lib/python3/dist-packages && exec "$@"',
+    "sh",
+)
+
+
+def assert_refused(arguments: list[str | Path], code: int, says: list[str], under: tuple[str, ...] = ()) -> None:
+    result = offwake(*arguments, under=under)
+    assert result.returncode == code, result.stderr
+    [line] = result.stderr.splitlines()
+    assert all(word in line for word in says), line
+
+
+def test_recording_without_root() -> None:
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # so that only the missing privilege can be what stops it
+        assert_refused(
+            ["record", "-o", f"{folder}/x.offwake", "--duration", "1"], 1, ["root", "sudo"], under=WITHOUT_ROOT
+        )
+        assert not os.listdir(folder)
+
+
+def test_recording_without_bcc(tmp_path: Path) -> None:
+    arguments: list[str | Path] = ["record", "-o", tmp_path / "x.offwake", "--duration", "1"]
+    assert_refused(arguments, 1, ["python3-bpfcc"], under=WITHOUT_BCC)
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_that_exists(tmp_path: Path) -> None:
+    output = tmp_path / "x.offwake"
+    output.write_text("precious")
+    assert_refused(["record", "-o", output, "--duration", "1"], 1, [str(output), "exists"])
+    assert output.read_text() == "precious"
+
+
+def test_output_that_is_a_link(tmp_path: Path) -> None:
+    output = tmp_path / "x.offwake"
+    output.symlink_to(tmp_path / "elsewhere")
+    assert_refused(["record", "-o", output, "--duration", "1"], 1, [str(output)])
+    assert [*tmp_path.iterdir()] == [output]
+
+
+def test_part_that_is_a_link(tmp_path: Path) -> None:
+    part = tmp_path / "x.offwake.part"
+    part.symlink_to(tmp_path / "elsewhere")
+    assert_refused(["record", "-o", tmp_path / "x.offwake", "--duration", "1"], 1, [str(part)])
+    assert [*tmp_path.iterdir()] == [part]
+
+
+def test_output_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    output = tmp_path / "missing" / "x.offwake"
+    assert_refused(["record", "-o", output, "--duration", "1"], 1, [str(output)])
+
+
+def test_output_in_a_folder_that_cannot_be_written() -> None:
+    assert_refused(["record", "-o", "/proc/x.offwake", "--duration", "1"], 1, ["/proc/x.offwake"])
+
+
+def test_command_that_is_not_there(tmp_path: Path) -> None:
+    """127, as a shell says it, and no recording of nothing is left."""
+    arguments: list[str | Path] = ["record", "-o", tmp_path / "x.offwake", "--", "no-such-command"]
+    assert_refused(arguments, 127, ["no-such-command"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_source(tmp_path: Path) -> None:
+    arguments: list[str | Path] = ["record", "-o", tmp_path / "x.offwake", "--sources", "sched,gossip"]
+    assert_refused(arguments, 2, ["gossip", "block"])
+
+
+def test_input_that_is_no_recording(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a recording\n" * 100)
+    assert_refused(["info", text], 1, [str(text)])
+
+
+def test_input_that_is_not_there(tmp_path: Path) -> None:
+    assert_refused(["info", tmp_path / "x.offwake"], 1, [str(tmp_path / "x.offwake")])
+
+
+def test_input_that_is_truncated(recorded: Callable[[str], Recorded], tmp_path: Path) -> None:
+    whole = recorded("pipe_chain").path.read_bytes()
+    truncated = tmp_path / "truncated.offwake"
+    truncated.write_bytes(whole[: len(whole) * 2 // 3])
+    result = offwake("verify", truncated)
+    assert result.returncode == 4
+    assert os.fspath(truncated) in result.stdout + result.stderr
+
+
+def test_unknown_view(recorded: Callable[[str], Recorded]) -> None:
+    assert_refused(["folded", recorded("pipe_chain").path, "--view", "sideways"], 2, ["sideways", "off-wake"])
