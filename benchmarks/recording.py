@@ -1,0 +1,167 @@
+"""What recording costs, beside perf, on a workload that does nothing but switch.
+
+`perf bench sched pipe` on one CPU runs alone, beside offwake and beside `perf record`, in turns, so that whatever else
+the machine does hits all of them. Added cost is the median time of a round trip less that of the runs alone; recorders
+are compared by the ratio of their added costs. Figures go to benchmarks/results.json and docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+HERE = Path(__file__).parent
+OFFWAKE = Path(sys.prefix) / "bin" / "offwake"
+PAGE = HERE.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- recording: begin -->", "<!-- recording: end -->"
+
+ALONE = "alone"
+REFERENCE = "perf record -g"
+PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g"
+WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
+
+RECORDERS = {
+    ALONE: "",
+    "offwake": f"{OFFWAKE} record --sources sched -o FILE --",
+    "offwake, default sources": f"{OFFWAKE} record -o FILE --",
+    REFERENCE: f"{PERF} -o FILE --",
+    "perf record -g -z": f"{PERF} -z -o FILE --",
+}
+"""Name → the command that records another one into FILE. perf gets rings as large as offwake takes by default."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the workload, and what the recorder beside it used."""
+
+    us_per_round_trip: float
+    recorder_cpu_s: float
+    peak_memory_mb: float
+    file_mb: float
+    events: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each recorder (default 5)")
+    parser.add_argument(
+        "--round-trips", type=int, default=300_000, help="of the workload, in each run (default 300000)"
+    )
+    arguments = parser.parse_args()
+
+    runs: dict[str, list[Run]] = {name: [] for name in RECORDERS}
+    turns = [name for _ in range(arguments.rounds) for name in RECORDERS]
+    for name in track(turns, "recording"):
+        with tempfile.TemporaryDirectory() as folder:
+            runs[name].append(run(RECORDERS[name], Path(folder) / "recording", arguments.round_trips))
+
+    results = {
+        "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "model": cpu_model()},
+        "round_trips": arguments.round_trips,
+        "runs": {name: [asdict(one) for one in of_recorder] for name, of_recorder in runs.items()},
+        "summary": summarize(runs),
+    }
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    table = "\n".join(markdown(results))
+    replace_table(table)
+    print(table)
+
+
+def run(recorder: str, file: Path, round_trips: int) -> Run:
+    """Run the workload once beside a recorder (none if empty)."""
+    bench = f"taskset -c 0 perf bench -f simple sched pipe -l {round_trips}"
+    # `times` prints the CPU time of the shell, and then that of the workload, which is not the recorder's.
+    workload = ["sh", "-c", f"{bench} && times"]
+    command = ["unshare", "--mount", "sh", "-c", f'{WITH_TRACEFS} {recorder.replace("FILE", str(file))} "$@"', "sh"]
+    messages = file.with_name("messages")
+    with (
+        messages.open("w") as log,
+        subprocess.Popen([*command, *workload], stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdout
+        output = process.stdout.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"failed with {process.returncode}: {recorder or 'the workload'}\n{messages.read_text()}")
+    seconds, *_, workload_times = output.splitlines()
+    return Run(
+        us_per_round_trip=float(seconds) / round_trips * 1e6,
+        recorder_cpu_s=usage.ru_utime + usage.ru_stime - cpu_seconds(workload_times),
+        peak_memory_mb=usage.ru_maxrss / 1024,
+        file_mb=file.stat().st_size / 1e6 if recorder else 0,
+        events=stored_events(file) if recorder else 0,
+    )
+
+
+def cpu_seconds(times: str) -> float:
+    """Add up a line of the shell's `times`, such as 0m0.52s 1m3.20s."""
+    return sum(int(minutes) * 60 + float(seconds) for minutes, seconds in re.findall(r"(\d+)m([\d.]+)s", times))
+
+
+def stored_events(file: Path) -> int:
+    """How many events a recording holds, by the tool that made it."""
+    if file.read_bytes()[:8] == b"PERFILE2":
+        report = subprocess.run(["perf", "report", "--stats", "-i", file], check=True, capture_output=True, text=True)
+        return int(report.stdout.split("SAMPLE events:")[1].split()[0])
+    info = subprocess.run([OFFWAKE, "info", file, "--json"], check=True, capture_output=True, text=True)
+    events: int = json.loads(info.stdout)["events"]
+    return events
+
+
+def summarize(runs: dict[str, list[Run]]) -> dict[str, dict[str, float]]:
+    """Medians of each recorder's runs, with its added cost and that cost's ratio to the reference."""
+    medians = {
+        name: {field: statistics.median(asdict(one)[field] for one in of_recorder) for field in Run.__annotations__}
+        for name, of_recorder in runs.items()
+    }
+    for median in medians.values():
+        median["added_us"] = median["us_per_round_trip"] - medians[ALONE]["us_per_round_trip"]
+    for median in medians.values():
+        median["added_to_reference"] = median["added_us"] / medians[REFERENCE]["added_us"]
+    return medians
+
+
+def markdown(results: dict[str, Any]) -> Iterator[str]:
+    """The lines of the table on the page."""
+    machine, summary = results["machine"], results["summary"]
+    rounds = len(results["runs"][ALONE])
+    yield f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}, {rounds} rounds of"
+    yield f"{results['round_trips']:,} round trips; {summary[ALONE]['us_per_round_trip']:.2f} µs a round trip alone."
+    yield ""
+    yield "| recorder | added, µs | of perf -g | file, MB | events stored | own CPU, s | peak memory, MB |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, median in summary.items():
+        if name != ALONE:
+            yield (
+                f"| {name} | {median['added_us']:.2f} | {median['added_to_reference']:.2f} | {median['file_mb']:.1f} "
+                f"| {median['events']:,.0f} | {median['recorder_cpu_s']:.2f} | {median['peak_memory_mb']:.0f} |"
+            )
+
+
+def replace_table(table: str) -> None:
+    """Put the table between its markers on the page."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+def cpu_model() -> str:
+    """The processor's name, as the kernel gives it."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
