@@ -1,0 +1,235 @@
+// Flame graph: zoom, search, keys and the hover line over the SVG that flamegraph.py drew.
+//
+// A file zooms and searches what is drawn, and keeps its state behind the # of its address. On a page the state is the
+// query, and visit(query) asks the server, which zooms and searches the whole tree. Either way a link shows what its
+// sender saw, and back and forward work.
+"use strict";
+
+function flameGraph(svg, visit) {
+  const SVG = "http://www.w3.org/2000/svg", ROW = 16, MARGIN = 10, INSET = 3, CHARACTER = 12 * 0.603;
+  const MATCH = "rgb(230,0,230)";
+  const KEYS = {
+    "click, Enter": "zoom to a frame", "click all": "show everything again", "Ctrl-F, F3": "search (regular expression)",
+    "Ctrl-I": "ignore case", "n, Shift-n": "next, previous match", "Esc": "clear the search",
+    "i": "icicle or flame", "arrows": "walk the frames", "?": "these keys",
+  };
+  const data = JSON.parse(svg.querySelector("metadata").textContent);
+  const rectangles = svg.querySelectorAll(".frames rect");
+  const labels = svg.querySelector(".labels"), bar = svg.querySelector(".bar");
+  const details = bar.querySelector(".details"), matched = bar.querySelector(".matched");
+  const top = bar.transform.baseVal.getItem(0).matrix.f;
+  const frames = data.frames.map(([depth, name, ns, key], index) => ({
+    depth, ns, key, name: data.names[name], rect: rectangles[index], children: [],
+  }));
+  const byRect = new Map(frames.map(frame => [frame.rect, frame]));
+  const deepest = Math.max(...frames.map(frame => frame.depth));
+  let shown = frames[0], current = null, ignoreCase = false, icicle = data.icicle;
+
+  const path = [];
+  for (const frame of frames) {
+    path.length = frame.depth;
+    frame.parent = path[frame.depth - 1];
+    frame.parent?.children.push(frame);
+    path.push(frame);
+    const fill = frame.rect.getAttribute("fill");
+    frame.match = fill === MATCH;
+    frame.fill = fill;
+  }
+  frames[0].begin = 0;
+  for (const frame of frames) {
+    let begin = frame.begin + frame.ns - frame.children.reduce((sum, child) => sum + child.ns, 0);
+    for (const child of frame.children) { child.begin = begin; begin += child.ns; }
+  }
+
+  // State: in the address.
+  const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
+  function go(changes) {
+    const next = state();
+    for (const [key, value] of Object.entries(changes))
+      if (value === null || value === "") next.delete(key); else next.set(key, value);
+    if (visit) visit(next); else location.hash = next;
+  }
+  function show() {
+    const now = state();
+    ignoreCase = now.has("icase");
+    icicle = now.has("icicle") || data.icicle && !now.has("flame");
+    const key = Number(now.get("zoom") ?? data.zoom);
+    shown = frames.find(frame => frame.key && frame.key === key) ?? frames[0];
+    if (!visit) searchDrawn(now.get("search"));
+    layout();
+  }
+
+  // Drawing: the same geometry as flamegraph.py's, at the width that there is.
+  function layout() {
+    const width = Math.max(500, svg.parentElement ? svg.parentElement.clientWidth : innerWidth);
+    const scale = (width - 2 * MARGIN) / Math.max(shown.ns, 1);
+    const height = top + 24 + (deepest + 1) * ROW + MARGIN;
+    svg.setAttribute("width", width);
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const ancestors = new Set();
+    for (let frame = shown.parent; frame; frame = frame.parent) ancestors.add(frame);
+    labels.replaceChildren();
+    for (const frame of frames) {
+      const above = ancestors.has(frame), { rect } = frame;
+      const x = above ? 0 : (frame.begin - shown.begin) * scale, w = (above ? shown.ns : frame.ns) * scale;
+      const inside = above || frame === shown || (frame.parent?.visible && !ancestors.has(frame.parent));
+      frame.visible = inside && w >= 0.05;
+      if (!frame.visible) { rect.setAttribute("display", "none"); continue; }
+      const y = (icicle ? frame.depth : deepest - frame.depth) * ROW;
+      rect.removeAttribute("display");
+      rect.setAttribute("x", x.toFixed(1));
+      rect.setAttribute("y", y);
+      rect.setAttribute("width", Math.max(w - Math.min(0.6, w / 5), 0.1).toFixed(1));
+      if (above) rect.setAttribute("opacity", ".5"); else rect.removeAttribute("opacity");
+      const text = cut(frame.name, w - 2 * INSET);
+      if (text) labels.append(element("text", { x: (x + INSET).toFixed(1), y: y + 11 }, text));
+    }
+    reset.setAttribute("display", shown === frames[0] ? "none" : "inline");
+    follow();
+  }
+  function cut(text, width) {
+    const characters = Math.floor(width / CHARACTER);
+    return text.length <= characters ? text : characters < 3 ? "" : text.slice(0, characters - 2) + "..";
+  }
+  function element(name, attributes, text) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.textContent = text ?? "";
+    return made;
+  }
+  // The hover line stays in sight when the picture is taller than the window.
+  function follow() {
+    const hidden = -svg.getBoundingClientRect().top;
+    bar.setAttribute("transform", `translate(0,${Math.max(top, hidden)})`);
+  }
+
+  // Words.
+  const percent = (part, whole, digits = 2) => (whole ? 100 * part / whole : 0).toFixed(digits) + " %";
+  function duration(ns) {
+    for (const [size, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]])
+      if (ns >= size) {
+        const value = ns / size, digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+        return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) + " " + unit;
+      }
+    return ns + " ns";
+  }
+  function describe(frame) {
+    const all = percent(frame.ns, frames[0].ns);
+    const share = shown === frames[0] ? all : `${percent(frame.ns, shown.ns)} of zoomed, ${all} of all`;
+    return `${frame.name} (${duration(frame.ns)}, ${share})`;
+  }
+  function point(frame) {
+    details.textContent = frame ? describe(frame) : "";
+    if (frame && !frame.rect.firstChild) frame.rect.append(element("title", {}, ""));
+    if (frame) frame.rect.firstChild.textContent = details.textContent;
+  }
+
+  // Search.
+  function searchDrawn(text) {
+    let expression = null;
+    try {
+      if (text) expression = new RegExp(text, ignoreCase ? "i" : "");
+      matched.textContent = "";
+    } catch (error) {
+      matched.textContent = error.message;
+    }
+    for (const frame of frames) {
+      frame.match = Boolean(expression && frame.key && expression.test(frame.name));
+      frame.rect.setAttribute("fill", frame.match ? MATCH : frame.fill);
+    }
+    if (!expression) return;
+    const found = frame => frame.match ? frame.ns : frame.children.reduce((sum, child) => sum + found(child), 0);
+    matched.textContent = `Matched: ${percent(found(shown), shown.ns, 1)}`;
+    if (shown !== frames[0]) matched.textContent += ` (${percent(found(frames[0]), frames[0].ns, 1)} of all)`;
+  }
+  function ask() {
+    const field = document.querySelector("input[name=search]");
+    if (field) { field.focus(); field.select(); return; }
+    const text = prompt("Search what is drawn (regular expression):", state().get("search") ?? "");
+    if (text !== null) go({ search: text });
+  }
+
+  // Keys and pointer.
+  function focus(frame) {
+    if (!frame) return;
+    current = frame;
+    point(frame);
+    frame.rect.setAttribute("tabindex", "-1");
+    frame.rect.setAttribute("role", "button");
+    frame.rect.setAttribute("aria-label", details.textContent);
+    frame.rect.focus();
+  }
+  function walk(right, up) {
+    const from = current?.visible ? current : shown;
+    if (!current?.visible) return focus(shown);
+    if (up > 0) return focus(from.children.filter(child => child.visible).sort((a, b) => b.ns - a.ns)[0]);
+    if (up < 0) return focus(from.parent);
+    const row = frames.filter(frame => frame.visible && frame.depth === from.depth);
+    focus(row[row.indexOf(from) + right]);
+  }
+  function nextMatch(step) {
+    const matches = frames.filter(frame => frame.match && frame.visible);
+    const at = matches.indexOf(current);
+    focus(matches[at < 0 ? (step > 0 ? 0 : matches.length - 1) : (at + step + matches.length) % matches.length]);
+  }
+  function zoom(frame) {
+    if (frame?.key) go({ zoom: frame === frames[0] ? null : frame.key });
+  }
+  function flip() {
+    go({ icicle: icicle ? null : 1, flame: icicle && data.icicle && !visit ? 1 : null });
+  }
+  function help() {
+    const open = svg.querySelector(".help");
+    if (open) { open.remove(); return; }
+    const y = Math.max(top + 26, 26 - svg.getBoundingClientRect().top), lines = Object.entries(KEYS);
+    const box = element("g", { class: "help", transform: `translate(${MARGIN},${y})` });
+    box.append(element("rect", { class: "paper rule", width: 360, height: lines.length * 18 + 16, fill: "#fff", stroke: "#999" }));
+    lines.forEach(([keys, meaning], row) => box.append(
+      element("text", { class: "ink", x: 12, y: 24 + row * 18 }, keys), element("text", { class: "ink", x: 120, y: 24 + row * 18 }, meaning)));
+    svg.append(box);
+  }
+  function press(event) {
+    const typing = event.target.closest?.("input, select, textarea");
+    const control = event.ctrlKey || event.metaKey, key = event.key;
+    const actions = control
+      ? { f: ask, i: () => go({ icase: ignoreCase ? null : 1 }) }
+      : {
+          F3: ask, Escape: () => { svg.querySelector(".help")?.remove(); if (state().has("search")) go({ search: null }); },
+          n: () => nextMatch(1), N: () => nextMatch(-1), i: flip, "?": help,
+          ArrowUp: () => walk(0, icicle ? -1 : 1), ArrowDown: () => walk(0, icicle ? 1 : -1),
+          ArrowLeft: () => walk(-1, 0), ArrowRight: () => walk(1, 0),
+          Enter: () => { if (byRect.has(event.target)) zoom(current); },
+        };
+    const anywhere = control || key === "F3" || key === "Escape";
+    if (event.altKey || !Object.hasOwn(actions, key) || typing && !anywhere) return;
+    if (key === "Enter" && !byRect.has(event.target)) return;
+    if (key.startsWith("Arrow") && visit && !svg.contains(document.activeElement)) return;
+    event.preventDefault();
+    actions[key]();
+  }
+
+  const buttons = [["Reset zoom", () => go({ zoom: null })], ["Search", ask], ["Flip", flip], ["Keys", help]];
+  let right = MARGIN;
+  const [reset] = buttons.reverse().map(([name, action]) => {
+    const button = element("text", { class: "button", x: "100%", dx: -right, y: 24, "text-anchor": "end", role: "button", tabindex: 0 }, name);
+    right += name.length * CHARACTER + 16;
+    button.addEventListener("click", action);
+    button.addEventListener("keydown", event => { if (event.key === "Enter") action(); });
+    svg.append(button);
+    return button;
+  }).reverse();
+
+  svg.setAttribute("role", "application");
+  svg.setAttribute("tabindex", "0");
+  svg.addEventListener("mouseover", event => point(byRect.get(event.target) ?? null));
+  svg.addEventListener("click", event => zoom(byRect.get(event.target)));
+  const listening = new AbortController(), { signal } = listening;
+  addEventListener("keydown", press, { signal });
+  addEventListener("scroll", follow, { signal, passive: true });
+  addEventListener("resize", layout, { signal });
+  if (!visit) addEventListener("hashchange", show, { signal });
+  show();
+  return () => listening.abort();
+}
+
+if (document.documentElement.localName === "svg") flameGraph(document.documentElement, null);

@@ -1,0 +1,192 @@
+"""Heat maps as SVG: time across, latency up on its logarithmic scale, count as colour on a square-root scale.
+
+Cells of one colour are one path in units of cells, so a map of 240 × 80 cells is tens of kilobytes; the counts for the
+script are sparse rows of one JSON text in <metadata>.
+"""
+
+import json
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.heatmap import ROWS_PER_DECADE, Heatmap
+from offwake.analyzer.render.colours import heat_colour
+from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
+from offwake.analyzer.render.text import count, duration
+
+__all__ = ["draw", "heat_map"]
+
+WIDTH = 1200
+LEFT = 76
+BAR = 24
+BELOW = 60
+LEVELS = 24
+"""Shades that the eye can hardly tell apart, each one path."""
+
+
+def heat_map(heatmap: Heatmap, caption: Caption) -> str:
+    """Return a heat map as an SVG file that names its cells and selects regions by itself in a browser."""
+    return document(draw(heatmap, caption), "heatmap.js")
+
+
+def draw(heatmap: Heatmap, caption: Caption) -> str:
+    """Return a heat map as an `<svg>` element without script and style, for a page that brings both."""
+    rows, columns = heatmap.counts.shape
+    header = head(caption, WIDTH)
+    above = header.height + BAR
+    cell_height = min(14, max(4, round(380 / rows))) if rows else 0
+    plot_width, plot_height = WIDTH - LEFT - MARGIN, cell_height * rows or 60
+    height = above + plot_height + BELOW
+    most = int(heatmap.counts.max()) if rows else 0
+    name = f"{caption.title}, {caption.subtitle}"
+    scale = f"scale({plot_width / max(columns, 1):.6g},{cell_height})"
+    return "\n".join(
+        [
+            opening("heat", WIDTH, height, (name, _description(heatmap), _metadata(heatmap))),
+            '<rect class="paper" width="100%" height="100%" fill="#fff"/>',
+            header.svg,
+            f'<g class="bar"><text class="details ink" x="{MARGIN}" y="{header.height + 12}"/>'
+            f'<text class="selected ink" x="{WIDTH - MARGIN}" y="{header.height + 12}" text-anchor="end"/></g>',
+            f'<g transform="translate({LEFT},{above})">',
+            f'<g transform="{scale}" shape-rendering="crispEdges">',
+            *_paths(heatmap.counts),
+            "</g>",
+            *_latency_axis(heatmap, cell_height, plot_width),
+            *_time_axis(heatmap, plot_width, plot_height),
+            f'<rect class="plot rule" width="{plot_width}" height="{plot_height}" fill-opacity="0" stroke="#bbb"/>',
+            "" if rows else _label(plot_width / 2, 34, "nothing to show"),
+            "</g>",
+            *_legend(most, above + plot_height + 44),
+            "</svg>",
+        ]
+    )
+
+
+def _edges(heatmap: Heatmap) -> list[int]:
+    """Return the rows' lower bounds, and the upper bound of the last."""
+    rows: list[int] = heatmap.rows.tolist()
+    return [*rows, round(rows[-1] * 10 ** (1 / ROWS_PER_DECADE))] if rows else []
+
+
+def _levels(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the shade of each cell, 0 (none) to LEVELS, on the square-root scale."""
+    levels: NDArray[np.float64] = np.ceil(LEVELS * np.sqrt(counts / max(1, counts.max(initial=0))))
+    return levels.astype(np.int64)
+
+
+def _paths(counts: NDArray[np.int64]) -> list[str]:
+    """Return one path a shade; runs of cells of one shade in a row are one rectangle of it."""
+    runs: dict[int, list[str]] = {}
+    for row, shades in enumerate(_levels(counts)[::-1]):
+        begins = np.flatnonzero(np.diff(shades, prepend=-1))
+        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(shades)], strict=True):
+            if shades[begin]:
+                runs.setdefault(int(shades[begin]), []).append(f"M{begin} {row}h{end - begin}v1H{begin}z")
+    paths = []
+    for level, run in sorted(runs.items()):
+        colour, opacity = heat_colour(level / LEVELS)
+        paths.append(f'<path fill="{colour}" fill-opacity="{opacity:g}" d="{"".join(run)}"/>')
+    return paths
+
+
+def _metadata(heatmap: Heatmap) -> str:
+    """Return what the script reads: bounds, and for each row column, count, column, count, … where there are any."""
+    sparse = []
+    for row in heatmap.counts:
+        columns = np.flatnonzero(row)
+        sparse.append(np.stack([columns, row[columns]], axis=1).ravel().tolist())
+    data = {
+        "begin_ns": int(heatmap.columns[0]) if len(heatmap.columns) else 0,
+        "column_ns": heatmap.column_ns,
+        "columns": len(heatmap.columns),
+        "edges_ns": _edges(heatmap),
+        "counts": sparse,
+        "total": heatmap.total,
+    }
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _latency_axis(heatmap: Heatmap, cell_height: int, width: int) -> list[str]:
+    """Label each decade, and 2 and 5 between where there is room."""
+    edges = _edges(heatmap)
+    lines: list[str] = []
+    if not edges:
+        return lines
+    low, high = math.log10(edges[0]), math.log10(edges[-1])
+    height = cell_height * (len(edges) - 1)
+    room = cell_height * ROWS_PER_DECADE * 0.3 >= 14
+    for decade in range(math.floor(low), math.ceil(high) + 1):
+        for step in (1, 2, 5) if room else (1,):
+            value = step * 10**decade
+            if value < 1 or not edges[0] <= value <= edges[-1]:
+                continue
+            y = height * (1 - float(np.interp(value, edges, np.arange(len(edges)))) / (len(edges) - 1))
+            lines.append(f'<path class="rule" d="M-5 {y:.1f}H0" stroke="#bbb"/>')
+            if step == 1:
+                lines.append(f'<path class="rule" d="M0 {y:.1f}H{width}" stroke="#bbb" stroke-opacity=".4"/>')
+            lines.append(_label(-9, y + 4, _round(int(value)), "end"))
+    return lines
+
+
+def _time_axis(heatmap: Heatmap, width: int, height: int) -> list[str]:
+    """Label about ten round times."""
+    lines: list[str] = []
+    span_ns = heatmap.column_ns * len(heatmap.columns)
+    if not span_ns:
+        return lines
+    step = _round_step(span_ns / 10)
+    begin_ns = int(heatmap.columns[0])
+    for time_ns in range(-(-begin_ns // step) * step, begin_ns + span_ns + 1, step):
+        x = width * (time_ns - begin_ns) / span_ns
+        anchor = "end" if x > width - 20 else "middle"
+        lines.append(f'<path class="rule" d="M{x:.1f} {height}v5" stroke="#bbb"/>')
+        lines.append(_label(x, height + 19, _round(time_ns), anchor))
+    return lines
+
+
+def _round_step(least: float) -> int:
+    """Return the smallest 1, 2 or 5 × 10ⁿ that is not below `least`."""
+    power = int(10 ** max(0, math.floor(math.log10(max(least, 1)))))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= least or step == 10)
+
+
+def _round(ns: int) -> str:
+    """Format a round number of nanoseconds without needless digits: `10 ms`, `2.5 s`."""
+    for size, unit in ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")):
+        if ns >= size:
+            return f"{ns / size:,.12g} {unit}"
+    return f"{ns} ns" if ns else "0 s"
+
+
+def _legend(most: int, y: int) -> list[str]:
+    """Show the shades with the counts that they stand for."""
+    if not most:
+        return []
+    size, left = 14, LEFT + 52
+    swatches = [_label(LEFT, y + 10, "count", "start")]
+    for level in range(LEVELS + 1):
+        colour, opacity = heat_colour(level / LEVELS)
+        place = f'x="{left + level * size}" y="{y}" width="{size}" height="12"'
+        swatches.append(f'<rect {place} fill="{colour}" fill-opacity="{opacity:g}"/>')
+    width = size * (LEVELS + 1)
+    swatches.append(f'<rect class="rule" x="{left}" y="{y}" width="{width}" height="12" fill="none" stroke="#bbb"/>')
+    marks = dict.fromkeys([0, max(1, most // 16), max(1, most // 4), most])
+    for mark in marks:
+        x = left + size / 2 + (width - size) * math.sqrt(mark / most)
+        swatches.append(_label(x, y - 4, count(mark)))
+    return swatches
+
+
+def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text class="faint" x="{x:.1f}" y="{y:.1f}" fill="#555" text-anchor="{anchor}">{text}</text>'
+
+
+def _description(heatmap: Heatmap) -> str:
+    edges = _edges(heatmap)
+    if not edges:
+        return "Heat map: nothing to show."
+    return (
+        f"Heat map of {count(heatmap.total)} latencies from {duration(edges[0])} to {duration(edges[-1])}. "
+        "Time runs across, latency up; darker red is more."
+    )

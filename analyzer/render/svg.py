@@ -1,0 +1,98 @@
+"""SVG: what all pictures share. A picture has a caption above it, and its own script and style when it is a file.
+
+Only presentation attributes are used, so a page with a strict content security policy can hold a picture as it is; the
+style sheet beside this module adds the dark theme and the marks under the pointer.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from offwake.analyzer.render.text import count, duration, printable
+
+__all__ = ["Caption", "FONT", "HERE", "Head", "caption", "cut", "document", "escape", "head", "opening", "resource"]
+
+HERE = Path(__file__).parent
+FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
+CHARACTER_PX = 0.603
+"""Width of a character of these fonts, as a share of the font's size."""
+MARGIN = 10
+LINE = 16
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands above a picture: what it shows, of which recording, and what the reader must know to trust it."""
+
+    title: str
+    subtitle: str = ""
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A drawn caption: its SVG, and how many pixels it takes from the top."""
+
+    svg: str
+    height: int
+
+
+def caption(title: str, info: dict[str, Any], hidden_ns: int = 0) -> Caption:
+    """Caption a picture of a recording (its `info()`): host, length, events, what is hidden and what is missing."""
+    parts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events"]
+    if hidden_ns:
+        parts.append(f"{duration(hidden_ns)} hidden: threads that slept throughout")
+    return Caption(title, " · ".join(parts), tuple(info["verdict"]))
+
+
+def escape(text: str) -> str:
+    """Make text safe in XML and HTML, as content and inside double quotes."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return text.replace(">", "&gt;").replace('"', "&quot;").replace("'", "&#39;")
+
+
+def cut(text: str, width_px: float, font_px: int) -> str:
+    """Return the text if it fits, else its beginning and `..`, or nothing where not even three characters fit."""
+    characters = int(width_px / (font_px * CHARACTER_PX))
+    if len(text) <= characters:
+        return text
+    return text[: characters - 2] + ".." if characters >= 3 else ""
+
+
+def opening(kind: str, width: int, height: int, about: tuple[str, str, str]) -> str:
+    """Begin a picture with what `about` says: its name, a description for those who do not see it, the script's data."""
+    name, description, data = about
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="picture {kind}" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="{FONT}" font-size="12">\n<title>{escape(name)}</title>\n'
+        f"<desc>{escape(description)}</desc>\n<metadata>{escape(data)}</metadata>"
+    )
+
+
+def head(shown: Caption, width: int) -> Head:
+    """Draw a caption: the title, the subtitle, then a line for each notice."""
+    lines = [f'<text x="{MARGIN}" y="24" font-size="16" font-weight="bold" class="ink">{escape(shown.title)}</text>']
+    y = 24
+    for text, fill, name in [
+        *([(shown.subtitle, "#555", "faint")] if shown.subtitle else []),
+        *((f"⚠ {notice}", "#a33c00", "warn") for notice in shown.notices),
+    ]:
+        y += LINE + 2
+        fitted = cut(printable(text), width - 2 * MARGIN, 12)
+        lines.append(f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(fitted)}</text>')
+    return Head("\n".join(lines), y + 10)
+
+
+def document(picture: str, script: str) -> str:
+    """Make a picture (`<svg …>…</svg>`) a file of its own, with its script and style inside."""
+    style = f"<style><![CDATA[\n{resource('picture.css')}]]></style>"
+    code = f"<script><![CDATA[\n{resource(script)}]]></script>"
+    body = picture.removesuffix("</svg>")
+    return f'<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n{body}{style}\n{code}\n</svg>\n'
+
+
+@cache
+def resource(name: str) -> str:
+    """Return the text of a file beside this module."""
+    return (HERE / name).read_text(encoding="utf-8")

@@ -1,0 +1,186 @@
+"""Frame trees: a profile's stacks merged from the root, and what of them a picture of some width can show.
+
+Names are made printable here, so everything that is drawn, searched or linked from a tree is safe to write anywhere.
+A frame is addressed by the CRC-32 of its folded path (`all;nginx;read_[k];`): a link to it stays valid when a filter
+changes or another recording of the same program is opened.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from offwake.analyzer.profile import Profile
+from offwake.analyzer.render.text import printable
+
+__all__ = ["Box", "Frame", "FrameTree", "boxes"]
+
+ROOT = "all"
+OTHER = "other"
+WAKER_MARK = "--"
+NARROWEST_PX = 0.1
+BOXES_AT_MOST = 4000
+"""So that a picture stays under 500 KB, whatever the profile: the widest are drawn, the rest is folded into "other"."""
+
+
+class Frame:
+    """One function, thread or mark under one path of callers, with its nanoseconds and those of all that it called."""
+
+    __slots__ = ("children", "name", "parent", "value_ns")
+
+    def __init__(self, name: str, parent: "Frame | None" = None) -> None:
+        self.name = name
+        self.parent = parent
+        self.value_ns = 0
+        self.children: dict[str, Frame] = {}
+
+    @property
+    def self_ns(self) -> int:
+        """Nanoseconds of the stacks that end here."""
+        return self.value_ns - sum(child.value_ns for child in self.children.values())
+
+    def path(self) -> list["Frame"]:
+        """Return the frames from the root to this one."""
+        path = [self]
+        while path[-1].parent:
+            path.append(path[-1].parent)
+        return path[::-1]
+
+    def ordered(self) -> list["Frame"]:
+        """Return the children alphabetically."""
+        return [self.children[name] for name in sorted(self.children)]
+
+
+class _SafeNames(dict[str, str]):
+    """Printable forms of names, each made once."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = safe = printable(name)
+        return safe
+
+
+class FrameTree:
+    """All stacks of a profile under one root `all`. It is not changed after it is built, so threads may share it."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.view = profile.view
+        self.hidden_ns = profile.hidden_ns
+        self.root = Frame(ROOT)
+        safe = _SafeNames()
+        for frames, weight in profile.weights.items():
+            frame = self.root
+            frame.value_ns += weight.value_ns
+            for name in frames:
+                name = safe[name]
+                child = frame.children.get(name)
+                if child is None:
+                    child = frame.children[name] = Frame(name, frame)
+                child.value_ns += weight.value_ns
+                frame = child
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame, parents before children."""
+        waiting = [self.root]
+        while waiting:
+            frame = waiting.pop()
+            yield frame
+            waiting.extend(frame.children.values())
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name that occurs, once."""
+        return frozenset(frame.name for frame in self)
+
+    @cached_property
+    def _by_key(self) -> dict[int, Frame]:
+        found: dict[int, Frame] = {}
+        waiting = [(self.root, frame_key(0, ROOT))]
+        while waiting:
+            frame, key = waiting.pop()
+            found[key] = frame
+            waiting.extend((child, frame_key(key, name)) for name, child in frame.children.items())
+        return found
+
+    def find(self, key: int) -> Frame | None:
+        """Return the frame with this key, or None where this tree has no such path."""
+        return self._by_key.get(key)
+
+
+def frame_key(parent_key: int, name: str) -> int:
+    """Return a frame's key: the CRC-32 of its path's names, each followed by `;`."""
+    return zlib.crc32(f"{name};".encode(), parent_key)
+
+
+def matched_ns(top: Frame, names: frozenset[str]) -> int:
+    """Return the nanoseconds under `top` of frames with one of these names, a matched frame's callees counted once."""
+    matched, waiting = 0, [top]
+    while waiting:
+        frame = waiting.pop()
+        if frame.name in names:
+            matched += frame.value_ns
+        else:
+            waiting.extend(frame.children.values())
+    return matched
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
+
+    `begin_ns` counts from the left of the shown frame, whose width is the picture's. `waker` is set behind a `--`. `key` is 0 for what was folded into "other". An ancestor of the shown
+    frame spans it.
+    """
+
+    name: str
+    depth: int
+    begin_ns: int
+    value_ns: int
+    key: int
+    waker: bool
+    ancestor: bool = False
+
+
+def boxes(top: Frame, width_px: float) -> list[Box]:
+    """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
+
+    A frame that would be narrower than 0.1 px, or is not among the 4,000 widest, is folded into its parent's "other";
+    an "other" that is itself too narrow is left blank. Time of stacks that end in a frame comes first in its row.
+    """
+    drawn, least_ns = _widest(top, top.value_ns * NARROWEST_PX / width_px)
+    laid: list[Box] = []
+    key, waker = 0, False
+    for depth, frame in enumerate(top.path()):
+        key, waker = frame_key(key, frame.name), waker or frame.name == WAKER_MARK
+        laid.append(Box(frame.name, depth, 0, frame.value_ns, key, waker, ancestor=frame is not top))
+    waiting = [(top, laid.pop())]
+    while waiting:
+        frame, box = waiting.pop()
+        laid.append(box)
+        shown = [child for child in frame.ordered() if child in drawn]
+        other_ns = sum(child.value_ns for child in frame.children.values()) - sum(child.value_ns for child in shown)
+        if other_ns < max(1, least_ns):
+            other_ns = 0
+        begin_ns = box.begin_ns + frame.value_ns - other_ns - sum(child.value_ns for child in shown)
+        depth, row = box.depth + 1, []
+        for child in shown:
+            waker, key = box.waker or child.name == WAKER_MARK, frame_key(box.key, child.name)
+            row.append((child, Box(child.name, depth, begin_ns, child.value_ns, key, waker)))
+            begin_ns += child.value_ns
+        if other_ns:
+            row.append((Frame(OTHER), Box(OTHER, depth, begin_ns, other_ns, 0, box.waker)))
+        waiting.extend(reversed(row))
+    return laid
+
+
+def _widest(top: Frame, least_ns: float) -> tuple[set[Frame], float]:
+    """Return the frames under `top` of at least `least_ns`, or the 4,000 widest, shallow before deep, and the least."""
+    found, level = [top], [top]
+    while level:
+        level = [child for frame in level for child in frame.children.values() if child.value_ns >= least_ns]
+        found += level
+    if len(found) <= BOXES_AT_MOST:
+        return set(found), least_ns
+    least_ns = sorted((frame.value_ns for frame in found), reverse=True)[BOXES_AT_MOST]
+    wider = [frame for frame in found if frame.value_ns > least_ns]
+    as_wide = [frame for frame in found if frame.value_ns == least_ns]
+    return {*wider, *as_wide[: BOXES_AT_MOST - len(wider)]}, least_ns
