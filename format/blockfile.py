@@ -79,13 +79,11 @@ class BlockFile:
         Raises UnsupportedVersion when the block says that this version cannot read the recording.
         """
         header = BlockHeader.unpack(self.read(offset, HEADER_SIZE) if data is None else data, offset)
-        if header is None:
-            return None
-        where = f"{self.path}: byte {offset}: format {header.major}.{header.minor}"
-        if header.major > MAJOR:
-            raise UnsupportedVersion(f"{where} is newer than {MAJOR}.{MINOR}; read it with a newer offwake")
-        if header.critical and not header.known:
-            raise UnsupportedVersion(f"{where} has blocks of kind {header.kind}; read it with a newer offwake")
+        if header is not None and (header.major > MAJOR or (header.critical and not header.known)):
+            raise UnsupportedVersion(
+                f"{self.path}: byte {offset}: a {header} of format {header.major}.{header.minor}, "
+                f"which this offwake, of format {MAJOR}.{MINOR}, cannot read; use a newer one"
+            )
         return header
 
     def frame(self, header: BlockHeader) -> bytes:

@@ -35,8 +35,8 @@ NO_STREAM = 0xFFFFFFFF
 MAX_RING_PAYLOAD = 64 << 20
 """Bytes of the largest ring span: the writer makes no larger one, and a reader never allocates more for one block."""
 
-MAX_VALUE_PAYLOAD = 16 << 20
-"""Bytes of the largest msgpack payload: an object can take 20 times the bytes that state it, and 512 MiB must do."""
+MAX_VALUE_PAYLOAD = 8 << 20
+"""Bytes of the largest msgpack payload: a string can take 44 times the bytes that state it, and 512 MiB must do."""
 
 SYNC = b"\x89offwake"
 """What a reader searches for in damaged bytes. The first byte is not ASCII: text files cannot look like recordings."""
@@ -67,6 +67,8 @@ class Kind(enum.IntEnum):
         """The header flags of this kind: a reader that does not know a critical kind must not go on without it."""
         return _CRITICAL if self in (Kind.KEYFRAME, Kind.EVENTS) else 0
 
+
+_KINDS = frozenset(Kind)
 
 RING_KINDS = frozenset({Kind.EVENTS, Kind.SIDEBAND})
 
@@ -138,7 +140,7 @@ class BlockHeader:
     @property
     def known(self) -> bool:
         """Whether this version of offwake knows the kind."""
-        return self.kind in Kind.__members__.values()
+        return self.kind in _KINDS
 
     def __str__(self) -> str:
         name = Kind(self.kind).name if self.known else f"kind {self.kind}"
@@ -166,7 +168,8 @@ class BlockHeader:
         magic, follows, _, *fields = _HEADER.unpack_from(data)
         if magic != _SKIPPABLE or follows < HEADER_SIZE - 8:
             return None
-        return cls(*fields, 8 + follows, offset)
+        place = [8 + follows, offset]
+        return cls(*fields, *place)
 
 
 #   0 ┌ skippable magic u32 ────────┬ bytes that follow: 24 u32 ──┐
