@@ -57,9 +57,10 @@ class BlockFile:
         os.close(self._fd)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at `offset`, fewer where the file ends or the disk cannot read it."""
+        """Return the bytes at `offset`, fewer where the file ended when it was opened or the disk cannot read it."""
+        length = min(length, self.size - offset)
         parts = []
-        while length and (part := self._pread(offset, length)):
+        while length > 0 and (part := self._pread(offset, length)):
             parts.append(part)
             offset += len(part)
             length -= len(part)

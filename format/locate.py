@@ -60,7 +60,8 @@ def _index(file: BlockFile) -> dict[int, bytes]:
     while isinstance(link, int) and 0 <= link < end:
         end, index = link, _values_at(file, link)
         link = index.get("previous")
-        for entry in index.get("entries", ()):
+        entries = index.get("entries")
+        for entry in entries if isinstance(entries, list) else ():
             match entry:
                 case [int() as offset, bytes() as header, *_]:
                     copies[offset] = header
