@@ -27,8 +27,8 @@ PAGE = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- recording: begin -->", "<!-- recording: end -->"
 
 ALONE = "alone"
-REFERENCE = "perf record -g"
-PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g"
+REFERENCE = "perf record -g -N"
+PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g -N"
 WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
 
 RECORDERS = {

@@ -93,7 +93,7 @@ def both(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("both")
     path, perf_data = folder / "mixture.offwake", folder / "perf.data"
     recording: list[str | Path] = [OFFWAKE, "record", "-o", path, "--", "taskset", "-c", "0", workload("mixture")]
-    perf = with_perf(f"sched record -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
+    perf = with_perf(f"sched record -N -B -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
     result = subprocess.run(["taskset", "-c", "1", *perf], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     document = next(line for line in result.stdout.splitlines() if line.startswith("{"))
@@ -130,7 +130,7 @@ def test_perf_stores_every_switch_with_and_without_a_recorder(tmp_path: Path, be
     bench: list[str | Path] = ["taskset", "-c", "0", "perf", "bench", "sched", "pipe", "-l", str(ROUND_TRIPS)]
     recorder: list[str | Path] = [OFFWAKE, "record", "-o", tmp_path / "beside.offwake", "--"] if beside_recorder else []
     subprocess.run(
-        with_perf(f"record -e sched:sched_switch -a -m 4096 -o {perf_data} --", *recorder, *bench),
+        with_perf(f"record -N -B -e sched:sched_switch -a -m 4096 -o {perf_data} --", *recorder, *bench),
         check=True,
         capture_output=True,
         timeout=120,

@@ -31,10 +31,10 @@ def killed(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     return part
 
 
-def test_verify_says_that_it_is_unfinished(killed: Path) -> None:
+def test_verify_says_that_it_was_not_ended(killed: Path) -> None:
     result = offwake("verify", killed)
     assert result.returncode == 4
-    assert "unfinished" in result.stdout + result.stderr
+    assert "not ended" in result.stdout
 
 
 def test_info_reads_it(killed: Path) -> None:
