@@ -1,0 +1,204 @@
+"""What an analyzer should find in a simulated recording: every life cut into its parts, and the stacks of its waits.
+
+The parts come from the simulator's own books. Only where a recording cannot know them (before a thread's first event,
+or across lost records) do they become what the rules of attribution make of what is left.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.events import Event, Lost, Sample, Stack, Switch, Trace, WakeupNew, Waking
+from tests.simulator import Change, Life, Simulator
+
+__all__ = ["PARTS", "Gap", "Piece", "ThreadTruth", "gaps_of", "off_cpu", "off_wake", "truth_of"]
+
+PARTS = ("on_cpu", "blocked", "run_queue", "preempted", "unknown")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a thread's life, from `begin_ns` to `end_ns`; off-CPU with its stack, blocked with what ended it."""
+
+    begin_ns: int
+    end_ns: int
+    part: str
+    stack: Stack = ()
+    ending: Stack = ()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Records of a CPU are missing between these times."""
+
+    cpu: int
+    begin_ns: int
+    end_ns: int
+
+
+@dataclass
+class ThreadTruth:
+    """One thread, as the table of threads and the profiles should show it."""
+
+    tid: int
+    tgid: int
+    comm: str
+    pieces: list[Piece] = field(default_factory=list)
+    switches: int = 0
+    wakeups: int = 0
+    slept_throughout: bool = False
+
+    def row(self) -> dict[str, int | str]:
+        """Return the thread's row of the table."""
+        times = {f"{part}_ns": 0 for part in PARTS}
+        for piece in self.pieces:
+            times[f"{piece.part}_ns"] += piece.end_ns - piece.begin_ns
+        counts = {"switches": self.switches, "wakeups": self.wakeups}
+        return {"tid": self.tid, "pid": self.tgid, "comm": self.comm, **times, **counts}
+
+
+def truth_of(simulator: Simulator, trace: Trace, lost: frozenset[Event] = frozenset()) -> list[ThreadTruth]:
+    """Return every thread that lived within the recording `trace` of the simulation, from which `lost` is missing."""
+    seen = _Seen(trace, lost, gaps_of(trace))
+    return [seen.thread(life) for life in simulator.lives if seen.lived(life)]
+
+
+def gaps_of(trace: Trace) -> list[Gap]:
+    """Return the gaps that the trace's LOST records tell of: each reaches back to the CPU's record before."""
+    latest = dict.fromkeys(range(trace.cpus), trace.began_ns)
+    gaps = []
+    for event in trace.events:
+        if isinstance(event, Lost):
+            gaps.append(Gap(event.cpu, latest[event.cpu], event.time_ns))
+        if isinstance(event, Switch | Waking | WakeupNew | Sample | Lost):
+            latest[event.cpu] = max(latest[event.cpu], event.time_ns)
+    return gaps
+
+
+def off_cpu(threads: list[ThreadTruth]) -> Counter[Stack]:
+    """Return nanoseconds by stack, root first, of everything off-CPU that is known."""
+    weights: Counter[Stack] = Counter()
+    for thread in threads:
+        for piece in thread.pieces:
+            if piece.part not in ("on_cpu", "unknown"):
+                weights[thread.comm, *piece.stack] += piece.end_ns - piece.begin_ns
+    return +weights
+
+
+def off_wake(threads: list[ThreadTruth]) -> Counter[Stack]:
+    """Return blocked nanoseconds by blocked stack, `--`, and what ended the wait."""
+    weights: Counter[Stack] = Counter()
+    for thread in threads:
+        for piece in thread.pieces:
+            if piece.part == "blocked":
+                weights[thread.comm, *piece.stack, "--", *piece.ending] += piece.end_ns - piece.begin_ns
+    return +weights
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a recording shows of lives."""
+
+    trace: Trace
+    lost: frozenset[Event]
+    gaps: list[Gap]
+
+    def lived(self, life: Life) -> bool:
+        """Return whether some of the life lies in the recording."""
+        born, died = _ends(life)
+        return born <= self.trace.ended_ns and died >= self.trace.began_ns
+
+    def thread(self, life: Life) -> ThreadTruth:
+        """Return the life as the recording shows it."""
+        pieces = [piece for stretch in self._stretches(life) for piece in self._pieces(life, stretch)]
+        changes = [change for change in life.changes if self._shown(change.event)]
+        leavings = [change for change in changes if isinstance(change.event, Switch) and change.part != "on_cpu"]
+        wakings = [wakeup.event for wakeup in life.wakeups if self._shown(wakeup.event)]
+        return ThreadTruth(
+            life.tid,
+            life.tgid,
+            [comm for time_ns, comm in life.names if time_ns <= self.trace.ended_ns][-1],
+            pieces,
+            len(leavings),
+            len(wakings),
+            slept_throughout=not wakings and not changes and {piece.part for piece in pieces} == {"blocked"},
+        )
+
+    def _shown(self, event: Event | None) -> bool:
+        """Return whether the recording holds the event, within its time."""
+        if event is None or event in self.lost:
+            return False
+        return self.trace.began_ns <= event.time_ns <= self.trace.ended_ns
+
+    def _stretches(self, life: Life) -> Iterator[tuple[list[Change], int]]:
+        """Cut a life at the switches that the recording shows; yield the changes of each stretch, and its end."""
+        began_ns, ended_ns = self.trace.began_ns, self.trace.ended_ns
+        before = [change for change in life.changes if change.time_ns < began_ns and change.part != "unborn"]
+        stretch = [Change(began_ns, before[-1].part, before[-1].cpu, wait=before[-1].wait)] if before else []
+        for change in life.changes:
+            if not began_ns <= change.time_ns <= ended_ns or change.part == "unborn":
+                continue
+            if isinstance(change.event, Switch) and self._shown(change.event) and stretch:
+                yield stretch, change.time_ns
+                stretch = []
+            stretch.append(change)
+        if stretch[0].part != "dead":
+            yield stretch, ended_ns
+
+    def _pieces(self, life: Life, stretch_and_end: tuple[list[Change], int]) -> Iterator[Piece]:
+        stretch, end_ns = stretch_and_end
+        first = stretch[0]
+        if self._broken(first, end_ns):
+            yield Piece(first.time_ns, end_ns, "unknown")
+        elif first.event is None and first.part in ("run_queue", "preempted"):
+            yield from self._unseen(life, first.time_ns, end_ns)
+        elif len(stretch) == 1 and first.wait and first.part == "run_queue" and end_ns == self.trace.ended_ns:
+            yield Piece(first.time_ns, end_ns, "blocked", first.wait.stack, ("[open]",))
+        else:
+            ends = [change.time_ns for change in stretch[1:]] + [end_ns]
+            for change, until_ns in zip(stretch, ends, strict=True):
+                yield self._piece(change, until_ns)
+
+    def _broken(self, first: Change, end_ns: int) -> bool:
+        """Return whether records are missing that might have changed this stretch: on a CPU its own, off-CPU any."""
+        return any(
+            gap.begin_ns < end_ns and first.time_ns < gap.end_ns and (first.part != "on_cpu" or gap.cpu == first.cpu)
+            for gap in self.gaps
+        )
+
+    def _unseen(self, life: Life, begin_ns: int, end_ns: int) -> Iterator[Piece]:
+        """Judge a thread that was runnable off-CPU at the beginning: nothing shows it, unless a waking misleads.
+
+        One that was preempted while it went to sleep looks like a sleeper, until something wakes it.
+        """
+        for wakeup in life.wakeups:
+            woken_ns = wakeup.event.time_ns
+            if wakeup.part == "preempted" and begin_ns <= woken_ns <= end_ns:
+                stack = _kernel_part(wakeup.wait.stack)
+                yield Piece(begin_ns, woken_ns, "blocked", stack, wakeup.wait.ending)
+                yield Piece(woken_ns, end_ns, "run_queue", stack)
+                return
+        yield Piece(begin_ns, end_ns, "unknown")
+
+    def _piece(self, change: Change, until_ns: int) -> Piece:
+        if change.part == "on_cpu":
+            return Piece(change.time_ns, until_ns, "on_cpu")
+        if change.part == "preempted":
+            return Piece(change.time_ns, until_ns, "preempted", ("[preempted]",))
+        if not change.wait:
+            return Piece(change.time_ns, until_ns, "run_queue", ("[run queue]",))
+        known_ns = self.trace.began_ns
+        stack = change.wait.stack if change.wait.began_ns >= known_ns else _kernel_part(change.wait.stack)
+        ending = change.wait.ending if change.part == "blocked" else ()
+        return Piece(change.time_ns, until_ns, change.part, stack, ending)
+
+
+def _ends(life: Life) -> tuple[int, int]:
+    """Return when the life began and ended."""
+    alive = [change.time_ns for change in life.changes if change.part != "unborn"]
+    return (alive[0] if alive else 2**63), (alive[-1] if life.part == "dead" else 2**63)
+
+
+def _kernel_part(stack: Stack) -> Stack:
+    """Return what /proc shows of a stack."""
+    return tuple(frame for frame in stack if frame.endswith("_[k]"))
