@@ -61,7 +61,7 @@ def cut(text: str, width_px: float, font_px: int) -> str:
 
 
 def opening(kind: str, width: int, height: int, about: tuple[str, str, str]) -> str:
-    """Begin a picture with what `about` says: its name, a description for those who do not see it, the script's data."""
+    """Begin a picture; `about` is its name, a description for those who cannot see it, and the script's data."""
     name, description, data = about
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="picture {kind}" role="img" width="{width}" height="{height}" '

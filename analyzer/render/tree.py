@@ -6,6 +6,7 @@ changes or another recording of the same program is opened.
 """
 
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from functools import cached_property
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Box", "Frame", "FrameTree", "boxes"]
+__all__ = ["Box", "Frame", "FrameTree", "boxes", "frame_key", "matched_ns", "top_frames"]
 
 ROOT = "all"
 OTHER = "other"
@@ -123,12 +124,37 @@ def matched_ns(top: Frame, names: frozenset[str]) -> int:
     return matched
 
 
+def top_frames(top: Frame) -> list[tuple[str, int, int]]:
+    """Return every name under `top` with its self and its total nanoseconds, most self time first.
+
+    A total counts time once where a function calls itself.
+    """
+    self_ns: dict[str, int] = defaultdict(int)
+    total_ns: dict[str, int] = defaultdict(int)
+    open_names: dict[str, int] = defaultdict(int)
+    waiting = [(top, False)]
+    while waiting:
+        frame, done = waiting.pop()
+        if done:
+            open_names[frame.name] -= 1
+            continue
+        self_ns[frame.name] += frame.self_ns
+        if not open_names[frame.name]:
+            total_ns[frame.name] += frame.value_ns
+        if frame.children:
+            open_names[frame.name] += 1
+            waiting.append((frame, True))
+            waiting.extend((child, False) for child in frame.children.values())
+    rows = [(name, self_ns[name], total) for name, total in total_ns.items()]
+    return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
 
-    `begin_ns` counts from the left of the shown frame, whose width is the picture's. `waker` is set behind a `--`. `key` is 0 for what was folded into "other". An ancestor of the shown
-    frame spans it.
+    `begin_ns` counts from the left of the shown frame, whose width is the picture's; its ancestors span it. `waker` is
+    set behind a `--`. `key` is 0 for what was folded into "other".
     """
 
     name: str

@@ -1,0 +1,85 @@
+"""`offwake serve`: browse recordings in a browser."""
+
+import argparse
+import ipaddress
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from offwake.errors import OffwakeError, UsageError
+
+__all__ = ["add_arguments", "run"]
+
+THREADS = 4
+CONNECTIONS_AT_MOST = 100
+HEADER_BYTES_AT_MOST = 32 * 1024
+WILDCARDS = ("0.0.0.0", "::")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE or FOLDER", help="default: this folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a further host name that browsers may use"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C. Beyond the loopback address every visitor needs the token in the address that is printed."""
+    # Only this command needs them; the others start without.
+    import waitress
+
+    from offwake.web.app import create_app
+    from offwake.web.safety import LOOPBACK_HOSTS
+
+    paths = args.paths or [Path()]
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder")
+    token = None if _is_loopback(args.host) else secrets.token_hex(16)
+    hosts = (*LOOPBACK_HOSTS, *(_names(args.host) if token else ()), *args.allow_host)
+    try:
+        server = waitress.create_server(
+            create_app(paths, hosts, token),
+            host=args.host,
+            port=args.port,
+            threads=THREADS,
+            connection_limit=CONNECTIONS_AT_MOST,
+            max_request_header_size=HEADER_BYTES_AT_MOST,
+            ident=None,
+        )
+    except (OSError, OverflowError, ValueError) as error:
+        raise OffwakeError(f"cannot listen on {args.host} port {args.port}: {error}; choose another --port") from error
+    name = socket.gethostname() if args.host in WILDCARDS else args.host
+    url = f"http://{_bracketed(name)}:{server.effective_port}/" + (f"?token={token}" if token else "")
+    print(f"offwake: serving on {url} (Ctrl-C ends)", file=sys.stderr)
+    server.run()
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _names(host: str) -> list[str]:
+    """Return the names under which browsers reach this address."""
+    if host not in WILDCARDS:
+        return [_bracketed(host)]
+    name = socket.gethostname()
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        addresses = set()
+    return [name, socket.getfqdn(), *map(_bracketed, sorted(addresses))]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

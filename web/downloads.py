@@ -1,0 +1,59 @@
+"""Downloads: the same pictures and tables as files."""
+
+import json
+import re
+
+from flask import Blueprint, Response, request
+
+from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document
+from offwake.analyzer.render.flamegraph import flame_graph
+from offwake.analyzer.render.folded import folded
+from offwake.analyzer.render.heatmap import heat_map
+from offwake.analyzer.render.table import csv_table
+from offwake.web.asks import parse_selection
+from offwake.web.library import Entry
+from offwake.web.pages import caption, entry_or_404, library, time_region_left_out
+
+__all__ = ["downloads"]
+
+TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", "folded": "text/plain"}
+downloads = Blueprint("downloads", __name__)
+
+
+@downloads.get("/recording/<entry_id>/flame/<name>.<any(svg, folded, json):form>")
+def flame(entry_id: str, name: str, form: str) -> Response:
+    """Send a view's selected stacks."""
+    entry = entry_or_404(entry_id, "flame", name)
+    profile = library().stacks(entry, name, parse_selection(request.args)).profile
+    if form == "svg":
+        return _file(entry, f"{name}.svg", flame_graph(profile, caption(entry, "flame", name, profile.hidden_ns)))
+    if form == "folded":
+        return _file(entry, f"{name}.folded", folded(profile))
+    return _file(entry, f"{name}.json", json.dumps(profile_document(profile)))
+
+
+@downloads.get("/recording/<entry_id>/heatmap/<name>.<any(svg, json):form>")
+def heatmap(entry_id: str, name: str, form: str) -> Response:
+    """Send a heat map of the selected threads."""
+    entry = entry_or_404(entry_id, "heatmap", name)
+    shown = library().heatmap(entry, name, time_region_left_out(parse_selection(request.args)))
+    if form == "svg":
+        return _file(entry, f"{name}.svg", heat_map(shown, caption(entry, "heatmap", name)))
+    return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown)))
+
+
+@downloads.get("/recording/<entry_id>/table/<name>.<any(csv, json):form>")
+def table(entry_id: str, name: str, form: str) -> Response:
+    """Send a whole table."""
+    entry = entry_or_404(entry_id, "table", name)
+    shown = library().table(entry, name, parse_selection(request.args))
+    return _file(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+
+
+def _file(entry: Entry, name: str, text: str) -> Response:
+    """Send text as a file that a browser saves and never opens in this site's name."""
+    file_name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{entry.path.stem}-{name}")
+    content_type = f"{TYPES[name.rpartition('.')[2]]}; charset=utf-8"
+    response = Response(text.encode("utf-8", "replace"), content_type=content_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    return response

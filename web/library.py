@@ -1,0 +1,175 @@
+"""Library: the recordings that may be seen, and what was lately asked of them.
+
+A recording is addressed by an opaque id out of a scan of the folders, never by a path from a request, so there is no
+path to escape from. Symbolic links in a folder are not followed. What is kept in memory is bounded.
+"""
+
+import hashlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from offwake.analyzer import query
+from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.profile import Profile
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.tree import FrameTree
+from offwake.analyzer.select import Selection
+from offwake.analyzer.tables import Table
+from offwake.errors import OffwakeError
+
+__all__ = ["Entry", "Library", "Listed", "Stacks"]
+
+SUFFIXES = (".offwake", ".offwake.part")
+ENTRIES_AT_MOST = 1000
+OPEN_AT_MOST = 4
+ANSWERS_AT_MOST = 16
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as it was when the folder was scanned; one that was written again since is another entry."""
+
+    id: str
+    path: Path
+    size: int
+    identity: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file in the list: what the recording says about itself, or why it cannot be read."""
+
+    entry: Entry
+    info: dict[str, Any] | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """A profile, and the tree that is drawn and searched."""
+
+    profile: Profile
+    tree: FrameTree
+
+
+class Library:
+    """Recordings in files and folders. One analysis runs at a time; what it made is shared between threads."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = [path.resolve() for path in paths]
+        self._working = threading.RLock()
+        self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, _close)
+        self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
+        self._answers: Recent[tuple[Entry, str, str, Selection], Any] = Recent(ANSWERS_AT_MOST)
+
+    def entries(self) -> list[Entry]:
+        """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, at most 1,000, sorted by name."""
+        found = [entry for path in self._paths for entry in _scan(path)]
+        return sorted(found, key=lambda entry: entry.name)[:ENTRIES_AT_MOST]
+
+    def find(self, entry_id: str) -> Entry | None:
+        """Return the file with this id, or None."""
+        return next((entry for entry in self.entries() if entry.id == entry_id), None)
+
+    def listed(self, entry: Entry) -> Listed:
+        """Return what the list shows of a file, however damaged or foreign it is."""
+        return self._infos.get(entry, lambda: self._listed(entry), self._working)
+
+    def stacks(self, entry: Entry, view: str, selection: Selection) -> Stacks:
+        """Return the selected stacks of a view."""
+
+        def make() -> Stacks:
+            profile = query.profile(self._recording(entry), view, selection)
+            return Stacks(profile, FrameTree(profile))
+
+        answer: Stacks = self._answers.get((entry, "flame", view, selection), make, self._working)
+        return answer
+
+    def heatmap(self, entry: Entry, of: str, selection: Selection) -> Heatmap:
+        """Return a heat map of the selected threads."""
+        key = (entry, "heatmap", of, selection)
+        answer: Heatmap = self._answers.get(
+            key, lambda: query.heatmap(self._recording(entry), of, selection), self._working
+        )
+        return answer
+
+    def table(self, entry: Entry, of: str, selection: Selection) -> Table:
+        """Return a table of the selected threads."""
+        key = (entry, "table", of, selection)
+        answer: Table = self._answers.get(
+            key, lambda: query.table(self._recording(entry), of, selection), self._working
+        )
+        return answer
+
+    def _recording(self, entry: Entry) -> Recording:
+        return self._open.get(entry, lambda: Recording.open(entry.path), self._working)
+
+    def _listed(self, entry: Entry) -> Listed:
+        try:
+            return Listed(entry, self._recording(entry).info())
+        except OffwakeError as error:
+            return Listed(entry, None, str(error))
+        except OSError as error:
+            return Listed(entry, None, f"{entry.name}: {error.strerror}; check its permissions")
+
+
+class Recent(Generic[Key, Value]):
+    """The values used last, at most so many; the oldest is dropped."""
+
+    def __init__(self, at_most: int, drop: Callable[[Value], object] = lambda value: None) -> None:
+        self._at_most = at_most
+        self._drop = drop
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key, make: Callable[[], Value], working: threading.RLock) -> Value:
+        """Return the value of a key, made under the lock `working` when it is not there."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        with working:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                dropped = [self._values.popitem(last=False)[1] for _ in range(len(self._values) - self._at_most)]
+            for old in dropped:
+                self._drop(old)
+            return value
+
+
+def _close(recording: Recording) -> None:
+    recording.__exit__(None, None, None)
+
+
+def _scan(path: Path) -> Iterator[Entry]:
+    """Yield the recordings in a folder, or the file itself."""
+    try:
+        names = [path / name for name in os.listdir(path) if name.endswith(SUFFIXES)] if path.is_dir() else [path]
+    except OSError:
+        return
+    for file in names:
+        try:
+            status = file.lstat()
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            file_id = hashlib.blake2b(os.fsencode(file), digest_size=8).hexdigest()
+            yield Entry(file_id, file, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))

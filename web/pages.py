@@ -1,0 +1,179 @@
+"""Pages: the list of recordings, and one recording's flame graphs, heat maps and tables."""
+
+from dataclasses import replace
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
+from markupsafe import Markup
+from werkzeug.wrappers import Response as AnyResponse
+
+from offwake.analyzer import query
+from offwake.analyzer.render import flamegraph, heatmap, svg
+from offwake.analyzer.render.table import heading
+from offwake.analyzer.render.tree import FrameTree, top_frames
+from offwake.analyzer.search import matching_names
+from offwake.analyzer.select import Selection
+from offwake.analyzer.tables import Table
+from offwake.errors import UsageError
+from offwake.web.asks import SELECTION_FIELDS, Ask, command_line, parse_ask, parse_selection
+from offwake.web.library import Entry, Library
+
+__all__ = ["caption", "entry_or_404", "library", "link", "pages", "time_region_left_out"]
+
+ROWS_AT_MOST = 500
+FRAMES_AT_MOST = 50
+FIRST_VIEW = "off-wake"
+PICTURE_FILES = ("flamegraph.js", "heatmap.js", "picture.css")
+KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
+pages = Blueprint("pages", __name__)
+
+
+def library() -> Library:
+    """Return the application's recordings."""
+    shared: Library = current_app.extensions["library"]
+    return shared
+
+
+def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
+    """Return the recording with this id; answer 404 if there is none, or no such view, heat map or table."""
+    entry = library().find(entry_id)
+    if entry is None:
+        abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
+    if name not in KINDS[kind]:
+        abort(404, f"There is no {kind} “{name}”. Known are: {', '.join(KINDS[kind])}.")
+    return entry
+
+
+def link(endpoint: str, keep: tuple[str, ...] = SELECTION_FIELDS, **values: Any) -> str:
+    """Return a link that carries the page's selection along."""
+    kept = {name: value for name, value in request.args.items() if name in keep and value}
+    return url_for(endpoint, **{**kept, **values})
+
+
+def time_region_left_out(selection: Selection) -> Selection:
+    """Return the selection without its time range: a heat map shows all of the time that a region is picked from."""
+    return replace(selection, begin_ns=None, end_ns=None)
+
+
+def caption(entry: Entry, kind: str, name: str, hidden_ns: int = 0) -> svg.Caption:
+    """Caption a picture of a recording, with what is missing from it."""
+    info = library().listed(entry).info or {}
+    return svg.caption(f"{name}: {KINDS[kind][name]}", info, hidden_ns)
+
+
+@pages.get("/")
+def recordings() -> str:
+    """List the recordings, whole, damaged and foreign."""
+    return render_template("recordings.html", listed=[library().listed(entry) for entry in library().entries()])
+
+
+@pages.get("/picture/<name>")
+def picture_file(name: str) -> Response:
+    """Serve a picture's script or style, the same that a picture's own file holds."""
+    if name not in PICTURE_FILES:
+        abort(404)
+    return send_from_directory(svg.HERE, name)
+
+
+@pages.get("/recording/<entry_id>/")
+def recording(entry_id: str) -> AnyResponse:
+    """Open a recording at its first picture."""
+    entry = entry_or_404(entry_id, "flame", FIRST_VIEW)
+    return redirect(url_for("pages.flame", entry_id=entry.id, name=FIRST_VIEW))
+
+
+@pages.get("/recording/<entry_id>/flame/<name>")
+def flame(entry_id: str, name: str) -> str:
+    """Show a view's flame graph, and its frames as a table."""
+    entry, selection, ask = (
+        entry_or_404(entry_id, "flame", name),
+        parse_selection(request.args),
+        parse_ask(request.args),
+    )
+    stacks = library().stacks(entry, name, selection)
+    top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
+    picture = _flame_graph(stacks.tree, caption(entry, "flame", name, stacks.tree.hidden_ns), ask)
+    frames = top_frames(top)
+    return _page(
+        ("flame.html", entry, "flame", name),
+        picture=Markup(picture),
+        frames=frames[:FRAMES_AT_MOST],
+        frames_in_all=len(frames),
+        top=top,
+        command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection),
+        forms=("svg", "folded", "json"),
+    )
+
+
+@pages.get("/recording/<entry_id>/heatmap/<name>")
+def heat(entry_id: str, name: str) -> str:
+    """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
+    entry, selection = entry_or_404(entry_id, "heatmap", name), time_region_left_out(parse_selection(request.args))
+    shown = replace(caption(entry, "heatmap", name), notices=())
+    return _page(
+        ("heatmap.html", entry, "heatmap", name),
+        picture=Markup(heatmap.draw(library().heatmap(entry, name, selection), shown)),
+        command=command_line(["heatmap", entry.name, "--of", name, "-o", f"{name}.svg"], selection),
+        forms=("svg", "json"),
+    )
+
+
+@pages.get("/recording/<entry_id>/table/<name>")
+def table(entry_id: str, name: str) -> str:
+    """Show a table, sorted and filtered as the address says."""
+    entry, selection = entry_or_404(entry_id, "table", name), parse_selection(request.args)
+    whole = library().table(entry, name, selection)
+    rows = _arranged(whole)
+    return _page(
+        ("table.html", entry, "table", name),
+        columns=[(column, heading(column)) for column in whole.columns],
+        rows=rows[:ROWS_AT_MOST],
+        found=len(rows),
+        in_all=len(whole.rows),
+        command=command_line(["table", entry.name, "--of", name], selection),
+        forms=("csv", "json"),
+    )
+
+
+def _page(what: tuple[str, Entry, str, str], **values: Any) -> str:
+    """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
+    template, entry, kind, name = what
+    info = library().listed(entry).info
+    return render_template(template, entry=entry, kind=kind, name=name, info=info, kinds=KINDS, **values)
+
+
+def _flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask) -> str:
+    """Draw the frame graph that was asked for; the caption says what of it could not be had."""
+    notices, matches = [], None
+    if ask.zoom is not None and tree.find(ask.zoom) is None:
+        notices.append("the frame in this address is not among the selected stacks: all of them are shown")
+    if ask.search:
+        try:
+            matches = matching_names(ask.search, tree.names, ask.ignore_case)
+        except UsageError as error:
+            notices.append(str(error))
+    options = flamegraph.FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches)
+    return flamegraph.draw(tree, replace(shown, notices=tuple(notices)), options)
+
+
+def _arranged(whole: Table) -> list[dict[str, Any]]:
+    """Return a table's rows that contain the text `filter`, by the column `sort`; unknown values come last."""
+    wanted, column = request.args.get("filter", "").lower(), request.args.get("sort")
+    rows = [row for row in whole.rows if any(wanted in str(value).lower() for value in row.values())]
+    if column is None:
+        return rows
+    if column not in {known.name for known in whole.columns}:
+        raise UsageError(f"the table has no column “{column}”")
+    known_rows = [row for row in rows if row.get(column) is not None]
+    known_rows.sort(key=lambda row: row[column], reverse="down" in request.args)
+    return known_rows + [row for row in rows if row.get(column) is None]

@@ -1,0 +1,56 @@
+"""Safety: who may ask, under which host name, and what a browser may do with the answers.
+
+A recording shows what a machine does, so nobody but its user sees it by default. A page of another site must not reach
+it either: a Host that is not ours is refused (DNS rebinding), and so is a request without the token when there is one.
+"""
+
+import hmac
+
+from flask import Flask, Response, abort, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+__all__ = ["LOOPBACK_HOSTS", "guard"]
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+COOKIE = "offwake"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def guard(app: Flask, hosts: tuple[str, ...], token: str | None) -> None:
+    """Refuse other hosts, and everybody without the token if there is one; send the safe headers with every answer.
+
+    The token comes in the query once and in a cookie from then on, so that it is not in the addresses that people copy.
+    """
+    app.config["TRUSTED_HOSTS"] = list(hosts)
+
+    @app.before_request
+    def check_token() -> AnyResponse | None:
+        if token is None:
+            return None
+        if _same(request.args.get("token"), token):
+            answer = redirect("/" + request.path.lstrip("/"))
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            return answer
+        if not _same(request.cookies.get(COOKIE), token):
+            abort(401, "Open the address that “offwake serve” printed: it carries the token.")
+        return None
+
+    @app.after_request
+    def send_headers(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        return response
+
+
+def _same(given: str | None, token: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), token.encode())

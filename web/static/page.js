@@ -1,0 +1,39 @@
+// Pages: follow links within a recording without losing one's place, and give pictures their life.
+//
+// The address says everything, and the server draws it. This fetches the page of the new address and takes its <main>,
+// so a picture changes while the window stays where it is scrolled to; without a script the same links and forms work.
+"use strict";
+
+let quiet = () => {}, loading = new AbortController();
+
+function start() {
+  quiet();
+  const flame = document.querySelector("svg.flame"), heat = document.querySelector("svg.heat");
+  quiet = flame ? flameGraph(flame, visit) : heat ? heatMap(heat, visit) : () => {};
+}
+
+async function load() {
+  loading.abort();
+  loading = new AbortController();
+  try {
+    const answer = await fetch(location.href, { signal: loading.signal });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.title = page.title;
+    document.querySelector("main").replaceWith(page.querySelector("main"));
+    start();
+  } catch (error) {
+    if (error.name !== "AbortError") location.reload();
+  }
+}
+
+function visit(query) {
+  history.pushState(null, "", `${location.pathname}?${query}`);
+  load();
+}
+
+addEventListener("popstate", load);
+addEventListener("submit", event => {
+  event.preventDefault();
+  visit(new URLSearchParams([...new FormData(event.target)].filter(([, value]) => value)));
+});
+start();
