@@ -1,0 +1,193 @@
+"""From a ring's bytes to columns: one walk over the records of a span, in compiled code.
+
+What a record's payload means is not known here: a recording carries the layout of every kind of event, and a kind's rows
+come out as a numpy structured array of that layout.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.compiled import compiled
+from offwake.analyzer.stacks import NO_STACK, Chains, StackTable
+from offwake.format.records import (
+    RECORD_LOST,
+    RECORD_SAMPLE,
+    SAMPLE_CALLCHAIN,
+    SAMPLE_RAW,
+    SAMPLE_TID,
+)
+
+__all__ = ["CPU_SAMPLE", "LOST", "Decoder", "KindLayout", "Rows", "kind_layouts"]
+
+CPU_SAMPLE, LOST = 0, 0xFFFF
+"""Kinds that are no BPF event: a sample of what ran, and a note that records are missing."""
+
+PROGRAM_FRAMES = 2
+"""Frames at the leaf of a BPF event's chain that are the recorder's: the program, and bpf_trace_runN that called it."""
+
+SAMPLE_DTYPE = np.dtype([("tgid", "<u4"), ("tid", "<u4")])
+LOST_DTYPE = np.dtype([("until_ns", "<i8"), ("lost", "<u8")])
+
+
+@dataclass(frozen=True)
+class KindLayout:
+    """A kind of event: its name, the source it belongs to, and the numpy type of its payload."""
+
+    name: str
+    source: str
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Events of one kind: `time_ns` (int64), `cpu` (int32), `stack` (int32), `payload` (structured), each of length N."""
+
+    time_ns: NDArray[np.int64]
+    cpu: NDArray[np.int32]
+    stack: NDArray[np.int32]
+    payload: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def where(self, which: NDArray[Any]) -> "Rows":
+        """Return some of the rows, in the order of `which` (a mask or indices)."""
+        return Rows(self.time_ns[which], self.cpu[which], self.stack[which], self.payload[which])
+
+    @staticmethod
+    def joined(parts: list["Rows"]) -> "Rows":
+        """Put rows of one kind after each other."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*((p.time_ns, p.cpu, p.stack, p.payload) for p in parts), strict=True)
+        return Rows(*(np.concatenate(column) for column in columns))
+
+
+def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
+    """Read the layouts of a recording's events from its keyframe; the two that are not declared there are added."""
+    found = {
+        CPU_SAMPLE: KindLayout("cpu_sample", "on-cpu", SAMPLE_DTYPE),
+        LOST: KindLayout("lost", "", LOST_DTYPE),
+    }
+    for kind in keyframe["kinds"]:
+        names, formats, offsets = zip(*kind["fields"], strict=True)
+        layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": kind["size"]}
+        found[kind["id"]] = KindLayout(kind["name"], kind["source"], np.dtype(layout))  # type: ignore[call-overload]
+    return found
+
+
+class Decoder:
+    """Turns spans into rows; stacks are interned into `stacks` on the way."""
+
+    def __init__(self, keyframe: dict[str, Any], stacks: StackTable) -> None:
+        self.layouts = kind_layouts(keyframe)
+        self.unreadable_bytes = 0
+        self.last_ns: dict[int, int] = {}
+        self._stacks = stacks
+        self._ids = np.array([event["id"] for event in keyframe["events"]], np.uint64)
+        self._sample_types = np.array([event["sample_type"] for event in keyframe["events"]], np.uint64)
+
+    def decode(self, span: bytes, cpu: int) -> dict[int, Rows]:
+        """Return the rows of a span of one CPU's ring by kind, in the order of the ring.
+
+        Spans of a CPU come in their order. A LOST row's time is that of the record before it: the gap is from there to
+        its payload's `until_ns`.
+        """
+        usable = len(span) - len(span) % 8
+        words = np.frombuffer(span, np.uint64, usable // 8)
+        records = np.empty(usable // 16 + 1, _RECORD)
+        count, end = _walk(words, self._ids, self._sample_types, records)
+        self.unreadable_bytes += len(span) - 8 * end
+        records = records[:count]
+        skip = np.where(records["kind"] == CPU_SAMPLE, 0, PROGRAM_FRAMES).astype(np.int32)
+        stack = self._stacks.intern(Chains(words, records["chain"], records["chain_length"], skip))
+        octets = np.frombuffer(span, np.uint8)
+        found = {}
+        for kind in np.flatnonzero(np.bincount(records["kind"])) if count else ():
+            layout = self.layouts.get(int(kind))
+            mine = np.flatnonzero(records["kind"] == kind)
+            if layout is None:
+                continue
+            size = layout.dtype.itemsize
+            mine = mine[records["payload"][mine] + size <= len(octets)]
+            payload = np.zeros((len(mine), size), np.uint8)
+            _gather(octets, records["payload"][mine], payload)
+            times, rows = records["time_ns"][mine], payload.reshape(-1).view(layout.dtype)
+            if kind == LOST:
+                rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)
+            found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
+        if count:
+            self.last_ns[cpu] = int(records["time_ns"].max())
+        return found
+
+    def _before(self, times: NDArray[np.int64], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
+        """Return the time of the record before each; nothing is known before a CPU's first one."""
+        before = np.concatenate(([self.last_ns.get(cpu, 0)], times[:-1]))[which]
+        return np.minimum(before, times[which])
+
+
+_RECORD = np.dtype(
+    [("time_ns", "i8"), ("payload", "i8"), ("chain", "i8"), ("chain_length", "i4"), ("kind", "u2")], align=True
+)
+
+
+@compiled
+def _walk(words, ids, sample_types, records):  # type: ignore[no-untyped-def]
+    """Fill `records`; returns how many there are and the word where the walk ended. Stops at the first impossible size."""
+    at, count, size = 0, 0, 0
+    while at < len(words):
+        header = words[at]
+        kind, size = header & np.uint64(0xFFFFFFFF), int(header >> np.uint64(48)) >> 3
+        if size == 0 or at + size > len(words):
+            break
+        end = at + size
+        if kind == RECORD_SAMPLE and size >= 4:
+            sample_type = np.uint64(0)
+            for index in range(len(ids)):
+                if ids[index] == words[at + 1]:
+                    sample_type = sample_types[index]
+                    break
+            field = at + 2
+            payload, chain, chain_length, number = 0, 0, 0, CPU_SAMPLE
+            if sample_type & np.uint64(SAMPLE_TID):
+                payload = 8 * field
+                field += 1
+            time_ns = np.int64(words[field])
+            field += 1
+            fits = sample_type != 0
+            if fits and sample_type & np.uint64(SAMPLE_CALLCHAIN):
+                fits = field < end and words[field] < np.uint64(end - field)
+                if fits:
+                    chain, chain_length = field + 1, int(words[field])
+                    field = chain + chain_length
+            if fits and sample_type & np.uint64(SAMPLE_RAW):
+                fits = field < end
+                if fits:
+                    payload = 8 * field + 4
+                    number = int(words[field] >> np.uint64(32)) & 0xFFFF
+            if fits:
+                records[count].time_ns = time_ns
+                records[count].payload = payload
+                records[count].chain = chain
+                records[count].chain_length = chain_length
+                records[count].kind = number
+                count += 1
+        elif kind == RECORD_LOST and size >= 5:
+            records[count].time_ns = np.int64(words[end - 2])
+            records[count].payload = 8 * (at + 1)
+            records[count].chain = 0
+            records[count].chain_length = 0
+            records[count].kind = LOST
+            count += 1
+        at = end
+    return count, at
+
+
+@compiled
+def _gather(octets, offsets, rows):  # type: ignore[no-untyped-def]
+    for row in range(len(offsets)):
+        for column in range(rows.shape[1]):
+            rows[row, column] = octets[offsets[row] + column]

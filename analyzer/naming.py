@@ -1,0 +1,74 @@
+"""From ids to frames: what a replay's stacks, threads and names are called in a picture."""
+
+from functools import cached_property
+
+from offwake.analyzer.interrupts import interrupt_source
+from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
+from offwake.analyzer.symbols import Symbolizer
+
+__all__ = ["Frames", "Naming"]
+
+Frames = tuple[str, ...]
+
+# Outermost frames of a stack that was walked to its beginning.
+BEGINNINGS = frozenset(
+    {"_start", "start_thread", "main", "__libc_start_main", "__libc_start_call_main", "clone", "clone3", "__clone",
+     "_dl_start_user", "_dl_start"}
+)  # fmt: skip
+ENTRY_OF_PROGRAM = ("__bpf_trace_", "__traceiter_", "bpf_trace_run")
+
+
+class Naming:
+    """Names stacks and threads of a replay that is complete."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._symbolizer = Symbolizer(replay.recording.symbols, replay.spaces)
+        self._known: dict[tuple[int, int], Frames] = {}
+
+    def name(self, name: int) -> str:
+        """Return a thread's name by its id."""
+        return self._replay.names.texts[name] if name >= 0 else "[unnamed]"
+
+    def leaf_first(self, stack: int, space: int) -> Frames:
+        """Return a stack's frames, leaf first; none for NO_STACK."""
+        key = (stack, space)
+        if key not in self._known:
+            self._known[key] = self._frames(stack, space)
+        return self._known[key]
+
+    def root_first(self, stack: int, space: int) -> Frames:
+        """Return a stack's frames, root first."""
+        return self.leaf_first(stack, space)[::-1]
+
+    def waker(self, name: int, stack: int, space: int, idle_cpu: int) -> Frames:
+        """Return a waker's frames, leaf first, and who it was: a thread, an interrupt's source, or an idle CPU.
+
+        `idle_cpu` is the CPU if the idle task ran there, else −1.
+        """
+        frames = self.leaf_first(stack, space)
+        if cut := interrupt_source(frames):
+            length, source = cut
+            return (*frames[:length], source)
+        return (*frames, f"swapper/{idle_cpu}" if idle_cpu >= 0 else self.name(name))
+
+    def is_cut_short(self, stack: int, space: int) -> bool | None:
+        """Tell whether a stack's user part seems not to reach its beginning; None when it has none."""
+        addresses = self._replay.stacks.addresses(stack)
+        if not addresses or addresses[-1] >= 1 << 63:
+            return None
+        return self.leaf_first(stack, space)[-1] not in BEGINNINGS
+
+    @cached_property
+    def snapshot_stacks(self) -> list[Frames]:
+        """The kernel stacks of threads that slept throughout, leaf first."""
+        return [tuple(f"{frame}_[k]" for frame in stack) for stack in self._replay.snapshot_stacks]
+
+    def _frames(self, stack: int, space: int) -> Frames:
+        if stack <= SNAPSHOT_STACKS:
+            return self.snapshot_stacks[SNAPSHOT_STACKS - stack]
+        if stack < 0:
+            return ()
+        frames = self._symbolizer.frames(self._replay.stacks.addresses(stack), space)
+        first = next((i for i, frame in enumerate(frames) if not frame.startswith(ENTRY_OF_PROGRAM)), 0)
+        return frames[first:]

@@ -1,0 +1,64 @@
+"""On-CPU time by stack: each running slice is shared among the samples that fell into it.
+
+So the view adds up to the time that threads ran, to the nanosecond; a slice that no sample fell into is `[not sampled]`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.select import Selection
+from offwake.analyzer.timeline import NEVER, SAMPLE
+from offwake.analyzer.weights import Weights
+
+__all__ = ["OnCpu", "frames_of"]
+
+
+class OnCpu:
+    """Collects slices and their samples. Samples wait for their slice to end."""
+
+    def __init__(self, replay: Replay, selection: Selection) -> None:
+        self.weights = Weights()
+        self._replay, self._selection = replay, selection
+        self._waiting = np.empty(0, SAMPLE)
+
+    def feed(self, batch: Batch) -> None:
+        """Take a batch's slices and samples."""
+        begin, end = self._selection.window(self._replay)
+        samples = np.concatenate((self._waiting, batch.activity.samples))
+        ended = batch.activity.slices[np.argsort(batch.activity.slices["serial"])]
+        place = np.minimum(np.searchsorted(ended["serial"], samples["serial"]), max(len(ended) - 1, 0))
+        has_ended = ended["serial"][place] == samples["serial"] if len(ended) else np.zeros(len(samples), np.bool_)
+        self._waiting = samples[~has_ended]
+        samples = samples[has_ended]
+        samples = samples[(samples["time_ns"] >= begin) & (samples["time_ns"] < end)]
+
+        slices = self._selection.clip(ended, self._replay)
+        owner = np.searchsorted(slices["serial"], samples["serial"])
+        owner = np.minimum(owner, max(len(slices) - 1, 0))
+        mine = slices["serial"][owner] == samples["serial"] if len(slices) else np.zeros(len(samples), np.bool_)
+        samples, owner = samples[mine], owner[mine]
+        shared = np.bincount(owner, minlength=len(slices))
+        whole = slices["end_ns"] - slices["begin_ns"]
+        alone = slices[shared == 0]
+        self._add(alone, np.full(len(alone), NEVER, np.int32), whole[shared == 0])
+        self._add(slices[owner], samples["stack"], _shares(owner, whole, shared))
+
+    def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
+        self.weights.add([slices["name"], stack, slices["space"]], value_ns)
+
+
+def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Share each slice among its samples, without losing a nanosecond: the first ones get one more."""
+    order = np.argsort(owner, kind="stable")
+    starts = np.cumsum(shared) - shared
+    rank = np.empty(len(owner), np.int64)
+    rank[order] = np.arange(len(owner)) - starts[owner[order]]
+    return whole[owner] // shared[owner] + (rank < whole[owner] % shared[owner])
+
+
+def frames_of(key: tuple[int, ...], naming: Naming) -> Frames:
+    """Return the frames of a key of `OnCpu.weights`: name, stack, space."""
+    name, stack, space = key
+    return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",))

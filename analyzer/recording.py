@@ -1,0 +1,79 @@
+"""A recording, opened for reading: its facts, and where a pass over it begins."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from offwake.analyzer.replay import Replay
+from offwake.errors import DamagedRecording
+from offwake.format.layout import Kind
+from offwake.format.reader import TraceReader
+
+__all__ = ["Recording"]
+
+
+class Recording:
+    """One .offwake file. Raises NotARecording, UnsupportedVersion or DamagedRecording where nothing can be read of it.
+
+    `began_ns` and `ended_ns` (CLOCK_MONOTONIC) bound what is analyzed: everything was attached at the first, everything
+    was still attached at the second. Of a recording that was killed, the last second that was written whole counts.
+    """
+
+    def __init__(self, reader: TraceReader) -> None:
+        self.reader = reader
+        keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
+        if keyframe is None:
+            raise DamagedRecording(f"{reader.path}: no keyframe is left in it; nothing can be said about its events")
+        self.keyframe: dict[str, Any] = keyframe
+        self.last_tick: dict[str, Any] = next(self._values(Kind.TICK, last_first=True), {})
+        self.symbols: dict[str, Any] = next(self._values(Kind.SYMBOLS), {"kernel": [], "files": [], "jit": []})
+        self.began_ns: int = keyframe["began_ns"]
+        self.ended_ns: int = (reader.footer or {}).get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
+        sideband = [event["sample_type"] for event in keyframe["events"] if event["name"] == "side-band"]
+        self.sideband_type: int = sideband[0] if sideband else 0
+
+    @staticmethod
+    def open(path: Path) -> "Recording":
+        """Open a recording."""
+        reader = TraceReader.open(path)
+        try:
+            return Recording(reader)
+        except BaseException:
+            reader.close()
+            raise
+
+    @property
+    def duration_ns(self) -> int:
+        """How long the recording is."""
+        return self.ended_ns - self.began_ns
+
+    @property
+    def began_realtime_ns(self) -> int:
+        """Wall-clock time of the beginning, in nanoseconds since 1970."""
+        clocks = self.keyframe["clocks"]
+        return int(clocks["realtime_ns"] - clocks["monotonic_ns"] + self.began_ns)
+
+    @property
+    def recorder_pid(self) -> int:
+        """The process that recorded: its threads are in no view and no table."""
+        return int(self.keyframe["recorder_pid"])
+
+    def replay(self) -> Replay:
+        """Begin a pass over the recording."""
+        return Replay(self)
+
+    def _values(self, kind: Kind, last_first: bool = False) -> Any:
+        blocks = reversed(self.reader.blocks) if last_first else self.reader.blocks
+        for block in blocks:
+            if block.kind == kind and (values := self.reader.values(block)) is not None:
+                yield values
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

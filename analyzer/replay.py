@@ -1,0 +1,243 @@
+"""One pass over a recording: segment by segment, events in time order, what they brought to an end.
+
+Rings of different CPUs are written one after another, and an interrupt can nest between an event's timestamp and its place
+in the ring. So the events of a segment wait until the next one is decoded: what is earlier than everything in it is taken.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.address_space import AddressSpaces, Mapping
+from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
+from offwake.analyzer.stacks import NO_STACK, StackTable
+from offwake.analyzer.timeline import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN, Activity, Timeline
+from offwake.format.layout import BlockHeader, Kind
+from offwake.format.records import Comm, Fork, Mmap2, sideband_records
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["SNAPSHOT_STACKS", "Batch", "Names", "Replay"]
+
+SNAPSHOT_STACKS = -3
+"""Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
+
+ASLEEP = "SDTtI"
+PREEMPTED = np.uint16(1)
+
+
+@dataclass
+class Names:
+    """Strings by id, each once."""
+
+    texts: list[str] = field(default_factory=list)
+    _ids: dict[str, int] = field(default_factory=dict)
+
+    def id(self, text: str) -> int:
+        """Return a string's id."""
+        if text not in self._ids:
+            self._ids[text] = len(self.texts)
+            self.texts.append(text)
+        return self._ids[text]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a stretch of time brought: activity that ended in it, and the events of each kind, by name, in time order."""
+
+    activity: Activity
+    events: dict[str, Rows]
+
+
+class Replay:
+    """Iterate over it once, for batches; the tables it fills are complete when the iteration has ended."""
+
+    def __init__(self, recording: "Recording") -> None:
+        self.recording = recording
+        self.stacks = StackTable()
+        self.names = Names()
+        self.spaces = AddressSpaces()
+        scanned_ns = recording.keyframe["clocks"]["monotonic_ns"]
+        self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
+        self.decoder = Decoder(recording.keyframe, self.stacks)
+        self.counts: Counter[str] = Counter()
+        self.lost_records = 0
+        self.snapshot_stacks: list[tuple[str, ...]] = []
+        self._ring_heads: dict[int, int] = {}
+        self._lost_by_cpu: Counter[int] = Counter()
+        self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
+        self._read_keyframe()
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: dict[int, Rows] = {}
+        side_waiting = np.empty(0, EVENT)
+        for _, blocks in groupby(self.recording.reader.blocks, key=lambda block: block.segment):
+            rows, side = self._decode(list(blocks))
+            starts = [int(part.time_ns.min()) for part in rows.values()]
+            starts += [int(side["time_ns"].min())] if len(side) else []
+            if not starts:
+                continue
+            ready, waiting = _split(waiting, min(starts))
+            early = side_waiting["time_ns"] < min(starts)
+            yield self._batch(ready, side_waiting[early])
+            waiting = _joined(waiting, rows)
+            side_waiting = np.concatenate((side_waiting[~early], side))
+        waiting = _joined(waiting, self._lost_at_the_end())
+        yield self._batch(waiting, side_waiting)
+        yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
+
+    def tid_names(self) -> dict[int | None, str]:
+        """Return the last known name of every thread id."""
+        used = self.timeline.threads[: self.timeline.thread_count]
+        named = zip(used["tid"].tolist(), used["name"].tolist(), strict=True)
+        return {tid: self.names.texts[name] for tid, name in named if name >= 0}
+
+    def tid_tgids(self) -> dict[int | None, int]:
+        """Return the last known process of every thread id."""
+        used = self.timeline.threads[: self.timeline.thread_count]
+        return dict(zip(used["tid"].tolist(), used["tgid"].tolist(), strict=True))
+
+    def _read_keyframe(self) -> None:
+        keyframe = self.recording.keyframe
+        stacks: dict[tuple[str, ...], int] = {}
+        for tid, tgid, comm, _, _, _, stack in keyframe["threads"]:
+            place = SNAPSHOT_STACKS - stacks.setdefault(tuple(stack), len(stacks)) if stack else NO_STACK
+            self.timeline.add_thread(tid, tgid, self.names.id(comm), place)
+        self.snapshot_stacks = list(stacks)
+        files = [self.spaces.file(path, bytes(build_id)) for path, build_id in keyframe["files"]]
+        for tgid, start, end, offset, file in keyframe["mappings"]:
+            self.timeline.set_space(tgid, self.spaces.add(tgid, Mapping(start, end, offset, files[file])))
+
+    def _decode(self, blocks: list[BlockHeader]) -> tuple[dict[int, Rows], NDArray[np.void]]:
+        """Decode a segment: rows by kind, and the side-band's events."""
+        parts: dict[int, list[Rows]] = {}
+        side: list[tuple[int, ...]] = []
+        reader = self.recording.reader
+        for block in blocks:
+            if block.kind == Kind.EVENTS and (span := reader.payload(block)) is not None:
+                last_ns = self.decoder.last_ns.get(block.stream, self.recording.began_ns)
+                rows = self.decoder.decode(span, block.stream)
+                if self._ring_heads.get(block.stream, block.ring_tail) != block.ring_tail and rows:
+                    first = min(int(part.time_ns[0]) for part in rows.values())
+                    parts.setdefault(LOST, []).append(_gap(block.stream, last_ns, max(first, last_ns)))
+                self._ring_heads[block.stream] = block.ring_head
+                for kind, part in rows.items():
+                    parts.setdefault(kind, []).append(part)
+                    self.counts[self._kind_names[kind]] += len(part)
+                if LOST in rows:
+                    lost = int(rows[LOST].payload["lost"].sum())
+                    self.lost_records += lost
+                    self._lost_by_cpu[block.stream] += lost
+            elif block.kind == Kind.SIDEBAND and (span := reader.payload(block)) is not None:
+                side += self._side_events(span)
+        joined = {kind: Rows.joined(rows) for kind, rows in parts.items()}
+        return joined, np.array(side, EVENT) if side else np.empty(0, EVENT)
+
+    def _side_events(self, span: bytes) -> Iterator[tuple[int, ...]]:
+        """Keep names and address spaces up to date, and yield what the timeline must know of it."""
+        for record in sideband_records(span, self.recording.sideband_type):
+            if isinstance(record, Comm):
+                name = self.names.id(record.comm)
+                yield (record.time_ns, 0, NAMED, 0, record.tid, name, record.pid, 0, NO_STACK)
+                if record.exec:
+                    yield _moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
+            elif isinstance(record, Fork) and record.pid != record.ppid:
+                yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
+            elif isinstance(record, Mmap2):
+                file = self.spaces.file(record.path, record.build_id)
+                mapping = Mapping(record.start, record.start + record.length, record.file_offset, file)
+                before = self.spaces.current.get(record.pid)
+                if (space := self.spaces.add(record.pid, mapping)) != before:
+                    yield _moved(record.time_ns, record.pid, space)
+
+    def _batch(self, rows: dict[int, Rows], side: NDArray[np.void]) -> Batch:
+        """Put the events of a stretch in order and let the timeline take them."""
+        began, ended = self.recording.began_ns, self.recording.ended_ns
+        within = {}
+        for kind, part in rows.items():
+            if kind != LOST:
+                part = part.where((part.time_ns >= began) & (part.time_ns <= ended))
+            within[self._kind_names[kind]] = part.where(np.argsort(part.time_ns, kind="stable"))
+        events = np.concatenate((side[side["time_ns"] <= ended], *self._timeline_events(within)))
+        events = events[np.lexsort((events["type"], events["time_ns"]))]
+        return Batch(self.timeline.feed(events), within)
+
+    def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
+        """Yield the scheduling events in the timeline's own form."""
+        if part := rows.get("sched_wakeup_new"):
+            events = _events(part, BORN, part.payload["target"], part.payload["waker"])
+            events["tgid"] = part.payload["target_tgid"]
+            comms, which = np.unique(part.payload["comm"], return_inverse=True)
+            ids = np.array([self.names.id(comm.decode(errors="surrogateescape")) for comm in comms.tolist()], np.uint32)
+            events["state"] = ids[which]
+            yield events
+        if part := rows.get("sched_waking"):
+            events = _events(part, WOKEN, part.payload["target"], part.payload["waker"])
+            events["tgid"] = part.payload["target_tgid"]
+            yield events
+        if part := rows.get("sched_switch"):
+            events = _events(part, SWITCHED, part.payload["prev"], part.payload["next"])
+            events["tgid"] = part.payload["prev_tgid"]
+            events["state"] = np.where(part.payload["flags"] & PREEMPTED, 0, part.payload["state"])
+            yield events
+        if part := rows.get(self._kind_names[CPU_SAMPLE]):
+            events = _events(part, SAMPLED, part.payload["tid"], part.payload["tgid"])
+            events["tgid"] = part.payload["tgid"]
+            yield events
+        if part := rows.get(self._kind_names[LOST]):
+            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
+            events["until_ns"] = part.payload["until_ns"]
+            yield events
+
+    def _lost_at_the_end(self) -> dict[int, Rows]:
+        """Return the gaps that only the kernel's counters know of: no record fitted after them to say so."""
+        counters = self.recording.last_tick.get("counters", {})
+        found = []
+        for cpu, kinds in counters.items():
+            if sum(failed for _, _, failed in kinds.values()) > self._lost_by_cpu[cpu]:
+                last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
+                found.append(_gap(cpu, last_ns, max(last_ns, self.recording.ended_ns)))
+        return {LOST: Rows.joined(found)} if found else {}
+
+    def _last_states(self) -> tuple[dict[int, int], set[int]]:
+        """Return what the snapshot says of threads: those running, by CPU, and those asleep."""
+        threads = self.recording.keyframe["threads"]
+        running = {tid: cpu for tid, _, _, state, cpu, *_ in threads if state == "R"}
+        return running, {tid for tid, _, _, state, *_ in threads if state in ASLEEP}
+
+
+def _events(rows: Rows, kind: int, subject: NDArray[Any], other: NDArray[Any]) -> NDArray[np.void]:
+    events = np.zeros(len(rows), EVENT)
+    events["time_ns"], events["cpu"], events["stack"], events["type"] = rows.time_ns, rows.cpu, rows.stack, kind
+    events["subject"], events["other"] = subject, other
+    return events
+
+
+def _moved(time_ns: int, tgid: int, space: int) -> tuple[int, ...]:
+    return (time_ns, 0, MOVED, 0, tgid, space, 0, 0, NO_STACK)
+
+
+def _gap(cpu: int, begin_ns: int, end_ns: int) -> Rows:
+    payload = np.array([(end_ns, 0)], LOST_DTYPE)
+    return Rows(np.array([begin_ns]), np.array([cpu], np.int32), np.array([NO_STACK], np.int32), payload)
+
+
+def _split(rows: dict[int, Rows], before_ns: int) -> tuple[dict[int, Rows], dict[int, Rows]]:
+    early, late = {}, {}
+    for kind, part in rows.items():
+        is_early = part.time_ns < before_ns
+        early[kind], late[kind] = part.where(is_early), part.where(~is_early)
+    return early, late
+
+
+def _joined(left: dict[int, Rows], right: dict[int, Rows]) -> dict[int, Rows]:
+    return {
+        kind: Rows.joined([rows[kind] for rows in (left, right) if kind in rows])
+        for kind in sorted(left.keys() | right.keys())
+    }

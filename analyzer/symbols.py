@@ -1,0 +1,93 @@
+"""Addresses into names, from what the recording carries.
+
+A frame is named when it is shown, once per address. In every frame but the leaf the address is where a call returns to:
+the call itself is one byte before, and may be the last instruction of its function.
+"""
+
+from bisect import bisect_right
+from functools import cache
+from typing import Any
+
+from offwake.analyzer.address_space import AddressSpaces
+
+__all__ = ["Symbolizer", "demangled"]
+
+KERNEL = 1 << 63
+UNKNOWN_FRAME = "[unknown]"
+
+
+class _Functions:
+    """Functions by start, none overlapping another: [start, size, name, …]; size 0 runs on to the next."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = sorted(rows, key=lambda row: row[0])
+        self._starts = [row[0] for row in self._rows]
+
+    def name(self, address: int) -> str | None:
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        start, size, name = self._rows[index][:3]
+        return name if not size or address < start + size else None
+
+
+class Symbolizer:
+    """Names frames. `symbols` is the payload of a recording's SYMBOLS block, `spaces` what a replay learned."""
+
+    def __init__(self, symbols: dict[str, Any], spaces: AddressSpaces) -> None:
+        self._kernel = _Functions(symbols["kernel"])
+        self._files: dict[tuple[str, bytes], _Functions] = {}
+        for path, build_id, rows in symbols["files"]:
+            self._files[path, bytes(build_id)] = _Functions(rows)
+        self._jit = {pid: _Functions(rows) for pid, rows in symbols.get("jit", ())}
+        self._spaces = spaces
+        self._names: dict[tuple[int, int], str] = {}
+
+    def frames(self, addresses: list[int], space: int) -> tuple[str, ...]:
+        """Name a chain's frames, leaf first. Kernel frames end in `_[k]`."""
+        found = []
+        before_is_kernel: bool | None = None
+        for address in addresses:
+            is_kernel = address >= KERNEL
+            is_leaf, before_is_kernel = is_kernel != before_is_kernel, is_kernel
+            found.append(self._name(address if is_leaf else address - 1, -1 if is_kernel else space))
+        return tuple(found)
+
+    def _name(self, address: int, space: int) -> str:
+        key = (address, space)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = self._kernel_name(address) if address >= KERNEL else self._user_name(address, space)
+        return name
+
+    def _kernel_name(self, address: int) -> str:
+        return f"{self._kernel.name(address) or hex(address)}_[k]"
+
+    def _user_name(self, address: int, space: int) -> str:
+        if space < 0:
+            return UNKNOWN_FRAME
+        known = self._spaces.spaces[space]
+        mapping = known.find(address)
+        jit = self._jit.get(known.tgid)
+        if jit and (mapping is None or self._spaces.files[mapping.file][0].startswith("//anon")):
+            return jit.name(address) or UNKNOWN_FRAME
+        if mapping is None:
+            return UNKNOWN_FRAME
+        offset = address - mapping.start + mapping.offset
+        path, _ = file = self._spaces.files[mapping.file]
+        functions = self._files.get(file)
+        name = functions.name(offset) if functions else None
+        if name:
+            return demangled(name)
+        module = path.rpartition("/")[2] or path
+        return UNKNOWN_FRAME if path.startswith("//anon") else f"{module}+{offset:#x}"
+
+
+@cache
+def demangled(name: str) -> str:
+    """Return a C++ or Rust name as its author wrote it, other names as they are."""
+    if not name.startswith(("_Z", "_R", "__Z")):
+        return name
+    from symbolic.demangle import demangle_name
+
+    return str(demangle_name(name))

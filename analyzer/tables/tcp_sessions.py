@@ -1,0 +1,162 @@
+"""`tcp-sessions`: every TCP session from its first state to its end, with the process that owns it.
+
+Sessions are told apart by the kernel's socket address, from the first state change until the socket is destroyed. The
+current thread owns the socket at SYN_SENT and at the first send or receive; at accept time and at CLOSE it is a stranger.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from offwake.analyzer.replay import Batch
+from offwake.analyzer.select import Selection
+from offwake.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["table"]
+
+COLUMNS = (
+    Column("start_ns", "ns"),
+    Column("pid", "id"),
+    Column("comm", "text"),
+    Column("local", "text"),
+    Column("local_port", "id"),
+    Column("remote", "text"),
+    Column("remote_port", "id"),
+    Column("family", "text"),
+    Column("state", "text"),
+    Column("duration_ns", "ns"),
+    Column("tx_bytes", "bytes"),
+    Column("rx_bytes", "bytes"),
+    Column("retransmits", "count"),
+)
+
+# include/net/tcp_states.h
+STATES = (
+    "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
+    "LISTEN", "CLOSING", "NEW_SYN_RECV",
+)  # fmt: skip
+ESTABLISHED, SYN_SENT, FIN_WAIT1, CLOSE, LAST_ACK, LISTEN = 1, 2, 4, 7, 9, 10
+AF_INET, AF_INET6 = 2, 10
+KINDS = ("tcp_state", "tcp_first_send", "tcp_first_receive", "tcp_retransmit", "tcp_destroy")
+
+
+@dataclass
+class _Session:
+    """What is known of one socket so far."""
+
+    start_ns: int
+    seen: Any  # the payload that has the addresses
+    from_its_first_state: bool = True
+    owner: int | None = None
+    established: bool = False
+    state: int = 0
+    end_ns: int | None = None
+    bytes_acked: int | None = None
+    bytes_received: int | None = None
+    retransmits: int = 0
+
+
+class _Sessions:
+    """Follows sockets through a recording."""
+
+    def __init__(self) -> None:
+        self.ended: list[_Session] = []
+        self.open: dict[int, _Session] = {}
+
+    def feed(self, batch: Batch) -> None:
+        """Take a batch's TCP events, in the order of time."""
+        events = []
+        for order, kind in enumerate(KINDS):
+            if kind in batch.events:
+                rows = batch.events[kind]
+                events += [(time, order, row) for time, row in zip(rows.time_ns.tolist(), rows.payload, strict=True)]
+        for time_ns, order, row in sorted(events, key=lambda event: event[:2]):
+            self._take(KINDS[order], time_ns, row)
+
+    def _take(self, kind: str, time_ns: int, row: Any) -> None:
+        socket = int(row["socket"])
+        if kind == "tcp_destroy":
+            if session := self.open.pop(socket, None):
+                self.ended.append(session)
+        elif kind == "tcp_retransmit":
+            if session := self.open.get(socket):
+                session.retransmits += 1
+        elif kind == "tcp_state":
+            self._change(socket, time_ns, row)
+        else:
+            session = self.open.setdefault(socket, _Session(time_ns, row, from_its_first_state=False))
+            session.owner = session.owner or int(row["tid"])
+            session.state = session.state or ESTABLISHED
+
+    def _change(self, socket: int, time_ns: int, row: Any) -> None:
+        old, new = int(row["old_state"]), int(row["new_state"])
+        if LISTEN in (old, new):
+            return
+        session = self.open.get(socket)
+        if session is None or session.state == CLOSE:
+            if session:
+                self.ended.append(session)
+            session = self.open[socket] = _Session(time_ns, row, from_its_first_state=old == CLOSE or new == ESTABLISHED)
+        session.state = new
+        if new in (SYN_SENT, LAST_ACK, FIN_WAIT1):
+            session.owner = session.owner or int(row["tid"]) or None
+        if new == ESTABLISHED:
+            session.established, session.seen = True, row
+        elif new == CLOSE:
+            session.end_ns = time_ns
+            # Both counters count the SYN and, once it was acknowledged or received, the FIN.
+            session.bytes_acked, session.bytes_received = int(row["bytes_acked"]), int(row["bytes_received"])
+            if int(row["remote_port_be"]):
+                session.seen = row
+
+
+def table(recording: "Recording", selection: Selection) -> Table:
+    """Return a row a session, in the order of their start. What is not known is None.
+
+    `duration_ns` runs to the recording's end for a session that is still open. Selected are sessions that overlap the
+    selected time.
+    """
+    replay, sessions = recording.replay(), _Sessions()
+    for batch in replay:
+        sessions.feed(batch)
+    names, tgids = replay.tid_names(), replay.tid_tgids()
+    begin, end = selection.window(replay)
+    found = []
+    for session in (*sessions.ended, *sessions.open.values()):
+        ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
+        pid, comm = tgids.get(session.owner), names.get(session.owner)
+        if session.start_ns < end and ended_ns >= begin and selection.fits(session.owner, pid, comm):
+            found.append(_row(session, recording.began_ns, ended_ns) | {"pid": pid, "comm": comm})
+    found.sort(key=lambda row: (row["start_ns"], row["local_port"]))
+    return Table("tcp-sessions", COLUMNS, found)
+
+
+def _row(session: _Session, began_ns: int, ended_ns: int) -> dict[str, Any]:
+    seen, is_ipv4 = session.seen, int(session.seen["family"]) == AF_INET
+    local, remote = ("local4", "remote4") if is_ipv4 else ("local6", "remote6")
+    return {
+        "start_ns": session.start_ns - began_ns,
+        "pid": None,
+        "comm": None,
+        "local": _address(seen[local]),
+        "local_port": int(seen["local_port"]),
+        "remote": _address(seen[remote]),
+        "remote_port": int.from_bytes(int(seen["remote_port_be"]).to_bytes(2, "little"), "big"),
+        "family": "IPv4" if is_ipv4 else "IPv6",
+        "state": STATES[session.state] if session.state < len(STATES) else str(session.state),
+        "duration_ns": ended_ns - session.start_ns,
+        "tx_bytes": session.bytes_acked,
+        "rx_bytes": session.bytes_received,
+        "retransmits": session.retransmits,
+    }
+
+
+def _address(value: Any) -> str:
+    """Print an address as it lies in memory: four or sixteen bytes; an IPv4 address inside IPv6 as IPv4."""
+    octets = value.tobytes()
+    address = ipaddress.ip_address(octets)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

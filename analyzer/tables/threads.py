@@ -1,0 +1,86 @@
+"""`threads`: how every thread spent its life within the recording. The five times add up to it, to the nanosecond."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.select import Selection
+from offwake.analyzer.tables import Column, Table
+from offwake.analyzer.timeline import BLOCKED, NEVER, NEW, PREEMPTED, UNKNOWN
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["table"]
+
+COLUMNS = (
+    Column("tid", "id"),
+    Column("pid", "id"),
+    Column("comm", "text"),
+    Column("on_cpu_ns", "ns"),
+    Column("blocked_ns", "ns"),
+    Column("run_queue_ns", "ns"),
+    Column("preempted_ns", "ns"),
+    Column("unknown_ns", "ns"),
+    Column("switches", "count"),
+    Column("wakeups", "count"),
+)
+ON_CPU, BLOCKED_PART, RUN_QUEUE, PREEMPTED_PART, UNKNOWN_PART = range(5)
+
+
+class _Sums:
+    """Nanoseconds by thread and part, growing with the threads."""
+
+    def __init__(self) -> None:
+        self.ns = np.zeros((256, 5), np.int64)
+
+    def add(self, rows: NDArray[np.void], part: int, value_ns: NDArray[np.int64]) -> None:
+        top = int(rows["thread"].max(initial=-1)) + 1
+        while top > len(self.ns):
+            self.ns = np.concatenate((self.ns, np.zeros_like(self.ns)))
+        np.add.at(self.ns[:, part], rows["thread"], value_ns)
+
+    def lived(self, threads: int) -> NDArray[np.bool_]:
+        """Tell which of the first `threads` threads spent any time."""
+        found = np.zeros(threads, np.bool_)
+        known = self.ns[:threads].any(axis=1)
+        found[: len(known)] = known
+        return found
+
+
+def table(recording: "Recording", selection: Selection) -> Table:
+    """Return a row a thread, the longest blocked first."""
+    replay, sums = recording.replay(), _Sums()
+    for batch in replay:
+        rows = selection.clip(batch.activity.intervals, replay)
+        waits = rows[(rows["kind"] == BLOCKED) | (rows["kind"] == NEW)]
+        sums.add(waits, BLOCKED_PART, waits["wake_ns"] - waits["begin_ns"])
+        sums.add(waits, RUN_QUEUE, waits["end_ns"] - waits["wake_ns"])
+        for kind, part in ((PREEMPTED, PREEMPTED_PART), (UNKNOWN, UNKNOWN_PART)):
+            other = rows[rows["kind"] == kind]
+            sums.add(other, part, other["end_ns"] - other["begin_ns"])
+        slices = selection.clip(batch.activity.slices, replay)
+        sums.add(slices, ON_CPU, slices["end_ns"] - slices["begin_ns"])
+    threads = replay.timeline.threads[: replay.timeline.thread_count]
+    found = []
+    for place in np.flatnonzero(selection.threads(_as_rows(threads), replay) & sums.lived(len(threads))).tolist():
+        thread = threads[place]
+        values = (
+            int(thread["tid"]),
+            int(thread["tgid"]),
+            replay.names.texts[thread["name"]] if thread["name"] != NEVER else "",
+            *sums.ns[place].tolist(),
+            int(thread["switches"]),
+            int(thread["wakeups"]),
+        )
+        found.append(dict(zip((column.name for column in COLUMNS), values, strict=True)))
+    found.sort(key=lambda row: (-row["blocked_ns"], row["tid"]))
+    return Table("threads", COLUMNS, found)
+
+
+def _as_rows(threads: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the thread table in the form in which a selection takes rows."""
+    rows = np.empty(len(threads), [("thread", "i4"), ("name", "i4")])
+    rows["thread"], rows["name"] = np.arange(len(threads)), threads["name"]
+    return rows
