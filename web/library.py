@@ -10,7 +10,7 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.tree import FrameTree
+from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
 from offwake.errors import OffwakeError
@@ -93,7 +94,10 @@ class Library:
         """Return the selected stacks of a view."""
 
         def make() -> Stacks:
-            profile = query.profile(self._recording(entry), view, selection)
+            if selection.grep is None:
+                profile = query.profile(self._recording(entry), view, selection)
+            else:
+                profile = _matching(self.stacks(entry, view, replace(selection, grep=None)).profile, selection.grep)
             return Stacks(profile, FrameTree(profile))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection), make, self._working)
@@ -157,6 +161,13 @@ class Recent(Generic[Key, Value]):
 
 def _close(recording: Recording) -> None:
     recording.__exit__(None, None, None)
+
+
+def _matching(profile: Profile, pattern: str) -> Profile:
+    """Return the stacks with a frame that matches: what the analyzer's `grep` does, within a time limit."""
+    matches = matching_names(pattern, {name for frames in profile.weights for name in frames})
+    kept = {frames: weight for frames, weight in profile.weights.items() if not matches.isdisjoint(frames)}
+    return Profile(profile.view, kept, profile.hidden_ns)
 
 
 def _scan(path: Path) -> Iterator[Entry]:

@@ -112,6 +112,7 @@ def flame(entry_id: str, name: str) -> str:
         top=top,
         command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection),
         forms=("svg", "folded", "json"),
+        hidden=("zoom", "icicle"),
     )
 
 
@@ -125,6 +126,7 @@ def heat(entry_id: str, name: str) -> str:
         picture=Markup(heatmap.draw(library().heatmap(entry, name, selection), shown)),
         command=command_line(["heatmap", entry.name, "--of", name, "-o", f"{name}.svg"], selection),
         forms=("svg", "json"),
+        hidden=("grep", "all", "min_us", "max_us"),
     )
 
 
@@ -142,6 +144,7 @@ def table(entry_id: str, name: str) -> str:
         in_all=len(whole.rows),
         command=command_line(["table", entry.name, "--of", name], selection),
         forms=("csv", "json"),
+        hidden=("grep", "all", "sort", "down"),
     )
 
 

@@ -20,6 +20,8 @@ LABEL_PX = 12
 LABEL_INSET = 3
 BAR = 24
 """Height of the line that names the frame under the pointer."""
+NAME_AT_MOST = 300
+"""Characters of a name that the script gets; beyond them it knows no more than the label."""
 ON_CPU_VIEWS = {"on-cpu"}
 WAKER_VIEWS = {"wakeup"}
 """Views whose stacks are all wakers'."""
@@ -108,7 +110,7 @@ def _metadata(laid: list[Box], top: Frame, icicle: bool) -> str:
     names = {name: index for index, name in enumerate(dict.fromkeys(box.name for box in laid))}
     frames = [[box.depth, names[box.name], box.value_ns, box.key] for box in laid]
     zoom = next(box.key for box in laid if not box.ancestor) if top.parent else None
-    data = {"icicle": icicle, "zoom": zoom, "names": list(names), "frames": frames}
+    data = {"icicle": icicle, "zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 

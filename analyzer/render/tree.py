@@ -169,10 +169,18 @@ class Box:
 def boxes(top: Frame, width_px: float) -> list[Box]:
     """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
 
-    A frame that would be narrower than 0.1 px, or is not among the 4,000 widest, is folded into its parent's "other";
-    an "other" that is itself too narrow is left blank. Time of stacks that end in a frame comes first in its row.
+    At most 4,000, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
+    into its parent's "other"; an "other" that is itself too narrow is left blank. Time of stacks that end in a frame
+    comes first in its row.
     """
-    drawn, least_ns = _widest(top, top.value_ns * NARROWEST_PX / width_px)
+    narrowest_ns = top.value_ns * NARROWEST_PX / width_px
+    laid = _lay_out(top, *_widest(top, narrowest_ns, BOXES_AT_MOST * 9 // 10))
+    if len(laid) > BOXES_AT_MOST:  # too many "other", of which there is at most one a frame
+        laid = _lay_out(top, *_widest(top, narrowest_ns, BOXES_AT_MOST // 2))
+    return laid
+
+
+def _lay_out(top: Frame, drawn: set[Frame], least_ns: float) -> list[Box]:
     laid: list[Box] = []
     key, waker = 0, False
     for depth, frame in enumerate(top.path()):
@@ -184,7 +192,7 @@ def boxes(top: Frame, width_px: float) -> list[Box]:
         laid.append(box)
         shown = [child for child in frame.ordered() if child in drawn]
         other_ns = sum(child.value_ns for child in frame.children.values()) - sum(child.value_ns for child in shown)
-        if other_ns < max(1, least_ns):
+        if other_ns <= least_ns:
             other_ns = 0
         begin_ns = box.begin_ns + frame.value_ns - other_ns - sum(child.value_ns for child in shown)
         depth, row = box.depth + 1, []
@@ -198,15 +206,15 @@ def boxes(top: Frame, width_px: float) -> list[Box]:
     return laid
 
 
-def _widest(top: Frame, least_ns: float) -> tuple[set[Frame], float]:
-    """Return the frames under `top` of at least `least_ns`, or the 4,000 widest, shallow before deep, and the least."""
+def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[set[Frame], float]:
+    """Return the frames under `top` of at least `least_ns`, or so many of the widest, shallow first; and the least."""
     found, level = [top], [top]
     while level:
         level = [child for frame in level for child in frame.children.values() if child.value_ns >= least_ns]
         found += level
-    if len(found) <= BOXES_AT_MOST:
+    if len(found) <= at_most:
         return set(found), least_ns
-    least_ns = sorted((frame.value_ns for frame in found), reverse=True)[BOXES_AT_MOST]
+    least_ns = sorted((frame.value_ns for frame in found), reverse=True)[at_most]
     wider = [frame for frame in found if frame.value_ns > least_ns]
     as_wide = [frame for frame in found if frame.value_ns == least_ns]
-    return {*wider, *as_wide[: BOXES_AT_MOST - len(wider)]}, least_ns
+    return {*wider, *as_wide[: at_most - len(wider)]}, least_ns

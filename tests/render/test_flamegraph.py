@@ -1,0 +1,122 @@
+"""Flame graphs: well-formed, small, in the colours that users know."""
+
+import json
+import re
+import time
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from offwake.analyzer.profile import Profile
+from offwake.analyzer.render.colours import frame_colour
+from offwake.analyzer.render.flamegraph import FlameOptions, draw, flame_graph
+from offwake.analyzer.render.svg import Caption
+from offwake.analyzer.render.tree import FrameTree, boxes
+from tests.render.profiles import hostile_profile, large_profile, small_profile
+
+CAPTION = Caption("off-wake", "web01 · 10.0 s", ("7 events were lost",))
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def drawn(svg: str) -> list[tuple[str, ET.Element]]:
+    """Return the frames' names with their rectangles, as a script finds them."""
+    root = ET.fromstring(svg.encode())
+    data = json.loads(root.findtext(f"{SVG}metadata") or "")
+    rectangles = root.findall(f".//{SVG}g[@class='frames']/{SVG}rect")
+    assert len(rectangles) == len(data["frames"])
+    return [(data["names"][frame[1]], rectangle) for frame, rectangle in zip(data["frames"], rectangles, strict=True)]
+
+
+@pytest.mark.parametrize("view", ["off-wake", "on-cpu", "wakeup"])
+@pytest.mark.parametrize("icicle", [False, True])
+def test_a_small_picture_shows_its_frames_in_their_place(view: str, icicle: bool) -> None:
+    frames = drawn(flame_graph(small_profile(view), CAPTION, FlameOptions(width=1020, icicle=icicle)))
+    by_name = {name: {key: float(rect.get(key, "")) for key in ("x", "y", "width")} for name, rect in frames}
+    assert by_name["all"]["x"] == 0 and by_name["all"]["width"] == pytest.approx(999.4)
+    assert by_name["redis"] == {"x": 600, "y": 16 if icicle else 6 * 16, "width": pytest.approx(299.4)}
+    assert by_name["all"]["y"] == (0 if icicle else 7 * 16)
+
+
+@pytest.mark.parametrize("view", ["off-wake", "on-cpu"])
+def test_colours_follow_the_family(view: str) -> None:
+    def between(name: str, low: tuple[int, ...], high: tuple[int, ...]) -> bool:
+        colour = rgb(dict(drawn(flame_graph(small_profile(view), CAPTION)))[name].get("fill", ""))
+        return all(a <= channel <= b for a, channel, b in zip(low, colour, high, strict=True))
+
+    for kernel in ("read_[k]", "write_[k]"):
+        assert between(kernel, (190, 90, 0), (255, 155, 0))
+    assert between("--", (160, 160, 160), (160, 160, 160))
+    if view == "on-cpu":
+        assert between("nginx", (205, 0, 0), (255, 230, 55)) and between("reply", (205, 0, 0), (255, 230, 55))
+    else:
+        assert between("main", (80, 80, 190), (140, 140, 245)) and between("redis", (80, 80, 190), (140, 140, 245))
+        assert between("reply", (50, 165, 165), (110, 220, 220)) and between(
+            "postgres", (50, 165, 165), (110, 220, 220)
+        )
+
+
+def test_a_name_has_one_shade_and_names_have_many() -> None:
+    assert frame_colour("read", False, False) == frame_colour("read", False, False)
+    assert len({frame_colour(f"f{number}", False, False) for number in range(200)}) > 40
+
+
+def test_hostile_names_leave_the_file_well_formed_and_without_markup() -> None:
+    svg = flame_graph(hostile_profile(), Caption("<script>", "\x1b&\ufffe", ("]]>", "\ud800")))
+    root = ET.fromstring(svg.encode())
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} == {
+        *("svg", "title", "desc", "metadata", "linearGradient", "stop", "g", "rect", "text", "style", "script")
+    }
+    assert len(root.findall(f".//{SVG}script")) == 1
+    attributes = {key for element in root.iter() for key in element.attrib}
+    assert not any(key.startswith("on") or key in ("style", "href") for key in attributes)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ufffe\uffff]", svg)
+
+
+def test_an_inlined_picture_has_neither_script_nor_style() -> None:
+    svg = draw(FrameTree(small_profile()), CAPTION, FlameOptions())
+    assert "<script" not in svg and "<style" not in svg and "style=" not in svg
+    assert svg.startswith("<svg ") and svg.endswith("</svg>")
+
+
+def test_a_zoomed_picture_fills_the_width_and_dims_the_ancestors() -> None:
+    tree = FrameTree(small_profile())
+    key = next(box.key for box in boxes(tree.root, 1000) if box.name == "main")
+    frames = drawn(draw(tree, CAPTION, FlameOptions(width=1020, zoom=key)))
+    assert [(name, rect.get("opacity"), rect.get("width")) for name, rect in frames[:4]] == [
+        ("all", ".5", "999.4"),
+        ("nginx", ".5", "999.4"),
+        ("main", None, "999.4"),
+        ("futex_[k]", None, "332.7"),
+    ]
+    assert "redis" not in dict(frames)
+
+
+def test_matches_are_magenta_and_their_share_is_of_the_whole_tree() -> None:
+    profile = small_profile()
+    for number in range(10_000):
+        profile.add(("tiny", f"hidden {number}"), 1_000)
+    svg = draw(
+        FrameTree(profile), CAPTION, FlameOptions(matches=frozenset({"reply", *map("hidden {}".format, range(10_000))}))
+    )
+    assert {name for name, rect in drawn(svg) if rect.get("fill") == "rgb(230,0,230)"} == {"reply"}
+    assert "Matched: 45.5 %" in svg
+
+
+def test_an_empty_profile_is_a_picture_too() -> None:
+    svg = flame_graph(Profile("off-cpu"), CAPTION)
+    assert [name for name, _ in drawn(svg)] == ["all"]
+    assert "no stacks" in svg
+
+
+@pytest.mark.parametrize("profile", [large_profile(), large_profile(45_000, 5), large_profile(1_000, 100)])
+def test_a_hundred_thousand_frames_are_at_most_500_kb(profile: Profile) -> None:
+    assert sum(1 for _ in FrameTree(profile)) > 75_000
+    begun = time.process_time()
+    svg = flame_graph(profile, CAPTION)
+    assert time.process_time() - begun < 2
+    assert len(svg.encode()) <= 500_000
+    assert len(svg.encode()) / svg.count("<rect") < 150
