@@ -1,9 +1,11 @@
 """A recording, opened for reading: its facts, and where a pass over it begins."""
 
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from offwake.analyzer.facts import facts
 from offwake.analyzer.replay import Replay
 from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
@@ -19,11 +21,11 @@ class Recording:
     was still attached at the second. Of a recording that was killed, the last second that was written whole counts.
     """
 
-    def __init__(self, reader: TraceReader) -> None:
+    def __init__(self, path: Path, reader: TraceReader) -> None:
         self.reader = reader
         keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
         if keyframe is None:
-            raise DamagedRecording(f"{reader.path}: no keyframe is left in it; nothing can be said about its events")
+            raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
         self.keyframe: dict[str, Any] = keyframe
         self.last_tick: dict[str, Any] = next(self._values(Kind.TICK, last_first=True), {})
         self.symbols: dict[str, Any] = next(self._values(Kind.SYMBOLS), {"kernel": [], "files": [], "jit": []})
@@ -37,7 +39,7 @@ class Recording:
         """Open a recording."""
         reader = TraceReader.open(path)
         try:
-            return Recording(reader)
+            return Recording(path, reader)
         except BaseException:
             reader.close()
             raise
@@ -57,6 +59,14 @@ class Recording:
     def recorder_pid(self) -> int:
         """The process that recorded: its threads are in no view and no table."""
         return int(self.keyframe["recorder_pid"])
+
+    def info(self) -> dict[str, Any]:
+        """Return what the recording holds and how complete it is (`offwake info --json`)."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return facts(self)
 
     def replay(self) -> Replay:
         """Begin a pass over the recording."""

@@ -86,7 +86,7 @@ THREAD = np.dtype(
         ("born_ns", "i8"), ("died_ns", "i8"), ("since_ns", "i8"), ("cpu", "i4"),
         ("out_state", "u4"), ("out_stack", "i4"), ("out_name", "i4"), ("out_space", "i4"), ("samples", "i4"),
         ("wake_ns", "i8"), ("waker", "i4"), ("waker_name", "i4"), ("waker_space", "i4"), ("waker_stack", "i4"),
-        ("waker_cpu", "i4"), ("slice", "i8"), ("switches", "i8"), ("wakeups", "i8"),
+        ("waker_cpu", "i4"), ("slice", "i8"), ("switches", "i8"), ("wakeups", "i8"), ("missing", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -133,16 +133,14 @@ class Timeline:
     cpus: int
     scanned_ns: int = 0  # when the snapshot was complete: its stacks are of waits that ended later
     threads: NDArray[np.void] = field(default_factory=lambda: np.zeros(256, THREAD))
-    missing_switches: int = 0
-    missing_wakings: int = 0
 
     def __post_init__(self) -> None:
         self._thread_of = np.full(PID_LIMIT, NEVER, np.int32)
         self._space_of = np.full(PID_LIMIT, NEVER, np.int32)
         self._running = np.full(self.cpus, NEVER, np.int32)  # the thread on each CPU; NEVER: idle or not known
         self._seen = np.zeros(self.cpus, np.bool_)  # whether the CPU has switched yet
-        # began, threads, slices, end of the last gap, missing switches, missing wakings, scanned
-        self._clock = np.array([self.began_ns, 0, 0, NEVER, 0, 0, self.scanned_ns], np.int64)
+        # began, how many threads, how many slices, end of the last gap, scanned
+        self._clock = np.array([self.began_ns, 0, 0, NEVER, self.scanned_ns], np.int64)
 
     @property
     def thread_count(self) -> int:
@@ -173,7 +171,6 @@ class Timeline:
             done = _feed(events, done, self.threads, tables, (intervals, slices, samples, counts))
             if done < len(events):
                 self._grow()
-        self.missing_switches, self.missing_wakings = int(self._clock[4]), int(self._clock[5])
         return Activity(intervals[: counts[0]], slices[: counts[1]], samples[: counts[2]])
 
     def end(self, ended_ns: int, running: dict[int, int], asleep: set[int]) -> Activity:
@@ -207,7 +204,7 @@ def _new_thread(threads, thread_of, clock, tid, tgid, born_ns):  # type: ignore[
     thread.born_ns, thread.died_ns, thread.since_ns, thread.cpu = born_ns, NEVER, born_ns, NEVER
     thread.out_stack, thread.out_name, thread.out_space, thread.wake_ns = NEVER, NEVER, NEVER, NEVER
     thread.waker, thread.waker_name, thread.waker_space, thread.waker_stack = IDLE, NEVER, NEVER, NEVER
-    thread.slice, thread.samples, thread.switches, thread.wakeups = NEVER, 0, 0, 0
+    thread.slice, thread.samples, thread.switches, thread.wakeups, thread.missing = NEVER, 0, 0, 0, 0
     thread_of[tid] = place
     return place
 
@@ -290,8 +287,6 @@ def _leave(threads, place, event, tables, out):  # type: ignore[no-untyped-def]
     if thread.doing == _RUNNING and thread.cpu == cpu:
         _on(out, thread, place, now, space)
     else:
-        if thread.doing != _UNSEEN and thread.doing != _LOST:
-            clock[4] += 1
         _unknown(out, thread, place, now, cpu)
         thread.wake_ns = NEVER
     thread.switches += 1
@@ -318,7 +313,7 @@ def _enter(threads, place, event, tables, out):  # type: ignore[no-untyped-def]
         row = _off(out, thread, place, BLOCKED, now, cpu)
         row.open |= OPEN_BEGIN
         row.space = tables[1][thread.tgid]
-        if thread.wake_ns < clock[6]:
+        if thread.wake_ns < clock[4]:
             row.stack = NEVER
         _wake_of(row, thread, thread.wake_ns)
     elif thread.doing == _RUNNABLE and known:
@@ -327,10 +322,8 @@ def _enter(threads, place, event, tables, out):  # type: ignore[no-untyped-def]
         row = _off(out, thread, place, NEW, now, cpu)
         _wake_of(row, thread, thread.since_ns)
     else:
-        if thread.doing == _ASLEEP and known:
-            clock[5] += 1
-        elif thread.doing == _RUNNING:
-            clock[4] += 1
+        if thread.doing == _RUNNING:
+            thread.missing += 1
         _unknown(out, thread, place, now, cpu)
     thread.wake_ns = NEVER
     _run(thread, cpu, now, clock)
@@ -367,7 +360,7 @@ def _switch(event, threads, tables, out):  # type: ignore[no-untyped-def]
     if event.subject:
         prev = _find_alive(threads, thread_of, clock, event.subject, event.tgid, event.time_ns)
     if before != NEVER and before != prev and threads[before].doing == _RUNNING and threads[before].cpu == cpu:
-        clock[4] += 1  # a missing switch: when it left, nobody knows
+        threads[before].missing += 1  # when it left, nobody knows
         threads[before].doing, threads[before].wake_ns = _LOST, NEVER
         threads[before].out_stack = threads[before].out_name = threads[before].out_space = NEVER
     if prev != NEVER:
@@ -407,8 +400,7 @@ def _lose(event, threads, tables, out):  # type: ignore[no-untyped-def]
         threads[place].doing, threads[place].wake_ns = _LOST, NEVER
         threads[place].out_stack = threads[place].out_name = threads[place].out_space = NEVER
     running[event.cpu] = NEVER
-    if not tables[3][event.cpu]:
-        tables[3][event.cpu] = True  # whoever runs there from now on may not have run since the beginning
+    tables[3][event.cpu] = True  # whoever runs there from now on may not have run since the beginning
 
 
 @compiled

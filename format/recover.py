@@ -84,8 +84,9 @@ def _copy(reader: TraceReader, writer: TraceWriter, extra: Extra | None) -> Reco
 def _footer(reader: TraceReader, recovery: Recovery) -> dict[str, Any]:
     """Return the source's own footer, or else what the headers of its blocks tell."""
     events = {header.stream: header for header in reader.blocks if header.kind == Kind.EVENTS}
+    ticks = [header for header in reader.blocks if header.kind == Kind.TICK]  # each ends a second that is whole
     footer = reader.footer or {
-        "ended_ns": max(header.end_ns for header in reader.blocks),
+        "ended_ns": max(header.end_ns for header in ticks or reader.blocks),
         "reason": "it was not ended",
         "events_attempted": sum(header.attempted for header in events.values()),
         "events_lost": sum(header.lost for header in events.values()),

@@ -51,7 +51,8 @@ class Program:
     kinds: dict[str, int]
     unavailable: dict[str, str] = field(default_factory=dict)
     _modules: list[tuple[Any, list[Source]]] = field(default_factory=list)
-    _attached: dict[str, int] = field(default_factory=dict)
+    _attached: set[str] = field(default_factory=set)
+    _descriptors: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
     def compile(bcc: ModuleType, sources: list[Source], recorder: int) -> "Program":
@@ -109,14 +110,16 @@ class Program:
                         self._detach(module, source)
                         self.sources.remove(source)
                         break
-                    self._attached[event.tracepoint] = module.funcs[f"on_{event.name}".encode()].fd
+                    self._attached.add(event.tracepoint)
+                    self._descriptors[event.tracepoint] = module.funcs[f"on_{event.name}".encode()].fd
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
     def _detach(self, module: Any, source: Source) -> None:
         for event in source.events:
-            if self._attached.pop(event.tracepoint, None) is not None:
+            if event.tracepoint in self._attached:
                 module.detach_raw_tracepoint(event.tracepoint)
+                self._attached.remove(event.tracepoint)
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
@@ -153,7 +156,7 @@ class Program:
     def recursion_misses(self) -> dict[str, int]:
         """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
         missed = {}
-        for tracepoint, descriptor in self._attached.items():
+        for tracepoint, descriptor in self._descriptors.items():
             try:
                 text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
             except OSError:

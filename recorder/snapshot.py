@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Mapping", "Thread", "clocks", "devices", "machine", "mappings_of", "online_cpus", "processes", "threads_of"]
+__all__ = ["Mapping", "Thread", "boot_id", "clocks", "devices", "machine", "mappings_of", "online_cpus", "processes", "threads_of"]
 
 Thread = list[Any]
 """[tid, tgid, comm, state, cpu, start (CLOCK_BOOTTIME, ns), kernel stack leaf first or None]"""
@@ -42,13 +42,18 @@ def clocks() -> dict[str, int]:
     }
 
 
+def boot_id() -> str:
+    """Return what tells this boot of this host from all others."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def machine() -> dict[str, Any]:
     """Describe the host."""
     return {
         "host": platform.node(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "boot_id": boot_id(),
         "cpus": online_cpus(),
         "page_size": os.sysconf("SC_PAGESIZE"),
         "devices": devices(),

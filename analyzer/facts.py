@@ -1,0 +1,119 @@
+"""What a recording holds and how far it can be trusted: `offwake info`, and the banner over every picture."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from offwake.analyzer.naming import Naming
+from offwake.analyzer.replay import Replay
+from offwake.analyzer.weights import Weights
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["facts"]
+
+
+def facts(recording: "Recording") -> dict[str, Any]:
+    """Return the document of `offwake info --json`. `verdict` holds a sentence for everything that is not as it should be.
+
+    `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost.
+    """
+    replay, stacks = recording.replay(), Weights()
+    for batch in replay:
+        rows = batch.activity.intervals
+        for stack, space in (("stack", "space"), ("waker_stack", "waker_space")):
+            walked = rows[rows[stack] >= 0]
+            stacks.add([walked[stack], walked[space]], np.ones(len(walked), np.int64))
+    keyframe, reader = recording.keyframe, recording.reader
+    lost = _lost(recording)
+    threads = replay.timeline.threads[: replay.timeline.thread_count]
+    theirs = threads[threads["tgid"] != recording.recorder_pid]
+    document: dict[str, Any] = {
+        "format": [reader.blocks[0].major, reader.blocks[0].minor],
+        "host": keyframe["host"],
+        "kernel": keyframe["kernel"],
+        "cpus": len(keyframe["cpus"]),
+        "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(),
+        "duration_ns": recording.duration_ns,
+        "command": keyframe["command"],
+        "ended_by": (reader.footer or {}).get("reason"),
+        "sources": _sources(replay),
+        "events": sum(source["events"] for source in _sources(replay)),
+        "lost": {"total": sum(lost.values()), "by_cause": lost},
+        "complete": reader.finished and not reader.damage and not any(lost.values()),
+        "blocks": len(reader.blocks),
+        "bytes": reader.size,
+        "threads": len(theirs),
+        "processes": len(np.unique(theirs["tgid"])),
+        "user_stacks": _user_stacks(stacks, Naming(replay)),
+        "missing_switches": _missing_switches(replay),
+        "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
+    }
+    return document | {"verdict": list(_verdict(recording, document))}
+
+
+def _sources(replay: Replay) -> list[dict[str, Any]]:
+    layouts = replay.decoder.layouts.values()
+    return [
+        {"name": source, "events": sum(replay.counts[layout.name] for layout in layouts if layout.source == source)}
+        for source in replay.recording.keyframe["sources"]
+    ]
+
+
+def _lost(recording: "Recording") -> dict[str, int]:
+    """Count lost events by cause: what the recorder said at its end, else what it said last."""
+    footer = recording.reader.footer or {}
+    if "lost_by_cause" in footer:
+        return dict(footer["lost_by_cause"])
+    tick = recording.last_tick
+    failed = sum(row[2] for kinds in tick.get("counters", {}).values() for row in kinds.values())
+    return {"ring full": failed, "recursion": sum(tick.get("recursion_misses", {}).values())}
+
+
+def _user_stacks(stacks: Weights, naming: Naming) -> dict[str, int]:
+    """Count user stacks, and those that seem not to reach the beginning of their thread."""
+    total = cut_short = 0
+    for (stack, space), weight in stacks.by_key.items():
+        is_cut_short = naming.is_cut_short(stack, space)
+        if is_cut_short is not None:
+            total += weight.count
+            cut_short += weight.count * is_cut_short
+    return {"total": total, "cut_short": cut_short}
+
+
+def _missing_switches(replay: Replay) -> dict[str, int]:
+    """Count switches that the kernel did not show, by the thread's name."""
+    threads = replay.timeline.threads[: replay.timeline.thread_count]
+    found: dict[str, int] = {}
+    for thread in threads[threads["missing"] > 0]:
+        name = replay.names.texts[thread["name"]] if thread["name"] >= 0 else ""
+        label = f"{name} (process {thread['tgid']})"
+        found[label] = found.get(label, 0) + int(thread["missing"])
+    return found
+
+
+def _verdict(recording: "Recording", document: dict[str, Any]) -> Iterator[str]:
+    reader = recording.reader
+    yield from reader.notices
+    if not reader.finished:
+        seconds = recording.duration_ns / 1e9
+        yield (
+            f"The recording was not ended: the recorder was killed, or the file cut off. It is whole up to {seconds:.1f} s; "
+            "`offwake recover` makes a finished file of it."
+        )
+    if reader.damage:
+        size = sum(damage.length for damage in reader.damage)
+        yield f"{len(reader.damage)} places of the file are damaged ({size} bytes): `offwake verify` lists them."
+    if lost := document["lost"]["total"]:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in document["lost"]["by_cause"].items() if count)
+        yield f"{lost:,} events were lost ({causes}): waits across the gaps count as unknown."
+    if missing := document["missing_switches"]:
+        whose = ", ".join(f"{name} {count}" for name, count in list(missing.items())[:3])
+        yield f"The kernel did not show {sum(missing.values()):,} context switches ({whose}): that time counts as unknown."
+    if not (recording.symbols["kernel"] or recording.symbols["files"]):
+        yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
+    for source, why in recording.keyframe["unavailable"].items():
+        yield f"Source {source} could not be recorded: {why}."

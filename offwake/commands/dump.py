@@ -1,0 +1,80 @@
+"""`offwake dump`: raw records in time order."""
+
+import argparse
+import heapq
+import json
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from offwake.analyzer.decode import Decoder, Rows
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.text import printable
+from offwake.analyzer.stacks import StackTable
+from offwake.commands.arguments import add_recording, opened, status
+from offwake.format.layout import Kind
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dump`."""
+    add_recording(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every record: its time (CLOCK_MONOTONIC), CPU, kind and fields."""
+    with opened(args.file) as recording:
+        for record in _records(recording):
+            sys.stdout.write((json.dumps(record) if args.json else _line(record)) + "\n")
+    return status(recording)
+
+
+def _line(record: dict[str, Any]) -> str:
+    fields = " ".join(f"{name}={value}" for name, value in record.items() if name not in ("time_ns", "cpu", "event"))
+    return printable(f"{record['time_ns'] / 1e9:.9f} [{record['cpu']:03}] {record['event']}: {fields}")
+
+
+def _records(recording: Recording) -> Iterator[dict[str, Any]]:
+    """Yield the records in the order of time: a segment's wait until the next one shows that nothing earlier follows."""
+    stacks = StackTable()
+    decoder = Decoder(recording.keyframe, stacks)
+    waiting: list[tuple[int, int, dict[str, Any]]] = []
+    number = 0
+    for _, blocks in groupby(recording.reader.blocks, key=lambda block: block.segment):
+        fresh = []
+        for block in blocks:
+            if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
+                for kind, rows in decoder.decode(span, block.stream).items():
+                    fresh += list(_values(decoder.layouts[kind].name, rows, stacks))
+        earliest = min((record["time_ns"] for record in fresh), default=0)
+        while waiting and waiting[0][0] < earliest:
+            yield heapq.heappop(waiting)[2]
+        for record in fresh:
+            heapq.heappush(waiting, (record["time_ns"], number, record))
+            number += 1
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+def _values(event: str, rows: Rows, stacks: StackTable) -> Iterator[dict[str, Any]]:
+    names = [name for name in rows.payload.dtype.names or () if name != "kind"]
+    for place in range(len(rows)):
+        record = {"time_ns": int(rows.time_ns[place]), "cpu": int(rows.cpu[place]), "event": event}
+        for name in names:
+            record[name] = _plain(rows.payload[name][place])
+        if rows.stack[place] >= 0:
+            record["stack"] = [hex(address) for address in stacks.addresses(int(rows.stack[place]))]
+        yield record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.void):
+        return value.tobytes().hex()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return int(value)

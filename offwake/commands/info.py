@@ -1,0 +1,43 @@
+"""`offwake info`: what a recording holds, from which host, how complete it is."""
+
+import argparse
+import json
+from typing import Any
+
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.text import count, duration, percent, printable
+from offwake.commands.arguments import add_recording, status
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `info`."""
+    add_recording(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is known of a recording."""
+    with Recording.open(args.file) as recording:
+        info = recording.info()
+        print(json.dumps(info) if args.json else "\n".join(printable(line) for line in _lines(info)))
+        return status(recording)
+
+
+def _lines(info: dict[str, Any]) -> list[str]:
+    sources = ", ".join(f"{source['name']} {count(source['events'])}" for source in info["sources"])
+    stacks = info["user_stacks"]
+    rows = [
+        ("host", f"{info['host']}, kernel {info['kernel']}, {info['cpus']} CPUs"),
+        ("started", info["started"]),
+        ("length", f"{duration(info['duration_ns'])}, ended by: {info['ended_by'] or 'nothing (not ended)'}"),
+        ("command", " ".join(info["command"]) or "(none: the whole machine)"),
+        ("events", f"{count(info['events'])}: {sources}"),
+        ("lost", f"{count(info['lost']['total'])} events"),
+        ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
+        ("user stacks", f"{count(stacks['total'])}, {percent(stacks['cut_short'], stacks['total'])} look cut short"),
+        ("file", f"{info['bytes']:,} bytes in {info['blocks']} blocks, format {'.'.join(map(str, info['format']))}"),
+        ("complete", "yes" if info["complete"] else "no"),
+    ]
+    return [f"{name:<12} {text}" for name, text in rows] + [f"- {sentence}" for sentence in info["verdict"]]
