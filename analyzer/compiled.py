@@ -36,6 +36,11 @@ import numba  # noqa: E402  (it reads NUMBA_CACHE_DIR when it is imported)
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a loop to machine code that runs without the GIL."""
-    made: _Function = numba.njit(function, cache=_folder is not None, nogil=True)
+    """Compile a loop to machine code that runs without the GIL, and may not make arrays.
+
+    Without arrays of its own it needs no reference counts, which numba otherwise keeps, atomically, for every array that
+    is handed on to a function: ten times what the loops themselves take.
+    """
+    made: _Function = numba.njit(function, cache=_folder is not None, nogil=True, _nrt=False)
     return made
+

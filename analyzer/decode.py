@@ -57,6 +57,16 @@ class Rows:
         """Return some of the rows, in the order of `which` (a mask or indices)."""
         return Rows(self.time_ns[which], self.cpu[which], self.stack[which], self.payload[which])
 
+    def between(self, first_ns: int | None, last_ns: int | None) -> "Rows":
+        """Return the rows from one time to another, both included; None for no bound."""
+        if not len(self):
+            return self
+        low = int(self.time_ns.min()) if first_ns is None else first_ns
+        high = int(self.time_ns.max()) if last_ns is None else last_ns
+        if self.time_ns.min() >= low and self.time_ns.max() <= high:
+            return self
+        return self.where((self.time_ns >= low) & (self.time_ns <= high))
+
     @staticmethod
     def joined(parts: list["Rows"]) -> "Rows":
         """Put rows of one kind after each other."""

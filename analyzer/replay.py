@@ -49,7 +49,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a stretch of time brought: activity that ended in it, and the events of each kind, by name, in time order."""
+    """What a stretch of time brought: activity that ended in it, and the events of each kind, by name.
+
+    All events of a stretch are earlier than those of the next; within it, only those of one CPU are nearly in order.
+    """
 
     activity: Activity
     events: dict[str, Rows]
@@ -85,11 +88,11 @@ class Replay:
                 continue
             ready, waiting = _split(waiting, min(starts))
             early = side_waiting["time_ns"] < min(starts)
-            yield self._batch(ready, side_waiting[early])
+            yield from self._batches(ready, side_waiting[early])
             waiting = _joined(waiting, rows)
             side_waiting = np.concatenate((side_waiting[~early], side))
         waiting = _joined(waiting, self._lost_at_the_end())
-        yield self._batch(waiting, side_waiting)
+        yield from self._batches(waiting, side_waiting)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
 
     def tid_names(self) -> dict[int | None, str]:
@@ -156,20 +159,26 @@ class Replay:
                 if (space := self.spaces.add(record.pid, mapping)) != before:
                     yield _moved(record.time_ns, record.pid, space)
 
-    def _batch(self, rows: dict[int, Rows], side: NDArray[np.void]) -> Batch:
+    def _batches(self, rows: dict[int, Rows], side: NDArray[np.void]) -> Iterator[Batch]:
         """Put the events of a stretch in order and let the timeline take them."""
         began, ended = self.recording.began_ns, self.recording.ended_ns
-        within = {}
-        for kind, part in rows.items():
-            if kind != LOST:
-                part = part.where((part.time_ns >= began) & (part.time_ns <= ended))
-            within[self._kind_names[kind]] = part.where(np.argsort(part.time_ns, kind="stable"))
+        within = {
+            self._kind_names[kind]: part if kind == LOST else part.between(began, ended) for kind, part in rows.items()
+        }
         events = np.concatenate((side[side["time_ns"] <= ended], *self._timeline_events(within)))
-        events = events[np.lexsort((events["type"], events["time_ns"]))]
-        return Batch(self.timeline.feed(events), within)
+        # Stable: events of one nanosecond keep the order in which their kinds are put together, see timeline.py.
+        for activity in self.timeline.feed(events[np.argsort(events["time_ns"], kind="stable")]):
+            yield Batch(activity, within)
+            within = {}
+        if within:
+            yield Batch(Activity.nothing(), within)
 
     def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
         """Yield the scheduling events in the timeline's own form."""
+        if part := rows.get(self._kind_names[LOST]):
+            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
+            events["until_ns"] = part.payload["until_ns"]
+            yield events
         if part := rows.get("sched_wakeup_new"):
             events = _events(part, BORN, part.payload["target"], part.payload["waker"])
             events["tgid"] = part.payload["target_tgid"]
@@ -189,10 +198,6 @@ class Replay:
         if part := rows.get(self._kind_names[CPU_SAMPLE]):
             events = _events(part, SAMPLED, part.payload["tid"], part.payload["tgid"])
             events["tgid"] = part.payload["tgid"]
-            yield events
-        if part := rows.get(self._kind_names[LOST]):
-            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
-            events["until_ns"] = part.payload["until_ns"]
             yield events
 
     def _lost_at_the_end(self) -> dict[int, Rows]:
@@ -229,10 +234,8 @@ def _gap(cpu: int, begin_ns: int, end_ns: int) -> Rows:
 
 
 def _split(rows: dict[int, Rows], before_ns: int) -> tuple[dict[int, Rows], dict[int, Rows]]:
-    early, late = {}, {}
-    for kind, part in rows.items():
-        is_early = part.time_ns < before_ns
-        early[kind], late[kind] = part.where(is_early), part.where(~is_early)
+    early = {kind: part.between(None, before_ns - 1) for kind, part in rows.items()}
+    late = {kind: part.between(before_ns, None) for kind, part in rows.items()}
     return early, late
 
 

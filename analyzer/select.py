@@ -52,12 +52,13 @@ class Selection:
 
     def threads(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.bool_]:
         """Tell which rows (with `thread` and `name`) belong to the selected threads; never to the recorder itself."""
-        threads = replay.timeline.threads[rows["thread"]]
-        chosen = threads["tgid"] != replay.recording.recorder_pid
+        threads = replay.timeline.threads
+        kept = threads["tgid"] != replay.recording.recorder_pid
         if self.pid is not None:
-            chosen &= threads["tgid"] == self.pid
+            kept &= threads["tgid"] == self.pid
         if self.tid is not None:
-            chosen &= threads["tid"] == self.tid
+            kept &= threads["tid"] == self.tid
+        chosen = kept[rows["thread"]]
         if self.comm is not None:
             fits = [fnmatchcase(text, self.comm) for text in replay.names.texts]
             chosen &= np.array([*fits, fnmatchcase("", self.comm)])[rows["name"]]
@@ -66,7 +67,10 @@ class Selection:
     def clip(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
         """Return the rows of the selected threads that lie in the selected time, cut to it; `rows` stays as it is."""
         begin, end = self.window(replay)
-        kept = rows[self.threads(rows, replay) & (rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
+        chosen = self.threads(rows, replay)
+        if self.begin_ns is None and self.end_ns is None:
+            return rows if chosen.all() else rows[chosen]
+        kept = rows[chosen & (rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
         for column in ("begin_ns", "wake_ns", "end_ns"):
             if column in (kept.dtype.names or ()):
                 kept[column] = np.clip(kept[column], begin, end)

@@ -4,6 +4,7 @@ A frame is named when it is shown, once per address. In every frame but the leaf
 the call itself is one byte before, and may be the last instruction of its function.
 """
 
+import re
 from bisect import bisect_right
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = ["Symbolizer", "demangled"]
 
 KERNEL = 1 << 63
 UNKNOWN_FRAME = "[unknown]"
+RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
 class _Functions:
@@ -85,9 +87,15 @@ class Symbolizer:
 
 @cache
 def demangled(name: str) -> str:
-    """Return a C++ or Rust name as its author wrote it, other names as they are."""
-    if not name.startswith(("_Z", "_R", "__Z")):
-        return name
-    from symbolic.demangle import demangle_name
+    """Return a C++ or Rust name as its author wrote it, other names as they are.
 
-    return str(demangle_name(name))
+    Rust's older names are C++ names with a hash at the end, which is left out.
+    """
+    if not name.startswith(("_Z", "__Z")):
+        return name
+    import cxxfilt
+
+    try:
+        return RUST_HASH.sub("", cxxfilt.demangle(name))
+    except cxxfilt.Error:  # no mangled name after all, or a host without a C++ library
+        return name

@@ -15,6 +15,7 @@ The rules, in the order in which they matter (docs/semantics.md argues for each)
   switch-out by another thread than was switched in is a missing switch: that thread is unknown until its next event.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,14 +50,15 @@ __all__ = [
 
 NEVER = -1
 IDLE = -1  # the waker was the idle task, or whoever an interrupt found there
+CHUNK = 1 << 14  # events that are fed at a time: what they bring stays in the processor's cache
 PID_LIMIT = 1 << 22  # PID_MAX_LIMIT on 64-bit, include/linux/threads.h
 
 # What an interval is.
 BLOCKED, PREEMPTED, NEW, UNKNOWN = 0, 1, 2, 3
 OPEN_BEGIN, OPEN_END = 1, 2
 
-# What happens to a thread, in the order in which events of the same nanosecond are taken.
-NAMED, MOVED, BORN, WOKEN, GAP, SWITCHED, SAMPLED = range(7)
+# What happens, in the order in which events of the same nanosecond are taken.
+NAMED, MOVED, GAP, BORN, WOKEN, SWITCHED, SAMPLED = range(7)
 
 # What a thread is doing.
 _UNSEEN, _RUNNING, _ASLEEP, _RUNNABLE, _UNBORN, _DEAD, _LOST = range(7)
@@ -124,6 +126,11 @@ class Activity:
     slices: NDArray[np.void]
     samples: NDArray[np.void]
 
+    @staticmethod
+    def nothing() -> "Activity":
+        """Return no activity."""
+        return Activity(np.empty(0, INTERVAL), np.empty(0, SLICE), np.empty(0, SAMPLE))
+
 
 @dataclass
 class Timeline:
@@ -139,6 +146,7 @@ class Timeline:
         self._space_of = np.full(PID_LIMIT, NEVER, np.int32)
         self._running = np.full(self.cpus, NEVER, np.int32)  # the thread on each CPU; NEVER: idle or not known
         self._seen = np.zeros(self.cpus, np.bool_)  # whether the CPU has switched yet
+        self._out = (np.empty(2 * CHUNK, INTERVAL), np.empty(2 * CHUNK, SLICE), np.empty(CHUNK, SAMPLE))
         # began, how many threads, how many slices, end of the last gap, scanned
         self._clock = np.array([self.began_ns, 0, 0, NEVER, self.scanned_ns], np.int64)
 
@@ -161,17 +169,16 @@ class Timeline:
         if 0 <= tgid < PID_LIMIT:
             self._space_of[tgid] = space
 
-    def feed(self, events: NDArray[np.void]) -> Activity:
-        """Take events (EVENT, in time order) and return what they ended."""
-        intervals = np.empty(2 * len(events), INTERVAL)
-        slices, samples = np.empty(2 * len(events), SLICE), np.empty(len(events), SAMPLE)
-        counts, done = np.zeros(3, np.int64), 0
-        while done < len(events):
-            tables = (self._thread_of, self._space_of, self._running, self._seen, self._clock)
-            done = _feed(events, done, self.threads, tables, (intervals, slices, samples, counts))
-            if done < len(events):
-                self._grow()
-        return Activity(intervals[: counts[0]], slices[: counts[1]], samples[: counts[2]])
+    def feed(self, events: NDArray[np.void]) -> Iterator[Activity]:
+        """Take events (EVENT, in time order) and yield what they ended, a chunk of them at a time."""
+        tables = (self._thread_of, self._space_of, self._running, self._seen, self._clock)
+        for start in range(0, len(events), CHUNK):
+            chunk, done, counts = events[start : start + CHUNK], 0, np.zeros(3, np.int64)
+            while done < len(chunk):
+                done = _feed(chunk, done, self.threads, tables, (*self._out, counts))
+                if done < len(chunk):
+                    self._grow()
+            yield Activity(*(rows[:count].copy() for rows, count in zip(self._out, counts, strict=True)))
 
     def end(self, ended_ns: int, running: dict[int, int], asleep: set[int]) -> Activity:
         """End the recording: whatever is still open ends now, marked so.

@@ -69,7 +69,7 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
             f'<g class="bar" transform="translate(0,{header.height})" pointer-events="none">',
             f'<rect class="paper" width="100%" height="{BAR - 4}" fill="#eee" fill-opacity=".9"/>',
             f'<text class="details ink" x="{MARGIN}" y="14"/>',
-            f'<text class="matched ink" x="100%" dx="-{MARGIN}" y="14" text-anchor="end">',
+            f'<text class="matched ink" x="100%" dx="-{MARGIN}" y="14" text-anchor="end">'
             f"{_matched(tree, top, options.matches)}</text></g>",
             "</svg>",
         ]
