@@ -47,11 +47,13 @@ def workload(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def recorded(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Recorded]:
     """Record a workload, once a session; tests on one workload look at one recording."""
     folder = tmp_path_factory.mktemp("recordings")
+    on_disk = Path(__file__).parents[2] / "build"  # the temporary folder may be in memory
+    on_disk.mkdir(exist_ok=True)
     done: dict[str, Recorded] = {}
 
     def once(name: str) -> Recorded:
         if name not in done:
-            arguments = [folder / "written"] if name == "sync_writes" else []
+            arguments = [on_disk / "written"] if name == "sync_writes" else []
             done[name] = record(folder / f"{name}.offwake", [workload(name), *arguments])
         return done[name]
 

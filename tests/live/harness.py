@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ class Recorded:
         rows: list[dict[str, Any]] = ask("table", self.path, "--of", of, "--json")
         return rows
 
+    def hidden_waits(self, thread: Thread) -> int:
+        """How many of the thread's waits have no waking or no switch-in among the raw events.
+
+        Some kernels hide from tracing whatever happens while a thread of PID 1 is on the CPU: its switch to the next
+        thread, and the wakings of interrupts meanwhile. Waits that ended so have an unknown length.
+        """
+        hidden, asleep, woken = 0, False, False
+        for event in events(self.path):
+            if event["event"] == "sched_waking" and event["target"] == thread.tid:
+                woken = True
+            elif event["event"] == "sched_switch" and event["prev"] == thread.tid:
+                hidden += asleep
+                asleep = bool(event["state"])
+            elif event["event"] == "sched_switch" and event["next"] == thread.tid:
+                hidden += asleep and not woken
+                asleep = woken = False
+        return hidden
+
     def stacks(self, view: str) -> list[dict[str, Any]]:
         """Every stack of a view, with what pictures leave out by default."""
         stacks: list[dict[str, Any]] = ask("folded", self.path, "--view", view, "--all", "--json")["stacks"]
@@ -69,6 +88,14 @@ def ask(*arguments: str | Path) -> Any:
     result = offwake(*arguments)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+@cache
+def events(path: Path) -> list[dict[str, Any]]:
+    """Every raw event of a recording, in order of time."""
+    result = offwake("dump", path, "--json")
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def record(path: Path, command: list[str | Path], under: tuple[str, ...] = ()) -> Recorded:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import OFFWAKE, Recorded, ask, offwake
+from tests.live.harness import OFFWAKE, Recorded, ask, events
 
 WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
 """perf needs tracefs; it gets one in a mount namespace of its own, and the host stays as it is."""
@@ -55,9 +55,7 @@ def switches_by_perf(path: Path) -> Iterator[Switch]:
 
 
 def switches_by_offwake(path: Path) -> Iterator[Switch]:
-    result = offwake("dump", path, "--json")
-    assert result.returncode == 0, result.stderr
-    for event in map(json.loads, result.stdout.splitlines()):
+    for event in events(path):
         if event["event"] == "sched_switch" and event["cpu"] == 0:
             yield Switch(event["time_ns"], event["prev"], event["next"])
 

@@ -1,6 +1,8 @@
 """Workloads that measured their own waits, against what their recordings say."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from tests.live.harness import Recorded, Thread, ask
 
 Record = Callable[[str], Recorded]
+
+WORKLOADS = ["pipe_chain", "lock", "sync_writes", "tcp_echo"]
 
 WORKERS = [
     ("pipe_chain", "chain-a", ["produce", "pause_us", "system_call"]),
@@ -39,21 +43,26 @@ def holds_run(frames: list[str], run: list[str]) -> bool:
 def stacks_through(recorded: Recorded, view: str, worker: str, function: str) -> Iterator[dict[str, Any]]:
     """The stacks of a worker that waits inside a function."""
     for stack in recorded.stacks(view):
-        blocked_stack = [frame for frame in stack["frames"]]
-        if "--" in blocked_stack:
-            blocked_stack = blocked_stack[: blocked_stack.index("--")]
+        blocked_stack = list(takewhile(lambda frame: frame != "--", stack["frames"]))
         if blocked_stack[0] == worker and function in blocked_stack:
             yield stack
 
 
-@pytest.mark.parametrize("name", ["pipe_chain", "lock", "sync_writes", "tcp_echo"])
+def assert_all_waits(recorded: Recorded, thread: Thread, stacks: list[dict[str, Any]]) -> None:
+    """The stacks hold every wait of the thread's operations, less those whose end the kernel hid."""
+    count = sum(stack["count"] for stack in stacks)
+    assert thread.waits - recorded.hidden_waits(thread) <= count <= thread.waits
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_off_cpu_time_is_the_wall_time_less_the_cpu_time(recorded: Record, name: str) -> None:
     rows = {row["tid"]: row for row in recorded(name).table("threads")}
     for thread in recorded(name).threads:
         row = rows[thread.tid]
         off_cpu_ns = row["blocked_ns"] + row["run_queue_ns"] + row["preempted_ns"]
-        assert thread.wall_ns - thread.cpu_ns >= 2_000_000_000
-        assert off_cpu_ns == pytest.approx(thread.wall_ns - thread.cpu_ns, rel=0.02), thread.name
+        waited_ns = thread.wall_ns - thread.cpu_ns
+        assert waited_ns >= 2_000_000_000
+        assert abs(waited_ns - off_cpu_ns) <= 0.02 * waited_ns + row["unknown_ns"], thread.name
         assert row["comm"] == thread.name
         assert row["pid"] == thread.pid
 
@@ -64,7 +73,7 @@ def test_every_wait_is_there_once_with_its_user_stack(
 ) -> None:
     thread: Thread = recorded(name).thread(worker)
     stacks = list(stacks_through(recorded(name), "off-cpu", worker, functions[1]))
-    assert sum(stack["count"] for stack in stacks) == thread.waits
+    assert_all_waits(recorded(name), thread, stacks)
     assert sum(stack["value_ns"] for stack in stacks) <= thread.waited_ns
     for stack in stacks:
         assert holds_run(stack["frames"], functions), stack["frames"]
@@ -76,18 +85,18 @@ def test_the_waker_and_its_stack_are_named_though_it_may_be_gone(
 ) -> None:
     stacks = list(stacks_through(recorded(name), "off-wake", worker, function))
     woken = [stack for stack in stacks if stack["frames"][-1] == waker]
-    assert sum(stack["count"] for stack in woken) == recorded(name).thread(worker).waits
+    assert_all_waits(recorded(name), recorded(name).thread(worker), woken)
     for stack in woken:
         assert holds_run(stack["frames"][stack["frames"].index("--") :], waking), stack["frames"]
 
 
 def test_a_sleep_ends_with_the_timer(recorded: Record) -> None:
-    thread = recorded("pipe_chain").thread("chain-a")
-    stacks = list(stacks_through(recorded("pipe_chain"), "off-wake", "chain-a", "pause_us"))
-    assert sum(stack["count"] for stack in stacks if "timer" in stack["frames"][-1]) == thread.waits
+    chain = recorded("pipe_chain")
+    stacks = stacks_through(chain, "off-wake", "chain-a", "pause_us")
+    assert_all_waits(chain, chain.thread("chain-a"), [stack for stack in stacks if stack["frames"][-1] == "[timer]"])
 
 
-@pytest.mark.parametrize("name", ["pipe_chain", "lock", "sync_writes", "tcp_echo"])
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_every_kernel_frame_has_a_name(recorded: Record, name: str) -> None:
     frames = {frame for stack in recorded(name).stacks("off-wake") for frame in stack["frames"]}
     kernel_frames = {frame for frame in frames if frame.endswith("_[k]")}
@@ -96,10 +105,14 @@ def test_every_kernel_frame_has_a_name(recorded: Record, name: str) -> None:
 
 
 def test_every_write_to_the_disk_is_there(recorded: Record) -> None:
-    operations = recorded("sync_writes").thread("sync-writer").operations
-    rows = [row for row in recorded("sync_writes").table("block-io") if row["comm"] == "sync-writer"]
-    written = [row for row in rows if row["bytes"]]
-    assert sum(row["bytes"] for row in written) == operations * 12288
+    """The block that the workload overwrites is one sector; a file system may write others, of its own, as often."""
+    rows = recorded("sync_writes").table("block-io")
+    writes = [row for row in rows if (row["comm"], row["operation"], row["bytes"]) == ("sync-writer", "write", 4096)]
+    assert (
+        max(Counter(row["sector"] for row in writes).values())
+        == recorded("sync_writes").thread("sync-writer").operations
+    )
+    assert all(row["service_ns"] > 0 for row in writes)
 
 
 def test_every_tcp_session_is_there_from_both_sides_with_its_bytes(recorded: Record) -> None:
@@ -111,6 +124,15 @@ def test_every_tcp_session_is_there_from_both_sides_with_its_bytes(recorded: Rec
             assert (row["pid"], row["comm"], row["family"]) == (thread.pid, thread.name, connection["family"])
             assert (row["tx_bytes"], row["rx_bytes"]) == (connection["bytes_each_way"],) * 2
             assert row["local"] == row["remote"] == {4: "127.0.0.1", 6: "::1"}[connection["family"]]
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_only_what_happens_in_process_1_may_be_hidden(recorded: Record, name: str) -> None:
+    hidden = ask("info", recorded(name).path, "--json")["missing_switches"]
+    assert all(thread.endswith("(process 1)") for thread in hidden)
+    if not hidden:
+        rows = {row["tid"]: row for row in recorded(name).table("threads")}
+        assert not any(rows[thread.tid]["unknown_ns"] for thread in recorded(name).threads)
 
 
 def test_info_says_how_many_user_stacks_were_cut_short(recorded: Record) -> None:

@@ -1,26 +1,28 @@
-/* 53 times: append 12 KiB to the file named by the argument, fsync it, and pause 41 ms. */
+/*
+ * 53 times: overwrite the one block of the file named by the argument, fdatasync it, and pause 41 ms. The block has its
+ * place on the disk before, so that each time is one write of 4096 bytes to the same sector.
+ */
 #include "measure.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
-enum { WRITES = 53, BYTES = 12288, PAUSE_US = 41000 };
+enum { WRITES = 53, BYTES = 4096, PAUSE_US = 41000 };
 
+static const char block[BYTES];
 static int file;
 
 NOINLINE static void sync_file(void)
 {
-    system_call(SYS_fsync, file, 0, 0, 0, 0, 0);
+    system_call(SYS_fdatasync, file, 0, 0, 0, 0, 0);
 }
 
-NOINLINE static void write_and_sync(void *argument)
+NOINLINE static void write_and_sync(void *report)
 {
-    static const char bytes[BYTES];
-    struct report *report = argument;
-
     begin(report, "sync-writer");
     for (int i = 0; i < WRITES; i++) {
-        system_call(SYS_write, file, (long)bytes, BYTES, 0, 0, 0);
+        system_call(SYS_pwrite64, file, (long)block, BYTES, 0, 0, 0);
         operation_begins(report);
         sync_file();
         operation_ends(report);
@@ -36,7 +38,9 @@ int main(int count, char **arguments)
     require(count == 2, "usage: sync_writes FILE");
     file = open(arguments[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
     require(file >= 0, arguments[1]);
+    require(write(file, block, BYTES) == BYTES && fsync(file) == 0, "the first write");
     finish(start(write_and_sync, report));
+    require(unlink(arguments[1]) == 0, "unlink");
     print_document(report, 1, "");
     return 0;
 }
