@@ -3,6 +3,8 @@
 The only module that imports zstandard.
 """
 
+import threading
+
 import zstandard
 
 __all__ = ["Compressor", "decompress"]
@@ -21,6 +23,16 @@ class Compressor:
         return self._zstd.compress(payload)
 
 
+class _Decompressor(threading.local):
+    """One decompressor a thread: making one takes longer than most frames, and none may be shared."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor()
+
+
+_decompressor = _Decompressor()
+
+
 def decompress(frame: Buffer, raw_length: int, limit: int) -> bytes:
     """Return the `raw_length` bytes that one zstd frame holds.
 
@@ -34,6 +46,6 @@ def decompress(frame: Buffer, raw_length: int, limit: int) -> bytes:
         if parameters.content_size != raw_length or not parameters.has_checksum:
             raise ValueError("the zstd frame does not state the header's length, or has no checksum")
         # The output is one buffer of the stated size, checked above: zstandard ignores max_output_size for such frames.
-        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+        return _decompressor.zstd.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ValueError(f"the zstd frame cannot be read: {error}") from error

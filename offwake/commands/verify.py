@@ -1,4 +1,4 @@
-"""offwake verify: read every block of a recording, and say what is damaged or missing."""
+"""`offwake verify`: read every block of a recording, and say what is damaged or missing."""
 
 import argparse
 import json
@@ -7,13 +7,11 @@ from pathlib import Path
 from offwake.errors import DamagedRecording
 from offwake.format.reader import Damage, TraceReader
 
-__all__ = ["HELP", "add_arguments", "run"]
-
-HELP = "check every block; exit 4 if anything is damaged or missing"
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
+    """Declare the options of `verify`."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a recording, finished or not")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -13,10 +13,10 @@ from offwake.format.writer import Block, TraceWriter
 FILE_ID = bytes(range(16))
 
 
-def small_recording(events: int = 8, payload_length: int = 150) -> bytes:
+def small_recording(events: int = 8, payload_length: int = 150, file_id: bytes = FILE_ID) -> bytes:
     """Return a finished recording of one segment: `events` EVENTS blocks of two CPUs, and one of each other kind."""
     fd = os.memfd_create("recording")
-    writer = TraceWriter(fd, FILE_ID)
+    writer = TraceWriter(fd, file_id)
     noise = random.Random(events)
     writer.begin_segment({"host": "web01", "cpus": [0, 1]})
     for number in range(events):
