@@ -41,6 +41,5 @@ def compiled(function: _Function) -> _Function:
     Without arrays of its own it needs no reference counts, which numba otherwise keeps, atomically, for every array that
     is handed on to a function: ten times what the loops themselves take.
     """
-    made: _Function = numba.njit(function, cache=_folder is not None, nogil=True, _nrt=False)
+    made: _Function = numba.njit(function, cache=_folder is not None, nogil=True, _nrt=False)  # type: ignore[call-overload]
     return made
-

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
-from offwake.analyzer.stacks import NO_STACK, Chains, StackTable
+from offwake.analyzer.stacks import Chains, StackTable
 from offwake.format.records import (
     RECORD_LOST,
     RECORD_SAMPLE,
@@ -145,7 +145,9 @@ _RECORD = np.dtype(
 
 
 @compiled
-def _walk(words, ids, sample_types, records):  # type: ignore[no-untyped-def]
+def _walk(
+    words: NDArray[np.uint64], ids: NDArray[np.uint64], sample_types: NDArray[np.uint64], records: NDArray[np.void]
+) -> tuple[int, int]:
     """Fill `records`; returns how many there are and the word where the walk ended. Stops at the first impossible size."""
     at, count, size = 0, 0, 0
     while at < len(words):
@@ -197,7 +199,7 @@ def _walk(words, ids, sample_types, records):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _gather(octets, offsets, rows):  # type: ignore[no-untyped-def]
+def _gather(octets: NDArray[np.uint8], offsets: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
     for row in range(len(offsets)):
         for column in range(rows.shape[1]):
             rows[row, column] = octets[offsets[row] + column]

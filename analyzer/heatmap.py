@@ -33,9 +33,7 @@ class Heatmap:
         return int(self.counts.sum())
 
 
-def latency_heatmap(
-    of: str, when_ns: NDArray[np.int64], latency_ns: NDArray[np.int64], duration_ns: int
-) -> Heatmap:
+def latency_heatmap(of: str, when_ns: NDArray[np.int64], latency_ns: NDArray[np.int64], duration_ns: int) -> Heatmap:
     """Bin latencies (ns, int64, N) at their times (ns since the recording's start, int64, N) on a logarithmic scale.
 
     Rows run from the decade of the smallest latency to that of the largest, eight to a decade; columns are whole

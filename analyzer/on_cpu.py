@@ -6,10 +6,10 @@ So the view adds up to the time that threads ran, to the nanosecond; a slice tha
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.intervals import NEVER, SAMPLE
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.select import Selection
-from offwake.analyzer.timeline import NEVER, SAMPLE
 from offwake.analyzer.weights import Weights
 
 __all__ = ["OnCpu", "frames_of"]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
+from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.stacks import NO_STACK, StackTable
-from offwake.analyzer.timeline import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN, Activity, Timeline
+from offwake.analyzer.timeline import Activity, Timeline
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.records import Comm, Fork, Mmap2, sideband_records
 

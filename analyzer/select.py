@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.intervals import BLOCKED, OPEN_BEGIN, OPEN_END
 from offwake.analyzer.replay import Replay
-from offwake.analyzer.timeline import BLOCKED, OPEN_BEGIN, OPEN_END
 from offwake.errors import UsageError
 
 __all__ = ["Selection"]
@@ -69,7 +69,7 @@ class Selection:
         begin, end = self.window(replay)
         chosen = self.threads(rows, replay)
         if self.begin_ns is None and self.end_ns is None:
-            return rows if chosen.all() else rows[chosen]
+            return rows if bool(chosen.all()) else rows[chosen]
         kept = rows[chosen & (rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
         for column in ("begin_ns", "wake_ns", "end_ns"):
             if column in (kept.dtype.names or ()):
@@ -81,7 +81,7 @@ class Selection:
         if self.show_all:
             return np.zeros(len(intervals), np.bool_)
         slept = (intervals["kind"] == BLOCKED) & (intervals["open"] == THROUGHOUT)
-        return slept & (intervals["waker"] < 0) & (intervals["waker_cpu"] < 0)
+        return np.asarray(slept & (intervals["waker"] < 0) & (intervals["waker_cpu"] < 0))
 
     def fits(self, tid: int | None, pid: int | None, comm: str | None) -> bool:
         """Tell whether an event of this thread is selected; one whose thread is not known fits only no restriction."""

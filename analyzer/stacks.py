@@ -14,6 +14,8 @@ __all__ = ["NO_STACK", "Chains", "StackTable"]
 NO_STACK = -1
 KERNEL = np.uint64(1 << 63)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
+Words = NDArray[np.uint64]
+Pool = tuple[NDArray[np.int32], Words, NDArray[np.int64], NDArray[np.int32]]
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -44,8 +46,15 @@ class StackTable:
         ids = np.full(len(chains.start), NO_STACK, np.int32)
         done = 0
         while done < len(ids):
-            done, self._count = _intern(chains.words, chains.start, chains.length, chains.skip,
-                                        (ids, self._words, self._ends, self._slots), done, self._count)
+            done, self._count = _intern(
+                chains.words,
+                chains.start,
+                chains.length,
+                chains.skip,
+                (ids, self._words, self._ends, self._slots),
+                done,
+                self._count,
+            )
             if done < len(ids):
                 self._grow()
         return ids
@@ -63,7 +72,7 @@ class StackTable:
 
 
 @compiled
-def _hash(words, begin, end):  # type: ignore[no-untyped-def]
+def _hash(words: Words, begin: int, end: int) -> np.uint64:
     value = _SEED
     for index in range(begin, end):
         value = (value ^ words[index]) * _PRIME
@@ -72,7 +81,15 @@ def _hash(words, begin, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _intern(words, starts, lengths, skips, table, done, count):  # type: ignore[no-untyped-def]
+def _intern(
+    words: Words,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    skips: NDArray[np.int32],
+    table: Pool,
+    done: int,
+    count: int,
+) -> tuple[int, int]:
     """Intern chains from `done` on; stops early when the table is full. Returns how many are done, and the new count."""
     ids, pool, ends, slots = table
     mask = np.uint64(len(slots) - 1)
@@ -115,7 +132,7 @@ def _intern(words, starts, lengths, skips, table, done, count):  # type: ignore[
 
 
 @compiled
-def _rehash(pool, ends, slots, count):  # type: ignore[no-untyped-def]
+def _rehash(pool: Words, ends: NDArray[np.int64], slots: NDArray[np.int32], count: int) -> None:
     mask = np.uint64(len(slots) - 1)
     for stack in range(count):
         slot = _hash(pool, ends[stack], ends[stack + 1]) & mask

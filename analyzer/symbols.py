@@ -59,7 +59,9 @@ class Symbolizer:
         key = (address, space)
         name = self._names.get(key)
         if name is None:
-            name = self._names[key] = self._kernel_name(address) if address >= KERNEL else self._user_name(address, space)
+            name = self._names[key] = (
+                self._kernel_name(address) if address >= KERNEL else self._user_name(address, space)
+            )
         return name
 
     def _kernel_name(self, address: int) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.intervals import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
 from offwake.analyzer.naming import Frames, Naming
-from offwake.analyzer.timeline import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
 
 __all__ = ["INTERVAL_VIEWS", "IntervalView"]
 
@@ -46,7 +46,9 @@ def _off_wake_keys(rows: NDArray[np.void]) -> Keys:
     """The waker's last part is the CPU on which an idle task or an interrupt woke, −1 for a thread."""
     is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
     idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-    return [rows[column] for column in ("name", "stack", "space", "waker_name", "waker_stack", "waker_space")] + [idle_cpu]
+    return [rows[column] for column in ("name", "stack", "space", "waker_name", "waker_stack", "waker_space")] + [
+        idle_cpu
+    ]
 
 
 def _off_wake_frames(key: Key, naming: Naming) -> Frames:

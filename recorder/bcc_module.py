@@ -15,7 +15,11 @@ from offwake.errors import CannotRecord
 __all__ = ["load_bcc"]
 
 HEADERS = Path(__file__).parent / "headers"
-DISTRIBUTION = ("/usr/lib/python3/dist-packages", "/usr/lib/python3*/site-packages", "/usr/lib64/python3*/site-packages")
+DISTRIBUTION = (
+    "/usr/lib/python3/dist-packages",
+    "/usr/lib/python3*/site-packages",
+    "/usr/lib64/python3*/site-packages",
+)
 INSTALL = (
     "install it with `apt-get install python3-bpfcc` (Debian, Ubuntu), `dnf install python3-bcc` (Fedora, RHEL) or "
     "`pacman -S python-bcc` (Arch); the package named bcc on PyPI is an unrelated one"

@@ -36,7 +36,9 @@ class OutputFile:
                 f"`offwake recover {self.part} -o {path}` makes it whole, or remove it"
             ) from error
         except OSError as error:
-            raise OutputError(f"{self.part} cannot be created: {error.strerror}; choose another place with -o") from error
+            raise OutputError(
+                f"{self.part} cannot be created: {error.strerror}; choose another place with -o"
+            ) from error
         if "SUDO_UID" in os.environ:
             with contextlib.suppress(OSError, ValueError):
                 os.fchown(self.fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)))

@@ -31,7 +31,12 @@ class ProcessTable:
     def apply(self, record: Comm | Fork | Exit | Mmap2) -> None:
         """Bring the table up to date with one side-band record."""
         if isinstance(record, Mmap2):
-            row = (record.start, record.start + record.length, record.file_offset, self._file(record.path, record.build_id))
+            row = (
+                record.start,
+                record.start + record.length,
+                record.file_offset,
+                self._file(record.path, record.build_id),
+            )
             self._mappings.setdefault(record.pid, []).append(row)
         elif isinstance(record, Comm):
             if record.exec:

@@ -140,7 +140,7 @@ class Program:
             for name, descriptor in (("with_stack", with_stack), ("without_stack", without_stack)):
                 table = module[name]
                 # Past bcc's own PerfEventArray, which insists on opening the buffer itself.
-                super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))
+                super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))  # type: ignore[misc]
 
     def tallies(self) -> dict[int, dict[int, Tally]]:
         """Read what was attempted, stored and lost: by CPU, then by kind of event."""
@@ -206,7 +206,7 @@ def _source_text(source: Source, btf: Btf) -> str:
     structs = "".join(_struct(event) for event in source.events)
     if source.program:
         return structs + source.program.read_text()
-    maps = "".join(f"BPF_TABLE(\"lru_hash\", u64, u8, seen_{e.name}, 65536);\n" for e in source.events if e.once_per)
+    maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
     return structs + maps + "".join(_function(event, source, btf) for event in source.events)
 
 

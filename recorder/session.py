@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from offwake.errors import CannotRecord, OutputError
 from offwake import __version__
+from offwake.errors import CannotRecord, OutputError
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter

@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Mapping", "Thread", "boot_id", "clocks", "devices", "machine", "mappings_of", "online_cpus", "processes", "threads_of"]
+__all__ = [
+    "Mapping",
+    "Thread",
+    "boot_id",
+    "clocks",
+    "devices",
+    "machine",
+    "mappings_of",
+    "online_cpus",
+    "processes",
+    "threads_of",
+]
 
 Thread = list[Any]
 """[tid, tgid, comm, state, cpu, start (CLOCK_BOOTTIME, ns), kernel stack leaf first or None]"""

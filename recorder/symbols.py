@@ -203,7 +203,9 @@ def _jit_functions(mappings: set[tuple[int, int, int, int]], addresses: list[int
     rows = []
     for pid in sorted({pid for *_, pid in mappings}):
         ranges = [(start, end) for start, end, _, owner in mappings if owner == pid]
-        inside = [a for start, end in ranges for a in addresses[bisect_left(addresses, start) : bisect_left(addresses, end)]]
+        inside = [
+            a for start, end in ranges for a in addresses[bisect_left(addresses, start) : bisect_left(addresses, end)]
+        ]
         functions = _perf_map(pid) if inside else []
         starts = [function[0] for function in functions]
         hit = {bisect_right(starts, address) - 1 for address in inside} - {-1}

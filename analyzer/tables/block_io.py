@@ -99,7 +99,13 @@ class _Steps:
 
 
 @compiled
-def _match(requests, steps, places, sizes, found):  # type: ignore[no-untyped-def]
+def _match(
+    requests: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    places: NDArray[np.int64],
+    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    found: NDArray[np.int64],
+) -> None:
     """Follow each request's steps in time. A completion of part of a request leaves the rest issued."""
     issued_bytes, completed_bytes = sizes
     start, insert, issue, left, count = NONE, NONE, NONE, 0, 0

@@ -99,7 +99,9 @@ class _Sessions:
         if session is None or session.state == CLOSE:
             if session:
                 self.ended.append(session)
-            session = self.open[socket] = _Session(time_ns, row, from_its_first_state=old == CLOSE or new == ESTABLISHED)
+            session = self.open[socket] = _Session(
+                time_ns, row, from_its_first_state=old == CLOSE or new == ESTABLISHED
+            )
         session.state = new
         if new in (SYN_SENT, LAST_ACK, FIN_WAIT1):
             session.owner = session.owner or int(row["tid"]) or None

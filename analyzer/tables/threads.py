@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.intervals import BLOCKED, NEVER, NEW, PREEMPTED, UNKNOWN
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Column, Table
-from offwake.analyzer.timeline import BLOCKED, NEVER, NEW, PREEMPTED, UNKNOWN
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
@@ -44,8 +44,7 @@ class _Sums:
     def lived(self, threads: int) -> NDArray[np.bool_]:
         """Tell which of the first `threads` threads spent any time."""
         found = np.zeros(threads, np.bool_)
-        known = self.ns[:threads].any(axis=1)
-        found[: len(known)] = known
+        found[: len(self.ns)] = self.ns[:threads].any(axis=1)
         return found
 
 

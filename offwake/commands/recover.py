@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
@@ -32,8 +33,12 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
     """Name the addresses, unless the recording has names or comes from another host or boot, whose addresses differ."""
     if any(block.kind == Kind.SYMBOLS and reader.values(block) for block in reader.blocks):
         return
-    keyframe = next((values for b in reader.blocks if b.kind == Kind.KEYFRAME and (values := reader.values(b))), {})
+    keyframe: dict[str, Any] = next(
+        (values for b in reader.blocks if b.kind == Kind.KEYFRAME and (values := reader.values(b))), {}
+    )
     if keyframe.get("boot_id") != boot_id():
-        print("offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr)
+        print(
+            "offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr
+        )
         return
     writer.write_values(Block(Kind.SYMBOLS), collect_symbols(reader, FileKeeper()))
