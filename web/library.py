@@ -73,7 +73,7 @@ class Library:
     def __init__(self, paths: list[Path]) -> None:
         self._paths = [path.resolve() for path in paths]
         self._working = threading.RLock()
-        self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, _close)
+        self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
         self._answers: Recent[tuple[Entry, str, str, Selection], Any] = Recent(ANSWERS_AT_MOST)
 
@@ -157,10 +157,6 @@ class Recent(Generic[Key, Value]):
             for old in dropped:
                 self._drop(old)
             return value
-
-
-def _close(recording: Recording) -> None:
-    recording.__exit__(None, None, None)
 
 
 def _matching(profile: Profile, pattern: str) -> Profile:

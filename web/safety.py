@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 __all__ = ["LOOPBACK_HOSTS", "guard"]
 
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 COOKIE = "offwake"
 HEADERS = {
     "Content-Security-Policy": (

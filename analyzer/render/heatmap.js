@@ -6,7 +6,7 @@
 
 function heatMap(svg, visit) {
   const data = JSON.parse(svg.querySelector("metadata").textContent);
-  const plot = svg.querySelector(".plot"), edges = data.edges_ns, rows = edges.length - 1;
+  const plot = svg.querySelector(".plot"), edges = data.edges_ns, rows = data.counts.length;
   const details = svg.querySelector(".details"), selected = svg.querySelector(".selected");
   const counts = data.counts.map(sparse => {
     const row = new Map();

@@ -14,7 +14,6 @@ __all__ = ["add_arguments", "run"]
 THREADS = 4
 CONNECTIONS_AT_MOST = 100
 HEADER_BYTES_AT_MOST = 32 * 1024
-WILDCARDS = ("0.0.0.0", "::")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from offwake.web.safety import LOOPBACK_HOSTS
 
     paths = args.paths or [Path()]
+    if not 0 <= args.port < 65536:
+        raise UsageError(f"--port {args.port}: a port is a number from 0 to 65535")
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: there is no such file or folder")
     token = None if _is_loopback(args.host) else secrets.token_hex(16)
-    hosts = (*LOOPBACK_HOSTS, *(_names(args.host) if token else ()), *args.allow_host)
+    hosts = (*LOOPBACK_HOSTS, *_names(args.host), *args.allow_host)
     try:
         server = waitress.create_server(
             create_app(paths, hosts, token),
@@ -51,10 +52,9 @@ def run(args: argparse.Namespace) -> int:
             max_request_header_size=HEADER_BYTES_AT_MOST,
             ident=None,
         )
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise OffwakeError(f"cannot listen on {args.host} port {args.port}: {error}; choose another --port") from error
-    name = socket.gethostname() if args.host in WILDCARDS else args.host
-    url = f"http://{_bracketed(name)}:{server.effective_port}/" + (f"?token={token}" if token else "")
+    url = f"http://{_names(args.host)[0]}:{server.effective_port}/" + (f"?token={token}" if token else "")
     print(f"offwake: serving on {url} (Ctrl-C ends)", file=sys.stderr)
     server.run()
     return 0
@@ -70,16 +70,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _names(host: str) -> list[str]:
-    """Return the names under which browsers reach this address."""
-    if host not in WILDCARDS:
-        return [_bracketed(host)]
+    """Return the names by which browsers may ask, the best first. Flask's check of names knows no IPv6 address."""
+    if _is_loopback(host):
+        return ["localhost" if ":" in host else host]
+    if host != "0.0.0.0" and ":" not in host:
+        return [host]
     name = socket.gethostname()
     try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)}
     except OSError:
         addresses = set()
-    return [name, socket.getfqdn(), *map(_bracketed, sorted(addresses))]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return [name, socket.getfqdn(), *sorted(addresses)]

@@ -1,0 +1,216 @@
+"""Pages and downloads: what they show, and that whatever is asked is answered with a page."""
+
+import csv
+import io
+import json
+import re
+import string
+import xml.etree.ElementTree as ET
+from random import Random
+
+import pytest
+from flask.testing import FlaskClient
+
+from offwake.analyzer import query
+from offwake.web.library import Library
+
+KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
+EVERY = [(kind, name) for kind, names in KINDS.items() for name in names]
+
+
+def recording(client: FlaskClient, name: str = "whole.offwake") -> str:
+    """Return the path of a recording's pages, from its link in the list."""
+    found = re.search(rf'<a href="(/recording/[0-9a-f]+/)">{re.escape(name)}</a>', client.get("/").text)
+    assert found, f"{name} is not in the list"
+    return found[1]
+
+
+def frames(client: FlaskClient, path: str) -> dict[str, int]:
+    """Return the drawn frames' names and keys."""
+    metadata = re.search("<metadata>(.*?)</metadata>", client.get(path).text, re.S)
+    assert metadata
+    data = json.loads(ET.fromstring(metadata[0]).text or "")
+    return {data["names"][name]: key for _, name, _, key in data["frames"]}
+
+
+def test_the_list_shows_whole_cut_and_foreign_files(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert recording(client) and recording(client, "cut.offwake.part")
+    foreign = next(row for row in page.split("<tr>") if "foreign.offwake" in row)
+    assert 'class="warn"' in foreign and "<a " not in foreign
+    assert "notes.txt" not in page and "link.offwake" not in page and "secret" not in page
+
+
+def test_a_recording_opens_at_off_wake(client: FlaskClient) -> None:
+    answer = client.get(recording(client))
+    assert answer.status_code == 302 and answer.location.endswith("/flame/off-wake")
+
+
+def test_the_banner_is_there_exactly_when_something_is_missing(client: FlaskClient) -> None:
+    assert 'class="banner"' not in client.get(recording(client) + "flame/off-wake").text
+    assert 'class="banner"' in client.get(recording(client, "cut.offwake.part") + "flame/off-wake").text
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_every_picture_and_table_has_a_page_and_downloads(client: FlaskClient, kind: str, name: str) -> None:
+    path = f"{recording(client)}{kind}/{name}"
+    page = client.get(path)
+    assert page.status_code == 200
+    assert "--view " + name in page.text or "--of " + name in page.text
+    for form in re.findall(rf'href="{path}\.([a-z]+)"', page.text):
+        answer = client.get(f"{path}.{form}")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="whole-{name}.{form}"'
+        if form == "svg":
+            ET.fromstring(answer.data)
+        if form == "json":
+            json.loads(answer.data)
+        if form == "csv":
+            assert list(csv.reader(io.StringIO(answer.text)))
+
+
+def test_downloads_agree_with_each_other_to_the_nanosecond(client: FlaskClient) -> None:
+    document = client.get(recording(client) + "flame/off-wake.json").get_json()
+    lines = client.get(recording(client) + "flame/off-wake.folded").text.splitlines()
+    assert len(lines) == len(document["stacks"]) > 0
+    assert sum(stack["value_ns"] for stack in document["stacks"]) == document["total_ns"] > 0
+
+
+def test_the_selection_narrows_and_is_carried_to_the_command_and_the_tabs(client: FlaskClient) -> None:
+    path = recording(client) + "flame/off-wake"
+    page = client.get(f"{path}?comm=ngin*&from=0.00001&to=0.0001").text
+    assert "--comm &#39;ngin*&#39; --from 0.00001 --to 0.0001" in page
+    assert "/flame/off-cpu?comm=ngin*&amp;from=0.00001&amp;to=0.0001" in page
+    whole = client.get(f"{path}.json").get_json()
+    part = client.get(f"{path}.json?comm=ngin*&from=0.00001&to=0.0001").get_json()
+    assert 0 < part["total_ns"] < whole["total_ns"]
+    assert {stack["frames"][0] for stack in part["stacks"]} == {"nginx"}
+
+
+def test_grep_keeps_stacks_with_a_matching_frame(client: FlaskClient) -> None:
+    path = recording(client) + "flame/off-wake.json"
+    everything, some = client.get(path).get_json(), client.get(f"{path}?grep=^postgres$").get_json()
+    assert some["stacks"] == [stack for stack in everything["stacks"] if "postgres" in stack["frames"]]
+
+
+def test_the_matched_share_counts_what_is_too_small_to_draw(client: FlaskClient) -> None:
+    path = recording(client) + "flame/off-wake"
+    document = client.get(f"{path}.json").get_json()
+    share = sum(stack["value_ns"] for stack in document["stacks"] if "postgres" in stack["frames"])
+    assert (
+        f"Matched: {100 * share / document['total_ns']:.1f} %" in client.get(f"{path}?search=^POSTGRES$&icase=1").text
+    )
+
+
+def test_a_zoom_shows_the_part_and_a_stale_one_says_so(client: FlaskClient) -> None:
+    path = recording(client) + "flame/off-wake"
+    key = frames(client, path)["nginx"]
+    part = frames(client, f"{path}?zoom={key}")
+    assert {"all", "nginx"} < set(part)
+    assert len(part) < len(frames(client, path))
+    assert "not among the selected stacks" in client.get(f"{path}?zoom=1").text
+
+
+def test_a_table_sorts_filters_and_puts_the_unknown_last(client: FlaskClient) -> None:
+    path = recording(client) + "table/threads"
+    rows = client.get(f"{path}.json").get_json()
+    page = client.get(f"{path}?sort=switches&down=1").text
+    shown = [row["tid"] for row in sorted(rows, key=lambda row: -row["switches"])]
+    assert [int(tid) for tid in re.findall(r'<tr><td class="number">(\d+)<', page)] == shown
+    assert f"1 rows, of {len(rows)}" in client.get(f"{path}?filter=POSTG").text
+    assert client.get(f"{path}?sort=nothing").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("query_string", "sentence"),
+    [
+        ("pid=x", "whole number"),
+        ("pid=-1", "whole number"),
+        ("tid=99999999999", "whole number"),
+        ("from=nan", "seconds since"),
+        ("from=2&to=1", "must be before"),
+        ("to=1e300", "seconds since"),
+        ("grep=(", "no regular expression"),
+        ("grep=" + "a" * 1000, "longer than"),
+        ("comm=" + "a" * 1000, "longer than"),
+        ("zoom=x", "whole number"),
+    ],
+)
+def test_a_wrong_query_is_a_page_with_a_sentence(client: FlaskClient, query_string: str, sentence: str) -> None:
+    answer = client.get(f"{recording(client)}flame/off-wake?{query_string}")
+    assert answer.status_code == 400 and sentence in answer.text
+
+
+@pytest.mark.parametrize("expression", ["(", "(a+)+(b+)+$" + "(c*)*" * 50, "[[a]", "(?P<a>.)(?P=b)", "a{99999999999}"])
+def test_a_wrong_search_leaves_the_picture_and_says_so(client: FlaskClient, expression: str) -> None:
+    answer = client.get(f"{recording(client)}flame/off-wake", query_string={"search": expression})
+    assert answer.status_code == 200 and "</svg>" in answer.text
+
+
+def test_what_does_not_exist_is_404(client: FlaskClient) -> None:
+    base = recording(client)
+    for path in ("/nothing", "/recording/0000000000000000/", base + "flame/nothing", base + "table/nothing.csv"):
+        assert client.get(path).status_code == 404
+    assert "Known are: " in client.get(base + "flame/nothing").text
+
+
+def test_a_foreign_file_is_a_page_with_its_sentence(client: FlaskClient) -> None:
+    library: Library = client.application.extensions["library"]
+    foreign = next(entry for entry in library.entries() if entry.name == "foreign.offwake")
+    answer = client.get(f"/recording/{foreign.id}/flame/off-wake")
+    assert answer.status_code == 400 and "foreign.offwake" in answer.text
+
+
+def test_a_thousand_fuzzed_requests_give_no_500(client: FlaskClient) -> None:
+    chosen, base = Random(5), recording(client)
+    names = (
+        "pid",
+        "tid",
+        "comm",
+        "from",
+        "to",
+        "grep",
+        "all",
+        "zoom",
+        "search",
+        "icase",
+        "icicle",
+        "sort",
+        "filter",
+        "down",
+    )
+    values = (
+        "",
+        "1",
+        "-1",
+        "0.5",
+        "1e9",
+        "x" * 600,
+        "(",
+        "\x00",
+        "é🦔",
+        "%",
+        "nan",
+        "../..",
+        "<b>",
+        "٣",
+        "tid",
+        "0x10",
+    )
+    paths = [base + f"{kind}/{name}{form}" for kind, name in EVERY for form in ("", ".svg", ".json", ".csv", ".folded")]
+    paths += [
+        "/",
+        base,
+        "/recording/%00/",
+        "/recording/../../etc/passwd",
+        "/picture/../app.py",
+        "/static/%2e%2e/app.py",
+    ]
+    for _ in range(1000):
+        asked = {chosen.choice(names): chosen.choice(values) for _ in range(chosen.randrange(4))}
+        path = (
+            chosen.choice(paths)
+            if chosen.random() < 0.9
+            else "/" + "".join(chosen.choices(string.printable.replace("?", ""), k=20))
+        )
+        assert client.get(path, query_string=asked).status_code < 500

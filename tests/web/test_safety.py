@@ -1,0 +1,151 @@
+"""Safe by default: a test for every sentence."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from offwake.analyzer.search import matching_names
+from offwake.errors import UsageError
+from offwake.web.app import create_app
+from tests.web.conftest import HOSTILE_COMM, Server, serving
+from tests.web.test_pages import EVERY, recording
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+def everything(client: FlaskClient) -> list[str]:
+    """Return a path of every kind, errors among them."""
+    base = recording(client)
+    return [
+        "/",
+        base,
+        base + "flame/off-wake",
+        base + "flame/off-wake.svg",
+        "/static/page.js",
+        "/picture/flamegraph.js",
+        "/x",
+    ]
+
+
+def test_every_answer_has_the_safe_headers(client: FlaskClient) -> None:
+    for path in everything(client):
+        headers = client.get(path, buffered=True).headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "*" not in policy
+        assert "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_pages_have_no_inline_script_or_style_and_ask_nobody_else(client: FlaskClient) -> None:
+    base = recording(client)
+    for kind, name in EVERY:
+        page = client.get(f"{base}{kind}/{name}").text
+        assert "<style" not in page and " style=" not in page and not re.search(r"\son[a-z]+=", page)
+        assert re.findall(r"<script[^>]*>(.*?)</script>", page, re.S) == ["", "", ""]
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "192.0.2.1", ""])
+def test_another_host_name_is_refused(client: FlaskClient, host: str) -> None:
+    answer = client.get("/", headers={"Host": host})
+    assert answer.status_code == 400
+    assert "whole.offwake" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1"])
+def test_this_machine_is_answered(client: FlaskClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+def test_without_the_token_nothing_is_answered(folder: Path) -> None:
+    client = create_app([folder], token=TOKEN).test_client()
+    for path in ("/", "/static/page.css", "/?token=", "/?token=" + "0" * 32, "/?token=é"):
+        assert client.get(path).status_code == 401
+    client.set_cookie("offwake", "wrong")
+    assert client.get("/").status_code == 401
+
+
+def test_the_token_is_asked_once_and_then_a_strict_cookie(folder: Path) -> None:
+    client = create_app([folder], token=TOKEN).test_client()
+    answer = client.get(f"/?token={TOKEN}")
+    assert answer.status_code == 302 and "token" not in answer.location
+    cookie = answer.headers["Set-Cookie"]
+    assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
+    assert client.get("/").status_code == 200
+    assert not client.get(f"//evil.example/?token={TOKEN}").location.startswith("//")
+
+
+def test_a_file_outside_the_folder_a_link_and_a_prefix_sibling_are_404(client: FlaskClient, folder: Path) -> None:
+    ids = {entry.id for entry in client.application.extensions["library"].entries()}
+    reachable = {entry.path for entry in client.application.extensions["library"].entries()}
+    assert reachable == {folder / name for name in ("whole.offwake", "cut.offwake.part", "foreign.offwake")}
+    others = create_app([folder.parent, folder.parent / "recordings-of-others"]).extensions["library"].entries()
+    outside = [entry for entry in others if entry.id not in ids]
+    assert len(outside) == 2
+    for name in (*(entry.id for entry in outside), "link.offwake", "../secret.offwake", "..%2fsecret.offwake"):
+        assert client.get(f"/recording/{name}/flame/off-wake").status_code == 404
+
+
+def test_a_file_replaced_by_a_link_is_gone(tmp_path: Path, folder: Path) -> None:
+    shown = tmp_path / "a.offwake"
+    shown.write_bytes((folder / "whole.offwake").read_bytes())
+    client = create_app([tmp_path]).test_client()
+    path = recording(client, "a.offwake")
+    shown.unlink()
+    shown.symlink_to(folder / "whole.offwake")
+    assert client.get(path).status_code == 404
+
+
+def test_names_from_the_recording_are_text_everywhere(client: FlaskClient) -> None:
+    base = recording(client)
+    seen = 0
+    for kind, name in EVERY:
+        page = client.get(f"{base}{kind}/{name}").text
+        assert "<b>" not in page and "\x1b" not in page
+        seen += "&lt;b&gt;&amp;" in page
+    assert seen > 2
+    assert any(
+        stack["frames"][0] == HOSTILE_COMM for stack in client.get(base + "flame/off-cpu.json").get_json()["stacks"]
+    )
+    query = {"comm": '"><script>alert(1)</script>', "search": "</input><b>", "sort": "<b>"}
+    for path in (base + "flame/off-wake", base + "table/threads", base + "flame/<b>", "/<b>"):
+        assert "<script>alert" not in (text := client.get(path, query_string=query).text) and "<b>" not in text
+
+
+def test_a_catastrophic_expression_is_given_up() -> None:
+    with pytest.raises(UsageError, match="was not matched within 2 s"):
+        matching_names("(a|aa)+$", ["a" * 60 + "b"])
+
+
+def test_the_command_listens_on_loopback_says_where_and_ends_cleanly(server: Server, folder: Path) -> None:
+    with serving(str(folder)) as own:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", own.url)
+        with urllib.request.urlopen(own.url) as answer:
+            assert b"whole.offwake" in answer.read() and "Server" not in answer.headers
+        own.process.send_signal(signal.SIGINT)
+        assert own.process.wait(10) == 0
+
+
+def test_a_wider_bind_has_a_token_of_128_bits(folder: Path) -> None:
+    with serving(str(folder), "--host", "0.0.0.0") as own:
+        found = re.search(r"^http://.+:(\d+)/\?token=([0-9a-f]{32})$", own.url)
+        assert found
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/")
+        refused.value.close()
+
+
+def test_a_port_in_use_and_a_missing_folder_are_one_line(server: Server, folder: Path) -> None:
+    port = server.url.rpartition(":")[2].strip("/")
+    for arguments, status in (([str(folder), "--port", port], 1), (["/no/such/folder"], 2), (["--port", "99999"], 2)):
+        done = subprocess.run([sys.executable, "-m", "offwake", "serve", *arguments], capture_output=True, text=True)
+        assert done.returncode == status
+        assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("offwake: ")
