@@ -2,8 +2,9 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-settings.register_profile("local", deadline=None, print_blob=True, max_examples=300)
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)  # not "explain": it takes minutes
+settings.register_profile("local", deadline=None, print_blob=True, phases=PHASES, max_examples=60)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -9,7 +9,7 @@ import struct
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def write_trace(path: Path, trace: Trace, cuts: Sequence[Cut] = ()) -> Path:
         while len(keyframes) < len(keyframe_times) and keyframe_times[len(keyframes)] <= event.time_ns:
             keyframes.append(encoder.keyframe(keyframe_times[len(keyframes)]))
         encoded[event] = list(encoder.encode(event))
+        if event.time_ns >= trace.began_ns:
+            encoder.follow(event)
     keyframes += [encoder.keyframe(time_ns) for time_ns in keyframe_times[len(keyframes) :]]
     for event in trace.events:
         for record in encoded[event]:
@@ -217,11 +219,10 @@ class _Task:
 
     known: Known
     start_boottime_ns: int = 0
-    stack: Stack = field(default=())
 
     def row(self) -> list[Any]:
         known = self.known
-        stack = [frame.removesuffix("_[k]") for frame in reversed(self.stack) if frame.endswith("_[k]")]
+        stack = [frame.removesuffix("_[k]") for frame in reversed(known.stack) if frame.endswith("_[k]")]
         asleep = known.state != "R" and stack
         start = self.start_boottime_ns // PROC_TICK_NS * PROC_TICK_NS
         return [known.tid, known.tgid, known.comm, known.state, known.cpu, start, stack if asleep else None]
@@ -234,7 +235,7 @@ class _Encoder:
         self.symbols = _Symbols()
         self._trace = trace
         self._bases: Counter[int] = Counter()
-        self._tasks = {known.tid: _Task(known, stack=known.stack) for known in trace.threads}
+        self._tasks = {known.tid: _Task(known) for known in trace.threads}
 
     def threads(self) -> list[list[Any]]:
         return [task.row() for task in self._tasks.values()]
@@ -281,20 +282,16 @@ class _Encoder:
         }
 
     def encode(self, event: Event) -> Iterator[_Record]:
-        """Yield the event's records, and bring the threads to what they are after it."""
+        """Yield the event's records."""
         match event:
             case Switch():
                 prev, flags = event.prev, int(event.preempted)
                 yield self._bpf(event, (flags, prev, self._tgid(prev), event.next, event.state))
-                self._switch(event)
             case Waking():
                 waker, target = event.waker, event.target
                 yield self._bpf(event, (0, waker, self._tgid(waker), target, self._tgid(target)))
-                self._change(target, state="R")
             case WakeupNew():
                 yield self._bpf(event, (0, event.waker, event.target, event.tgid, event.comm.encode()))
-                born = Known(event.target, event.tgid, event.comm, "R", event.cpu)
-                self._tasks[event.target] = _Task(born, event.time_ns + BOOT_OFFSET_NS)
             case Sample():
                 identifier = _event_id(event.cpu, "on-cpu")
                 ids = struct.pack("<QIIQ", identifier, self._tgid(event.tid), event.tid, event.time_ns)
@@ -308,7 +305,6 @@ class _Encoder:
                 tgid = self._tgid(event.tid)
                 data = struct.pack("<II", tgid, event.tid) + _text(event.comm)
                 yield self._side(event, event.tid, _Side(RECORD_COMM, data, MISC_COMM_EXEC if event.by_exec else 0))
-                self._change(event.tid, comm=event.comm)
                 if event.by_exec:
                     self._bases[tgid] += 1
                     yield self._side(event, event.tid, self._mmap(tgid, event.tid))
@@ -322,13 +318,22 @@ class _Encoder:
                 data = struct.pack("<IIIIQ", self._tgid(event.tid), 1, event.tid, 1, event.time_ns)
                 yield self._side(event, event.tid, _Side(RECORD_EXIT, data))
 
-    def _switch(self, event: Switch) -> None:
-        if event.state & DEAD:
-            self._tasks.pop(event.prev, None)
-        elif event.prev in self._tasks:
-            self._tasks[event.prev].stack = event.stack
-            self._change(event.prev, state=state_letter(event.state))
-        self._change(event.next, state="R", cpu=event.cpu)
+    def follow(self, event: Event) -> None:
+        """Bring the threads to what they are after the event."""
+        match event:
+            case Switch():
+                if event.state & DEAD:
+                    self._tasks.pop(event.prev, None)
+                else:
+                    self._change(event.prev, state=state_letter(event.state), stack=event.stack)
+                self._change(event.next, state="R", cpu=event.cpu)
+            case Waking():
+                self._change(event.target, state="R")
+            case WakeupNew():
+                born = Known(event.target, event.tgid, event.comm, "R", event.cpu)
+                self._tasks[event.target] = _Task(born, event.time_ns + BOOT_OFFSET_NS)
+            case Comm():
+                self._change(event.tid, comm=event.comm)
 
     def _change(self, tid: int, **changes: Any) -> None:
         if tid in self._tasks:

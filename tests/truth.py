@@ -42,19 +42,28 @@ class ThreadTruth:
 
     tid: int
     tgid: int
-    comm: str
+    names: list[tuple[int, str]]
     pieces: list[Piece] = field(default_factory=list)
     switches: int = 0
     wakeups: int = 0
     slept_throughout: bool = False
 
-    def row(self) -> dict[str, int | str]:
-        """Return the thread's row of the table."""
+    @property
+    def comm(self) -> str:
+        """Return the thread's last name."""
+        return self.names[-1][1]
+
+    def name_at(self, time_ns: int) -> str:
+        """Return the name that the thread had at a time."""
+        return next(comm for since_ns, comm in reversed(self.names) if since_ns <= time_ns)
+
+    def row(self) -> dict[str, int]:
+        """Return the thread's row of the table, but for its name."""
         times = {f"{part}_ns": 0 for part in PARTS}
         for piece in self.pieces:
             times[f"{piece.part}_ns"] += piece.end_ns - piece.begin_ns
         counts = {"switches": self.switches, "wakeups": self.wakeups}
-        return {"tid": self.tid, "pid": self.tgid, "comm": self.comm, **times, **counts}
+        return {"tid": self.tid, "pid": self.tgid, **times, **counts}
 
 
 def truth_of(simulator: Simulator, trace: Trace, lost: frozenset[Event] = frozenset()) -> list[ThreadTruth]:
@@ -81,7 +90,7 @@ def off_cpu(threads: list[ThreadTruth]) -> Counter[Stack]:
     for thread in threads:
         for piece in thread.pieces:
             if piece.part not in ("on_cpu", "unknown"):
-                weights[thread.comm, *piece.stack] += piece.end_ns - piece.begin_ns
+                weights[thread.name_at(piece.begin_ns), *piece.stack] += piece.end_ns - piece.begin_ns
     return +weights
 
 
@@ -91,7 +100,8 @@ def off_wake(threads: list[ThreadTruth]) -> Counter[Stack]:
     for thread in threads:
         for piece in thread.pieces:
             if piece.part == "blocked":
-                weights[thread.comm, *piece.stack, "--", *piece.ending] += piece.end_ns - piece.begin_ns
+                frames = (thread.name_at(piece.begin_ns), *piece.stack, "--", *piece.ending)
+                weights[frames] += piece.end_ns - piece.begin_ns
     return +weights
 
 
@@ -106,7 +116,7 @@ class _Seen:
     def lived(self, life: Life) -> bool:
         """Return whether some of the life lies in the recording."""
         born, died = _ends(life)
-        return born <= self.trace.ended_ns and died >= self.trace.began_ns
+        return born < self.trace.ended_ns and died > self.trace.began_ns
 
     def thread(self, life: Life) -> ThreadTruth:
         """Return the life as the recording shows it."""
@@ -117,7 +127,7 @@ class _Seen:
         return ThreadTruth(
             life.tid,
             life.tgid,
-            [comm for time_ns, comm in life.names if time_ns <= self.trace.ended_ns][-1],
+            life.names,
             pieces,
             len(leavings),
             len(wakings),

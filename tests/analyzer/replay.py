@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.events import DEAD, Switch, Trace, Waking, WakeupNew
+from tests.events import DEAD, Switch, Trace, WakeupNew, Waking
 from tests.truth import Gap, gaps_of
 
 __all__ = ["replay"]
