@@ -42,7 +42,11 @@ def with_perf(perf: str, *command: str | Path) -> list[str | Path]:
 
 
 def perf_output(*arguments: str | Path) -> str:
-    return subprocess.run(["perf", *arguments], check=True, capture_output=True, text=True).stdout
+    """What perf says of one of its files, which it must find sound."""
+    result = subprocess.run(["perf", *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "assertion failed" not in result.stderr
+    return result.stdout
 
 
 def switches_by_perf(path: Path) -> Iterator[Switch]:
@@ -87,11 +91,11 @@ def behaviour(switches: Iterator[Switch], begin_mark: int, end_mark: int) -> Beh
 
 @pytest.fixture(scope="module")
 def both(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, Path]:
-    """The same run on CPU 0, recorded by both tools from CPU 1: offwake's recording and perf's."""
+    """The same run on CPU 0, recorded by both tools from CPU 1: offwake's recording and perf's data."""
     folder = tmp_path_factory.mktemp("both")
     path, perf_data = folder / "mixture.offwake", folder / "perf.data"
     recording: list[str | Path] = [OFFWAKE, "record", "-o", path, "--", "taskset", "-c", "0", workload("mixture")]
-    perf = with_perf(f"sched record -N -B -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
+    perf = with_perf(f"sched record -N --buildid-mmap -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
     result = subprocess.run(["taskset", "-c", "1", *perf], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     document = next(line for line in result.stdout.splitlines() if line.startswith("{"))
@@ -118,7 +122,8 @@ def test_perf_saw_the_off_cpu_times_of_the_threads_table(both: tuple[Recorded, P
     for worker in workers:
         row = rows[worker.tid]
         off_cpu_ns = row["blocked_ns"] + row["run_queue_ns"] + row["preempted_ns"]
-        assert off_cpu_ns == pytest.approx(theirs.off_cpu_ns[worker.tid], rel=0.01), worker.name
+        tolerated_ns = 0.01 * theirs.off_cpu_ns[worker.tid] + row["unknown_ns"]
+        assert abs(off_cpu_ns - theirs.off_cpu_ns[worker.tid]) <= tolerated_ns, worker.name
         assert row["switches"] == theirs.switches[worker.tid]
 
 
@@ -133,5 +138,4 @@ def test_perf_stores_every_switch_with_and_without_a_recorder(tmp_path: Path, be
         capture_output=True,
         timeout=120,
     )
-    stored = int(perf_output("report", "--stats", "-i", perf_data).split("SAMPLE events:")[1].split()[0])
-    assert stored >= 2 * ROUND_TRIPS
+    assert len(perf_output("script", "-i", perf_data).splitlines()) >= 2 * ROUND_TRIPS
