@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 CLIENTS = 3
 REQUEST = b"one order, please ".ljust(128, b".")
-THINKING_S = 0.004
+THINKING_S = 0.011
 
 
 def name_thread(name: str) -> None:

@@ -83,8 +83,9 @@ def offwake(*arguments: str | Path, under: tuple[str, ...] = ()) -> subprocess.C
     return subprocess.run([*under, OFFWAKE, *arguments], capture_output=True, text=True, timeout=120)
 
 
+@cache
 def ask(*arguments: str | Path) -> Any:
-    """Run a command that must succeed and prints one JSON document; the document."""
+    """Run a command on a finished recording, which must succeed and print one JSON document; the document."""
     result = offwake(*arguments)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
