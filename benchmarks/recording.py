@@ -27,7 +27,7 @@ PAGE = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- recording: begin -->", "<!-- recording: end -->"
 
 ALONE = "alone"
-REFERENCE = "perf record -g -N"
+REFERENCE = "perf record -g"
 PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g -N"
 WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
 
@@ -112,7 +112,9 @@ def cpu_seconds(times: str) -> float:
 
 def stored_events(file: Path) -> int:
     """How many events a recording holds, by the tool that made it."""
-    if file.read_bytes()[:8] == b"PERFILE2":
+    with file.open("rb") as opened:
+        is_perf_data = opened.read(8) == b"PERFILE2"
+    if is_perf_data:
         report = subprocess.run(["perf", "report", "--stats", "-i", file], check=True, capture_output=True, text=True)
         return int(report.stdout.split("SAMPLE events:")[1].split()[0])
     info = subprocess.run([OFFWAKE, "info", file, "--json"], check=True, capture_output=True, text=True)
