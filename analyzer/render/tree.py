@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
+from itertools import count
 
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
@@ -38,7 +40,7 @@ class Frame:
     @property
     def self_ns(self) -> int:
         """Nanoseconds of the stacks that end here."""
-        return self.value_ns - sum(child.value_ns for child in self.children.values())
+        return self.value_ns - sum([child.value_ns for child in self.children.values()])
 
     def path(self) -> list["Frame"]:
         """Return the frames from the root to this one."""
@@ -92,19 +94,20 @@ class FrameTree:
         """Every name that occurs, once."""
         return frozenset(frame.name for frame in self)
 
-    @cached_property
-    def _by_key(self) -> dict[int, Frame]:
-        found: dict[int, Frame] = {}
-        waiting = [(self.root, frame_key(0, ROOT))]
-        while waiting:
-            frame, key = waiting.pop()
-            found[key] = frame
-            waiting.extend((child, frame_key(key, name)) for name, child in frame.children.items())
-        return found
-
     def find(self, key: int) -> Frame | None:
-        """Return the frame with this key, or None where this tree has no such path."""
-        return self._by_key.get(key)
+        """Return the frame with this key, or None where this tree has no such path.
+
+        Looks at the widest frames first: what was clicked on was wide enough to see.
+        """
+        order = count()
+        waiting = [(-self.root.value_ns, next(order), self.root, frame_key(0, ROOT))]
+        while waiting:
+            _, _, frame, found = heappop(waiting)
+            if found == key:
+                return frame
+            for name, child in frame.children.items():
+                heappush(waiting, (-child.value_ns, next(order), child, frame_key(found, name)))
+        return None
 
 
 def frame_key(parent_key: int, name: str) -> int:
@@ -131,20 +134,19 @@ def top_frames(top: Frame) -> list[tuple[str, int, int]]:
     """
     self_ns: dict[str, int] = defaultdict(int)
     total_ns: dict[str, int] = defaultdict(int)
-    open_names: dict[str, int] = defaultdict(int)
-    waiting = [(top, False)]
+    callers: set[str] = set()
+    waiting: list[Frame | str] = [top]
     while waiting:
-        frame, done = waiting.pop()
-        if done:
-            open_names[frame.name] -= 1
+        frame = waiting.pop()
+        if isinstance(frame, str):  # all that this caller called is done
+            callers.discard(frame)
             continue
         self_ns[frame.name] += frame.self_ns
-        if not open_names[frame.name]:
+        if frame.name not in callers:
             total_ns[frame.name] += frame.value_ns
-        if frame.children:
-            open_names[frame.name] += 1
-            waiting.append((frame, True))
-            waiting.extend((child, False) for child in frame.children.values())
+            callers.add(frame.name)
+            waiting.append(frame.name)
+        waiting.extend(frame.children.values())
     rows = [(name, self_ns[name], total) for name, total in total_ns.items()]
     return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
 
