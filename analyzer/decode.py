@@ -130,7 +130,7 @@ class Decoder:
                 rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)
             found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
         if count:
-            self.last_ns[cpu] = int(records["time_ns"].max())
+            self.last_ns[cpu] = int(records["time_ns"][-1])
         return found
 
     def _before(self, times: NDArray[np.int64], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:

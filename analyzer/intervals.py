@@ -46,7 +46,7 @@ BLOCKED, PREEMPTED, NEW, UNKNOWN = 0, 1, 2, 3
 OPEN_BEGIN, OPEN_END = 1, 2
 
 # What happens, in the order in which events of the same nanosecond are taken.
-NAMED, MOVED, GAP, BORN, WOKEN, SWITCHED, SAMPLED = range(7)
+NAMED, MOVED, BORN, WOKEN, SWITCHED, SAMPLED, GAP = range(7)
 
 # What a thread is doing.
 UNSEEN, RUNNING, ASLEEP, RUNNABLE, UNBORN, DEAD, LOST = range(7)
@@ -74,12 +74,14 @@ THREAD = np.dtype(
         ("tid", "i8"), ("tgid", "i8"), ("name", "i4"), ("doing", "i4"),
         ("born_ns", "i8"), ("died_ns", "i8"), ("since_ns", "i8"), ("cpu", "i4"),
         ("out_state", "u4"), ("out_stack", "i4"), ("out_name", "i4"), ("out_space", "i4"), ("samples", "i4"),
-        ("wake_ns", "i8"), ("waker", "i4"), ("waker_name", "i4"), ("waker_space", "i4"), ("waker_stack", "i4"),
-        ("waker_cpu", "i4"), ("slice", "i8"), ("switches", "i8"), ("wakeups", "i8"), ("missing", "i4"),
+        ("wake_ns", "i8"), ("woken", "?"), ("waker", "i4"), ("waker_name", "i4"), ("waker_space", "i4"),
+        ("waker_stack", "i4"), ("waker_cpu", "i4"), ("slice", "i8"), ("switches", "i8"), ("wakeups", "i8"),
+        ("missing", "i4"),
     ],
     align=True,
 )  # fmt: skip
-"""A thread: its identity is its place in the table, since ids are reused. `died_ns` is NEVER while it lives."""
+"""A thread: its identity is its place in the table, since ids are reused. `died_ns` is NEVER while it lives.
+`woken` says that the last waking, at `wake_ns`, came after the switch-out and so ended the wait."""
 
 INTERVAL = np.dtype(
     [

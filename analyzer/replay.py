@@ -29,6 +29,7 @@ __all__ = ["SNAPSHOT_STACKS", "Batch", "Names", "Replay"]
 SNAPSHOT_STACKS = -3
 """Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 
+SideRecord = Comm | Fork | Mmap2
 ASLEEP = "SDTtI"
 PREEMPTED = np.uint16(1)
 
@@ -80,20 +81,18 @@ class Replay:
 
     def __iter__(self) -> Iterator[Batch]:
         waiting: dict[int, Rows] = {}
-        side_waiting = np.empty(0, EVENT)
+        records: list[SideRecord] = []
         for _, blocks in groupby(self.recording.reader.blocks, key=lambda block: block.segment):
-            rows, side = self._decode(list(blocks))
-            starts = [int(part.time_ns.min()) for part in rows.values()]
-            starts += [int(side["time_ns"].min())] if len(side) else []
+            rows, fresh = self._decode(list(blocks))
+            starts = [int(part.time_ns.min()) for part in rows.values()] + [record.time_ns for record in fresh]
             if not starts:
                 continue
             ready, waiting = _split(waiting, min(starts))
-            early = side_waiting["time_ns"] < min(starts)
-            yield from self._batches(ready, side_waiting[early])
+            yield from self._batches(ready, [record for record in records if record.time_ns < min(starts)])
             waiting = _joined(waiting, rows)
-            side_waiting = np.concatenate((side_waiting[~early], side))
+            records = [record for record in records if record.time_ns >= min(starts)] + fresh
         waiting = _joined(waiting, self._lost_at_the_end())
-        yield from self._batches(waiting, side_waiting)
+        yield from self._batches(waiting, records)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
 
     def tid_names(self) -> dict[int | None, str]:
@@ -110,6 +109,7 @@ class Replay:
     def _read_keyframe(self) -> None:
         keyframe = self.recording.keyframe
         stacks: dict[tuple[str, ...], int] = {}
+        self._listed = {tgid for _, tgid, *_ in keyframe["threads"]}
         for tid, tgid, comm, _, _, _, stack in keyframe["threads"]:
             place = SNAPSHOT_STACKS - stacks.setdefault(tuple(stack), len(stacks)) if stack else NO_STACK
             self.timeline.add_thread(tid, tgid, self.names.id(comm), place)
@@ -118,10 +118,10 @@ class Replay:
         for tgid, start, end, offset, file in keyframe["mappings"]:
             self.timeline.set_space(tgid, self.spaces.add(tgid, Mapping(start, end, offset, files[file])))
 
-    def _decode(self, blocks: list[BlockHeader]) -> tuple[dict[int, Rows], NDArray[np.void]]:
-        """Decode a segment: rows by kind, and the side-band's events."""
+    def _decode(self, blocks: list[BlockHeader]) -> tuple[dict[int, Rows], list[SideRecord]]:
+        """Decode a segment: rows by kind, and the side-band's records, in the order of the file."""
         parts: dict[int, list[Rows]] = {}
-        side: list[tuple[int, ...]] = []
+        records: list[SideRecord] = []
         reader = self.recording.reader
         for block in blocks:
             if block.kind == Kind.EVENTS and (span := reader.payload(block)) is not None:
@@ -139,34 +139,47 @@ class Replay:
                     self.lost_records += lost
                     self._lost_by_cpu[block.stream] += lost
             elif block.kind == Kind.SIDEBAND and (span := reader.payload(block)) is not None:
-                side += self._side_events(span)
-        joined = {kind: Rows.joined(rows) for kind, rows in parts.items()}
-        return joined, np.array(side, EVENT) if side else np.empty(0, EVENT)
+                records += self._side_records(span)
+        return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records
 
-    def _side_events(self, span: bytes) -> Iterator[tuple[int, ...]]:
-        """Keep names and address spaces up to date, and yield what the timeline must know of it."""
+    def _side_records(self, span: bytes) -> Iterator[SideRecord]:
+        """Yield what the side-band says of names and mappings.
+
+        What came before the beginning is in the snapshot already, except for processes that ended before it was taken.
+        """
         for record in sideband_records(span, self.recording.sideband_type):
+            if isinstance(record, Comm | Fork | Mmap2) and (
+                record.time_ns >= self.recording.began_ns or record.pid not in self._listed
+            ):
+                yield record
+
+    def _side_events(self, records: list[SideRecord]) -> Iterator[tuple[int, ...]]:
+        """Keep names and address spaces up to date, in the order of time, and yield what the timeline must know of it."""
+        for record in sorted(records, key=lambda record: record.time_ns):
             if isinstance(record, Comm):
                 name = self.names.id(record.comm)
                 yield (record.time_ns, 0, NAMED, 0, record.tid, name, record.pid, 0, NO_STACK)
                 if record.exec:
                     yield _moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
-            elif isinstance(record, Fork) and record.pid != record.ppid:
+            elif isinstance(record, Fork):
+                if record.pid == record.ppid:
+                    continue
                 yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
-            elif isinstance(record, Mmap2):
+            else:
                 file = self.spaces.file(record.path, record.build_id)
                 mapping = Mapping(record.start, record.start + record.length, record.file_offset, file)
                 before = self.spaces.current.get(record.pid)
                 if (space := self.spaces.add(record.pid, mapping)) != before:
                     yield _moved(record.time_ns, record.pid, space)
 
-    def _batches(self, rows: dict[int, Rows], side: NDArray[np.void]) -> Iterator[Batch]:
+    def _batches(self, rows: dict[int, Rows], records: list[SideRecord]) -> Iterator[Batch]:
         """Put the events of a stretch in order and let the timeline take them."""
         began, ended = self.recording.began_ns, self.recording.ended_ns
         within = {
             self._kind_names[kind]: part if kind == LOST else part.between(began, ended) for kind, part in rows.items()
         }
-        events = np.concatenate((side[side["time_ns"] <= ended], *self._timeline_events(within)))
+        side = np.array(list(self._side_events([record for record in records if record.time_ns <= ended])), EVENT)
+        events = np.concatenate((side, *self._timeline_events(within)))
         # Stable: events of one nanosecond keep the order in which their kinds are put together, see timeline.py.
         for activity in self.timeline.feed(events[np.argsort(events["time_ns"], kind="stable")]):
             yield Batch(activity, within)
@@ -176,10 +189,6 @@ class Replay:
 
     def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
         """Yield the scheduling events in the timeline's own form."""
-        if part := rows.get(self._kind_names[LOST]):
-            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
-            events["until_ns"] = part.payload["until_ns"]
-            yield events
         if part := rows.get("sched_wakeup_new"):
             events = _events(part, BORN, part.payload["target"], part.payload["waker"])
             events["tgid"] = part.payload["target_tgid"]
@@ -199,6 +208,10 @@ class Replay:
         if part := rows.get(self._kind_names[CPU_SAMPLE]):
             events = _events(part, SAMPLED, part.payload["tid"], part.payload["tgid"])
             events["tgid"] = part.payload["tgid"]
+            yield events
+        if part := rows.get(self._kind_names[LOST]):
+            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
+            events["until_ns"] = part.payload["until_ns"]
             yield events
 
     def _lost_at_the_end(self) -> dict[int, Rows]:

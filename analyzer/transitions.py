@@ -152,7 +152,7 @@ def _leave(threads: Table, place: int, event: Row, tables: State, out: Out) -> N
         _unknown(out, thread, place, now, cpu)
         thread.wake_ns = NEVER
     thread.switches += 1
-    thread.since_ns, thread.cpu = now, cpu
+    thread.since_ns, thread.cpu, thread.woken = now, cpu, False
     thread.out_state, thread.out_stack, thread.out_name, thread.out_space = event.state, event.stack, thread.name, space
     if event.state & ENDS:
         thread.doing, thread.died_ns = DEAD, now
@@ -196,9 +196,8 @@ def _wake(threads: Table, place: int, event: Row, tables: State) -> None:
     """The thread at `place` is woken. Only the first waking inside a wait ends it."""
     thread = threads[place]
     thread.wakeups += 1
-    first = thread.wake_ns == NEVER or thread.wake_ns < thread.since_ns
-    if thread.doing == RUNNING or thread.doing == UNSEEN or (thread.doing == ASLEEP and first):
-        thread.wake_ns = event.time_ns
+    if thread.doing == RUNNING or thread.doing == UNSEEN or (thread.doing == ASLEEP and not thread.woken):
+        thread.wake_ns, thread.woken = event.time_ns, thread.doing == ASLEEP
         _note_waker(threads, thread, event, tables)
 
 
@@ -324,7 +323,7 @@ def end(ended_ns: int, hints: Numbers, threads: Table, tables: State, out: Out) 
         known = thread.since_ns >= clock[3]
         if thread.doing == DEAD:
             continue
-        if thread.doing == UNSEEN and known and thread.wake_ns == NEVER and hints[place, 0] >= 0:
+        if thread.doing == UNSEEN and known and hints[place, 0] >= 0:
             _run(thread, hints[place, 0], thread.since_ns, clock)
         if thread.doing == RUNNING:
             _on(out, thread, place, ended_ns, space_of[thread.tgid])
@@ -340,8 +339,8 @@ def end(ended_ns: int, hints: Numbers, threads: Table, tables: State, out: Out) 
         elif thread.doing == ASLEEP:
             row = _off(out, thread, place, BLOCKED, ended_ns, NEVER)
             row.open |= OPEN_END
-            if thread.wake_ns != NEVER:
-                _wake_of(row, thread, max(thread.wake_ns, thread.since_ns))
+            if thread.woken:  # a waking before that may have been of an earlier wait
+                _wake_of(row, thread, thread.wake_ns)
         elif thread.wake_ns != NEVER or hints[place, 1] == 1:
             row = _off(out, thread, place, BLOCKED, ended_ns, NEVER)
             row.open |= OPEN_BEGIN | OPEN_END

@@ -73,9 +73,7 @@ class Pump:
     def empty(self) -> None:
         """Take what lies in the rings. Once a second everything taken is written, with the counters."""
         now = time.monotonic_ns()
-        for stream in self._sideband:
-            if span := self._take(stream, now):
-                self._follow(span, stream)
+        self._follow([(stream, span) for stream in self._sideband if (span := self._take(stream, now))])
         if self._thread.pending_bytes < QUEUE_BYTES:  # else the disk stalls, and the kernel counts what is lost
             for stream in self._samples:
                 self._take(stream, now)
@@ -124,11 +122,15 @@ class Pump:
         self.raw_bytes += size
         self._segment_bytes += size
 
-    def _follow(self, span: RingSpan, stream: _Stream) -> None:
+    def _follow(self, spans: list[tuple[_Stream, RingSpan]]) -> None:
         """Keep the process table up to date, and hold on to the files of programs that may be gone in a moment."""
-        for record in sideband_records(span.data, stream.ring.event.spec.sample_type):
-            if isinstance(record, Lost | Unreadable):
-                continue
+        records = [
+            record
+            for stream, span in spans
+            for record in sideband_records(span.data, stream.ring.event.spec.sample_type)
+            if not isinstance(record, Lost | Unreadable)
+        ]
+        for record in sorted(records, key=lambda record: record.time_ns):
             self.table.apply(record)
             if isinstance(record, Mmap2):
                 self.keeper.keep(record)
