@@ -1,5 +1,6 @@
 """What goes wrong between a CPU and its ring: records out of order, and records lost."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
@@ -25,8 +26,10 @@ def disordered(trace: Trace, random: Random) -> Trace:
 def with_losses(trace: Trace, random: Random, gaps: int) -> tuple[Trace, frozenset[Event]]:
     """Drop runs of a CPU's records, each with a LOST record behind it; return what is left, and what is gone.
 
-    Beginnings and ends of lives are never lost, so that it stays known who lived when.
+    Beginnings and ends of lives are never lost, so that it stays known who lived when; nor is the first switch-in of a
+    thread that was runnable at the beginning, without which it looks as if it had run since.
     """
+    lasting = set(_lasting(trace))
     lost: dict[Event, list[Event]] = {}
     rings: list[list[Event]] = [
         [event for event in trace.events if event.cpu == cpu and isinstance(event, RING_EVENTS)]
@@ -36,7 +39,7 @@ def with_losses(trace: Trace, random: Random, gaps: int) -> tuple[Trace, frozens
         ring = random.choice(rings)
         begin = random.randrange(max(1, len(ring)))
         run = ring[begin : begin + random.randrange(1, 12)]
-        if any(_lasting(event, trace) or event in lost for event in ring[max(0, begin - 1) : begin + len(run) + 1]):
+        if any(event in lasting or event in lost for event in ring[max(0, begin - 1) : begin + len(run) + 1]):
             continue
         before_ns = ring[begin - 1].time_ns if begin else 0
         following = ring[begin + len(run) :]
@@ -52,7 +55,12 @@ def with_losses(trace: Trace, random: Random, gaps: int) -> tuple[Trace, frozens
     return replace(trace, events=events), gone
 
 
-def _lasting(event: Event, trace: Trace) -> bool:
-    """Return whether the record must stay: it is from before the recording, or begins or ends a life."""
-    ends = isinstance(event, Switch) and bool(event.state & DEAD)
-    return ends or isinstance(event, WakeupNew) or event.time_ns < trace.began_ns
+def _lasting(trace: Trace) -> Iterator[Event]:
+    """Yield the records that must stay; those from before the recording do, too."""
+    unseen = {thread.tid for thread in trace.threads if thread.state == "R"}
+    for event in trace.events:
+        if event.time_ns < trace.began_ns or isinstance(event, WakeupNew):
+            yield event
+        elif isinstance(event, Switch) and (event.state & DEAD or event.next in unseen):
+            unseen.discard(event.next)
+            yield event

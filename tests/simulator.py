@@ -5,8 +5,7 @@ analyzer should find. It imports nothing of offwake.
 
 What the kernel does, this does too: a waking is written on the waker's CPU while the waker is current there; a thread
 that goes to sleep first sets its state and leaves the CPU a little later, so that it can be preempted or woken in
-between; an interrupt's waking lands on whatever runs on that CPU. Events of different CPUs may tie, but an event that
-follows from another CPU's is at least 1 ns later.
+between; an interrupt's waking lands on whatever runs on that CPU. Events may tie, but those of one thread never do.
 """
 
 import heapq
@@ -176,7 +175,7 @@ class Life:
     sleep: Block | None = None  # set: the thread's state says asleep, whether it has left the CPU or not
     leaving: bool = False  # inside schedule(): the sleep can no longer be called off, interrupts are disabled
     early: Wait | None = None  # woken while leaving
-    touched: dict[int, int] = field(default_factory=dict)  # by CPU: when its last event of this thread was
+    touched_ns: int = 0  # when its last event was
 
     @property
     def part(self) -> str:
@@ -286,8 +285,9 @@ class Simulator:
                     case Spawn():
                         yield from self._spawn(me, step)
                     case Rename():
-                        yield 1 + self._moment()  # a name and what is done under another never tie
+                        yield 1 + self._moment()  # the new name never ties with what is done before and after
                         self._rename(me, step.comm)
+                        yield 1
         yield from self._exit(me)
 
     def _block(self, me: Life, step: Block) -> Iterator[int]:
@@ -303,7 +303,7 @@ class Simulator:
             return
         me.leaving = True
         yield self._moment()
-        while not me.early and not self._follows(me, me.cpu):
+        while not self._ready(me):
             yield 1
         wait = me.early or Wait(me.blocked_stack(), self._now)
         switch = self._switch(self._cpus[me.cpu], step.state, stack=wait.stack)
@@ -316,7 +316,7 @@ class Simulator:
 
     def _send(self, me: Life, target: Life, doing: str) -> Iterator[int]:
         yield self._moment()
-        while target.part != "blocked" and not self._follows(target, me.cpu):
+        while not self._ready(target):
             yield 1
         if target is me or not target.alive:
             return
@@ -351,7 +351,7 @@ class Simulator:
             yield from self._send(me, me.parent, "exit")
         me.leaving = True
         yield self._moment()
-        while not self._follows(me, me.cpu):
+        while not self._ready(me):
             yield 1
         switch = self._switch(self._cpus[me.cpu], DEAD)
         self._change(me, "dead", switch.cpu, switch)
@@ -383,7 +383,7 @@ class Simulator:
             self._change(target, "run_queue", waking.cpu, waking, wait)
             self._enqueue(target)
         else:
-            target.touched[waking.cpu] = self._now
+            target.touched_ns = self._now
             target.early = wait if target.leaving else None
 
     def _interrupt(self, target: Life, sleep: Block) -> None:
@@ -392,7 +392,7 @@ class Simulator:
             return
         cpu = self._random.choice(self._cpus)
         current = cpu.current
-        if (current and current.leaving) or (target.part != "blocked" and not self._follows(target, cpu.number)):
+        if (current and current.leaving) or not self._ready(target):
             self._after(1, partial(self._interrupt, target, sleep))
             return
         frames = (*INTERRUPTS[sleep.source], "try_to_wake_up_[k]")
@@ -416,7 +416,7 @@ class Simulator:
     def _leave_idle(self, cpu: Cpu) -> None:
         if cpu.current or not cpu.queue:
             return
-        if any(self._follows(life, cpu.number) for life in cpu.queue):
+        if any(map(self._ready, cpu.queue)):
             self._switch(cpu)
         else:
             self._after(1, partial(self._leave_idle, cpu))
@@ -426,8 +426,7 @@ class Simulator:
         me = cpu.current
         if cpu.turn != turn or not me:
             return
-        ready = self._follows(me, cpu.number) and any(self._follows(life, cpu.number) for life in cpu.queue)
-        if me.leaving or not ready:
+        if me.leaving or not self._ready(me) or not any(map(self._ready, cpu.queue)):
             self._after(1 if cpu.queue else SLICE_NS, partial(self._preempt, cpu, turn))
             return
         me.left_ns = max(0, me.left_ns - (self._now - cpu.resumed_ns))
@@ -459,7 +458,7 @@ class Simulator:
         self._random.shuffle(others)
         for source in (cpu, *others) if self._random.random() < 0.3 else (cpu,):
             for life in source.queue:
-                if self._follows(life, cpu.number):
+                if self._ready(life):
                     source.queue.remove(life)
                     return life
         return None
@@ -483,13 +482,13 @@ class Simulator:
 
     # Writing down
 
-    def _follows(self, life: Life, cpu: int) -> bool:
-        """Return whether an event of this thread on this CPU, now, is later than those on other CPUs."""
-        return all(time_ns < self._now for other, time_ns in life.touched.items() if other != cpu)
+    def _ready(self, life: Life) -> bool:
+        """Return whether an event of this thread would be later than its last one."""
+        return life.touched_ns < self._now
 
     def _change(self, life: Life, part: str, cpu: int, event: Event | None = None, wait: Wait | None = None) -> None:
         life.changes.append(Change(self._now, part, cpu, event, wait))
-        life.touched[cpu] = self._now
+        life.touched_ns = self._now
 
     def _write(self, event: E) -> E:
         self.trace.events.append(event)

@@ -1,4 +1,4 @@
-"""The partition of threads' lives computed from the events alone: slow, plain, and independent of the simulator's books.
+"""The partition of lives computed from the events alone: slow, plain, and independent of the simulator's books.
 
 `truth` and this must agree on every simulated recording; then both are what the analyzer must find.
 """

@@ -1,10 +1,7 @@
 """What the analyzer finds in a simulated recording is what happened in it, to the nanosecond."""
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,22 +10,16 @@ from offwake.analyzer import query
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.select import Selection
+from tests.analyzer.recorded import ALL, recorded, weights_of
 from tests.analyzer.workloads import workloads
-from tests.events import Stack, Trace
+from tests.events import Trace
 from tests.mishaps import disordered, with_losses
 from tests.simulator import Simulator, Workload
-from tests.traces import Cut, write_trace
+from tests.traces import Cut
 from tests.truth import PARTS, ThreadTruth, off_cpu, off_wake, truth_of
 
-ALL = Selection(show_all=True)
 COLUMNS = ("tid", "pid", "comm", *(f"{part}_ns" for part in PARTS), "switches", "wakeups")
 SEEDS = st.integers(0, 2**32)
-
-
-def recorded(trace: Trace, cuts: Sequence[Cut] = ()) -> Recording:
-    """Write the trace, and open it as anyone would."""
-    with TemporaryDirectory() as folder:
-        return Recording.open(write_trace(Path(folder) / "simulated.offwake", trace, cuts))
 
 
 def cuts_of(trace: Trace, random: Random) -> list[Cut]:
@@ -47,11 +38,6 @@ def rows_of(recording: Recording) -> list[tuple[object, ...]]:
 def true_rows(threads: list[ThreadTruth]) -> list[tuple[object, ...]]:
     rows = [{"comm": thread.comm, **thread.row()} for thread in threads]
     return sorted(tuple(row[column] for column in COLUMNS) for row in rows)
-
-
-def weights_of(profile: Profile) -> Counter[Stack]:
-    """Return nanoseconds by stack, without those of no length."""
-    return +Counter({frames: weight.value_ns for frames, weight in profile})
 
 
 @given(workloads(), SEEDS)

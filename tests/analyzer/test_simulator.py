@@ -1,6 +1,5 @@
-"""The simulator is worth believing: its truth adds up, the events alone lead to it too, and it sets every trap."""
+"""The simulator deserves belief: its truth adds up, the events alone lead to it too, and it sets every trap."""
 
-from collections import Counter
 from random import Random
 
 from hypothesis import given
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.analyzer.replay import replay
 from tests.analyzer.workloads import workloads
-from tests.events import Event, Trace
+from tests.events import Event, Switch, Trace
 from tests.mishaps import disordered, with_losses
 from tests.simulator import Block, Program, Run, Simulator, Spawn, Wake, Workload
 from tests.truth import PARTS, off_cpu, off_wake, truth_of
@@ -68,23 +67,26 @@ def test_every_trap_is_set() -> None:
     child = Program("child", (Run(30), Block(timeout_ns=20)), rounds=2)
     programs = (
         Program("spinner", (Run(1_000_000),)),
-        Program("sleeper", (Block(timeout_ns=None, listens=False),)),
+        Program("sleeper", (Block(listens=False),)),
         Program("parent", (Spawn(child), Spawn(child, process=True), Block(timeout_ns=200))),
         *(Program(f"worker{i}", (Wake(i), Wake(i + 1), Run(9), Block(), Block(2, 40))) for i in range(8)),
     )
     simulator = Simulator(Workload(programs, cpus=3, seed=1, warm_up_ns=500, length_ns=20_000))
     lives, threads = simulator.lives, truth_of(simulator, simulator.trace)
-    changes = [change for life in lives for change in life.changes]
-    wakeups = [wakeup for life in lives for wakeup in life.wakeups]
-    times = Counter(event.time_ns for event in simulator.trace.events)
-    traps = {
-        "woken before the sleeping switch-out": any(c.part == "run_queue" and c.wait and c.wait.stack and hasattr(c.event, "prev") for c in changes),
-        "woken while preempted": any(wakeup.part == "preempted" for wakeup in wakeups),
-        "woken while running": any(wakeup.part == "on_cpu" for wakeup in wakeups),
-        "ids are used again": len({life.tid for life in lives}) < len(lives),
-        "slept throughout": any(thread.slept_throughout for thread in threads),
-        "ran throughout": False,
-        "ties between CPUs": max(times.values()) > 1,
-        "open at the end": any(piece.ending == ("[open]",) for thread in threads for piece in thread.pieces),
-    }
-    assert all(traps.values()), traps
+    pieces = [piece for thread in threads for piece in thread.pieces]
+    assert {piece.part for piece in pieces} == set(PARTS)
+    assert {wakeup.part for life in lives for wakeup in life.wakeups} == {"blocked", "preempted", "on_cpu"}
+    woken_early = [c for life in lives for c in life.changes if c.part == "run_queue" and isinstance(c.event, Switch)]
+    assert woken_early
+    assert any(event.preempted and event.state for event in simulator.trace.events if isinstance(event, Switch))
+    assert len({life.tid for life in lives}) < len(lives)
+    assert any(thread.slept_throughout for thread in threads)
+    assert any(piece.ending == ("[open]",) and not piece.begin_ns == simulator.trace.began_ns for piece in pieces)
+    assert len({event.time_ns for event in simulator.trace.events}) < len(simulator.trace.events)
+
+
+def test_a_thread_runs_throughout() -> None:
+    simulator = Simulator(Workload((Program("spinner", (Run(1_000_000),)),), 1, seed=1, warm_up_ns=99, length_ns=500))
+    (thread,) = truth_of(simulator, simulator.trace)
+    assert [piece.part for piece in thread.pieces] == ["on_cpu"]
+    assert thread.switches == 0
