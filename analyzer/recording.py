@@ -28,7 +28,10 @@ class Recording:
             raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
         self.keyframe: dict[str, Any] = keyframe
         self.last_tick: dict[str, Any] = next(self._values(Kind.TICK, last_first=True), {})
-        self.symbols: dict[str, Any] = next(self._values(Kind.SYMBOLS), {"kernel": [], "files": [], "jit": []})
+        self.symbols: dict[str, list[Any]] = {"kernel": [], "files": [], "jit": []}
+        for values in self._values(Kind.SYMBOLS):
+            for what, rows in self.symbols.items():
+                rows += values.get(what, [])
         self.began_ns: int = keyframe["began_ns"]
         self.ended_ns: int = (reader.footer or {}).get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
         sideband = [event["sample_type"] for event in keyframe["events"] if event["name"] == "side-band"]

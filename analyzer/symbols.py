@@ -38,10 +38,14 @@ class Symbolizer:
 
     def __init__(self, symbols: dict[str, Any], spaces: AddressSpaces) -> None:
         self._kernel = _Functions(symbols["kernel"])
-        self._files: dict[tuple[str, bytes], _Functions] = {}
+        files: dict[tuple[str, bytes], list[Any]] = {}
         for path, build_id, rows in symbols["files"]:
-            self._files[path, bytes(build_id)] = _Functions(rows)
-        self._jit = {pid: _Functions(rows) for pid, rows in symbols.get("jit", ())}
+            files.setdefault((path, bytes(build_id)), []).extend(rows)
+        jit: dict[int, list[Any]] = {}
+        for pid, rows in symbols["jit"]:
+            jit.setdefault(pid, []).extend(rows)
+        self._files = {file: _Functions(rows) for file, rows in files.items()}
+        self._jit = {pid: _Functions(rows) for pid, rows in jit.items()}
         self._spaces = spaces
         self._names: dict[tuple[int, int], str] = {}
 

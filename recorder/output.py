@@ -67,12 +67,12 @@ class WriterThread:
     """Runs the TraceWriter's calls one after another, away from the thread that empties the rings.
 
     The bytes that wait are bounded by its user, who stops emptying the rings when `pending_bytes` is high: the kernel then
-    counts what finds no room. After an OSError it drops what follows and keeps the error in `error`.
+    counts what finds no room. After an error it drops what follows and keeps the error in `error`.
     """
 
     def __init__(self, writer: TraceWriter) -> None:
         self.writer = writer
-        self.error: OSError | None = None
+        self.error: OSError | ValueError | None = None
         self.pending_bytes = 0
         self._jobs: queue.SimpleQueue[tuple[int, Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -91,7 +91,7 @@ class WriterThread:
             if self.error is None:
                 try:
                     call(*arguments)
-                except OSError as error:
+                except (OSError, ValueError) as error:  # ValueError: a process table too large for one block
                     self.error = error
             with self._lock:
                 self.pending_bytes -= size

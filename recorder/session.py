@@ -191,7 +191,7 @@ class _Capture:
             if self._command and self._command.has_ended():
                 return "the command ended"
             if self._thread.error:
-                return f"writing failed: {self._thread.error.strerror}"
+                return f"writing failed: {_reason(self._thread.error)}"
             if elapsed >= next_report:
                 next_report = elapsed + 1
                 watch(self._progress(elapsed))
@@ -240,11 +240,12 @@ class _Capture:
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:
-                writer.write_values(Block(Kind.SYMBOLS), collect_symbols(reader, self._pump.keeper))
+                for symbols in collect_symbols(reader, self._pump.keeper):
+                    writer.write_values(Block(Kind.SYMBOLS), symbols)
             writer.finish({**footer, "clocks": clocks()})
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise OutputError(
-                f"{self._output.part}: {error.strerror}; what was written before can be read, "
+                f"{self._output.part}: {_reason(error)}; what was written before can be read, "
                 f"and `offwake recover` makes it whole"
             ) from error
         self._output.complete()
@@ -341,6 +342,10 @@ def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:
         os.write(2, f"offwake: {words[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _is_counted_by_program(event: Opened) -> bool:

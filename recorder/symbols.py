@@ -23,6 +23,7 @@ KERNEL = 1 << 63
 CONTEXTS = (1 << 64) - 4096  # perf's context marks are the highest addresses
 CHAINS_REMEMBERED = 200_000
 FILES_KEPT_OPEN = 512
+FUNCTIONS_PER_BLOCK = 4096
 SYMBOL_FILE_AT_MOST = 1 << 30
 RECORD = struct.Struct("<IHH")
 
@@ -81,20 +82,39 @@ class _Seen:
     mappings: dict[File, set[tuple[int, int, int, int]]] = field(default_factory=dict)  # start, end, file offset, pid
 
 
-def collect_symbols(reader: TraceReader, keeper: FileKeeper) -> dict[str, Any]:
-    """Name every address of a recording; returns the payload of its SYMBOLS block."""
+def collect_symbols(reader: TraceReader, keeper: FileKeeper) -> Iterator[dict[str, Any]]:
+    """Name every address of a recording; returns the payloads of its SYMBOLS blocks, none of them large.
+
+    What stands in all of them together under `kernel`, `files` and `jit` are the recording's symbols.
+    """
     seen = _read(reader)
     ordered = sorted(seen.addresses)
     split = bisect_left(ordered, KERNEL)
     user, kernel = ordered[:split], ordered[split:]
-    files, jit = [], []
+    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(kernel))]
     for file, mappings in seen.mappings.items():
         if file[0].startswith("//anon"):
-            jit += _jit_functions(mappings, user)
+            named += [("jit", [pid], functions) for pid, functions in _jit_functions(mappings, user)]
         elif offsets := _file_offsets(mappings, user):
             data = keeper.read(file, [pid for *_, pid in mappings])
-            files.append([*file, _elf_functions(file, data, offsets) if data else []])
-    return {"kernel": _kernel_functions(kernel), "files": files, "jit": jit}
+            named.append(("files", [*file], _elf_functions(file, data, offsets) if data else []))
+    return _payloads(named)
+
+
+def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[dict[str, Any]]:
+    """Pack functions (what they belong to, its key, the functions) into payloads of bounded size."""
+    payload: dict[str, Any] = {"kernel": [], "files": [], "jit": []}
+    room = FUNCTIONS_PER_BLOCK
+    for what, key, functions in named:
+        while functions or what == "files":
+            part, functions = functions[:room], functions[room:]
+            payload[what] += [[*key, part]] if key else part
+            room -= len(part)
+            if room:
+                break
+            yield payload
+            payload, room = {"kernel": [], "files": [], "jit": []}, FUNCTIONS_PER_BLOCK
+    yield payload
 
 
 def _read(reader: TraceReader) -> _Seen:

@@ -41,4 +41,5 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
             "offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr
         )
         return
-    writer.write_values(Block(Kind.SYMBOLS), collect_symbols(reader, FileKeeper()))
+    for symbols in collect_symbols(reader, FileKeeper()):
+        writer.write_values(Block(Kind.SYMBOLS), symbols)
