@@ -36,7 +36,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "host": keyframe["host"],
         "kernel": keyframe["kernel"],
         "cpus": len(keyframe["cpus"]),
-        "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(),
+        "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         "duration_ns": recording.duration_ns,
         "command": keyframe["command"],
         "ended_by": (reader.footer or {}).get("reason"),
