@@ -112,7 +112,8 @@ def _verdict(recording: "Recording", document: dict[str, Any]) -> Iterator[str]:
         yield f"{lost:,} events were lost ({causes}): waits across the gaps count as unknown."
     if missing := document["missing_switches"]:
         whose = ", ".join(f"{name} {count}" for name, count in list(missing.items())[:3])
-        yield f"The kernel did not show {sum(missing.values()):,} context switches ({whose}): the time around them counts as unknown."
+        total = sum(missing.values())
+        yield f"The kernel did not show {total:,} context switches ({whose}): the time around them counts as unknown."
     if not (recording.symbols["kernel"] or recording.symbols["files"]):
         yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
     for source, why in recording.keyframe["unavailable"].items():

@@ -38,9 +38,9 @@ STATES = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
     "LISTEN", "CLOSING", "NEW_SYN_RECV",
 )  # fmt: skip
-ESTABLISHED, SYN_SENT, FIN_WAIT1, CLOSE, LAST_ACK, LISTEN = 1, 2, 4, 7, 9, 10
+ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING = 1, 2, 4, 5, 7, 8, 9, 10, 11
 AF_INET, AF_INET6 = 2, 10
-KINDS = ("tcp_state", "tcp_first_send", "tcp_first_receive", "tcp_retransmit", "tcp_destroy")
+KINDS = ("tcp_state", "tcp_first_send", "tcp_first_receive", "tcp_retransmit", "tcp_receive_reset", "tcp_destroy")
 
 
 @dataclass
@@ -49,14 +49,27 @@ class _Session:
 
     start_ns: int
     seen: Any  # the payload that has the addresses
-    from_its_first_state: bool = True
     owner: int | None = None
-    established: bool = False
     state: int = 0
     end_ns: int | None = None
-    bytes_acked: int | None = None
-    bytes_received: int | None = None
+    acked_before: int | None = None  # bytes_acked when it was established: 1 where the SYN was ours, else 0
+    received_at_fin_wait2: int = 0
+    own_fin_acked: bool = False
+    peer_fin_received: bool = False
+    was_reset: bool = False
+    tx_bytes: int | None = None
+    rx_bytes: int | None = None
     retransmits: int = 0
+
+    def note_fins(self, old: int, new: int, received: int) -> None:
+        """Learn from a state change whether the FINs are in the kernel's counters."""
+        self.own_fin_acked |= (old == FIN_WAIT1 and new == FIN_WAIT2) or (old == CLOSING and new == CLOSE)
+        self.own_fin_acked |= old == LAST_ACK and new == CLOSE and not self.was_reset
+        self.peer_fin_received |= new in (CLOSE_WAIT, CLOSING)
+        if new == FIN_WAIT2:
+            self.received_at_fin_wait2 = received
+        elif old == FIN_WAIT2:  # nothing but the FIN ends this state, unless it ends without another byte
+            self.peer_fin_received |= received > self.received_at_fin_wait2
 
 
 class _Sessions:
@@ -84,10 +97,13 @@ class _Sessions:
         elif kind == "tcp_retransmit":
             if session := self.open.get(socket):
                 session.retransmits += 1
+        elif kind == "tcp_receive_reset":
+            if session := self.open.get(socket):
+                session.was_reset = True
         elif kind == "tcp_state":
             self._change(socket, time_ns, row)
         else:
-            session = self.open.setdefault(socket, _Session(time_ns, row, from_its_first_state=False))
+            session = self.open.setdefault(socket, _Session(time_ns, row))
             session.owner = session.owner or int(row["tid"])
             session.state = session.state or ESTABLISHED
 
@@ -99,27 +115,30 @@ class _Sessions:
         if session is None or session.state == CLOSE:
             if session:
                 self.ended.append(session)
-            session = self.open[socket] = _Session(
-                time_ns, row, from_its_first_state=old == CLOSE or new == ESTABLISHED
-            )
+            session = self.open[socket] = _Session(time_ns, row)
         session.state = new
+        if int(row["local_port"]):  # the port is given back before CLOSE
+            session.seen = row
         if new in (SYN_SENT, LAST_ACK, FIN_WAIT1):
             session.owner = session.owner or int(row["tid"]) or None
+        acked, received = int(row["bytes_acked"]), int(row["bytes_received"])
+        session.note_fins(old, new, received)
         if new == ESTABLISHED:
-            session.established, session.seen = True, row
+            session.acked_before = acked
         elif new == CLOSE:
             session.end_ns = time_ns
-            # Both counters count the SYN and, once it was acknowledged or received, the FIN.
-            session.bytes_acked, session.bytes_received = int(row["bytes_acked"]), int(row["bytes_received"])
-            if int(row["remote_port_be"]):
-                session.seen = row
+            session.rx_bytes = received - session.peer_fin_received
+            if session.acked_before is not None:
+                session.tx_bytes = acked - session.acked_before - session.own_fin_acked
 
 
 def table(recording: "Recording", selection: Selection) -> Table:
     """Return a row a session, in the order of their start. What is not known is None.
 
-    `duration_ns` runs to the recording's end for a session that is still open. Selected are sessions that overlap the
-    selected time.
+    `duration_ns` runs to the recording's end for a session that is still open. Bytes are the kernel's `bytes_acked` and
+    `bytes_received` at CLOSE, less the SYN and the FINs that they count; None for a session that has not closed, and for
+    what was sent in one that was established before the recording: whose SYN it was, is not known. Selected are sessions
+    that overlap the selected time.
     """
     replay, sessions = recording.replay(), _Sessions()
     for batch in replay:
@@ -150,8 +169,8 @@ def _row(session: _Session, began_ns: int, ended_ns: int) -> dict[str, Any]:
         "family": "IPv4" if is_ipv4 else "IPv6",
         "state": STATES[session.state] if session.state < len(STATES) else str(session.state),
         "duration_ns": ended_ns - session.start_ns,
-        "tx_bytes": session.bytes_acked,
-        "rx_bytes": session.bytes_received,
+        "tx_bytes": session.tx_bytes,
+        "rx_bytes": session.rx_bytes,
         "retransmits": session.retransmits,
     }
 
