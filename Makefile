@@ -41,6 +41,6 @@ packages:
 	@.ci/packages python3-bpfcc python3-venv
 
 test-packages: packages
-	@.ci/packages chromium fonts-liberation gcc libc6-dev linux-perf zstd
+	@.ci/packages chromium fonts-liberation gcc libc6-dev linux-perf strace zstd
 
 .PHONY: help demo test check bench example clean packages test-packages
