@@ -91,7 +91,7 @@ class Replay:
             yield from self._batches(ready, [record for record in records if record.time_ns < min(starts)])
             waiting = _joined(waiting, rows)
             records = [record for record in records if record.time_ns >= min(starts)] + fresh
-        waiting = _joined(waiting, self._lost_at_the_end())
+        waiting = _joined(waiting, self._uncounted(self.recording.last_tick, self.recording.ended_ns))
         yield from self._batches(waiting, records)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
 
@@ -140,6 +140,10 @@ class Replay:
                     self._lost_by_cpu[block.stream] += lost
             elif block.kind == Kind.SIDEBAND and (span := reader.payload(block)) is not None:
                 records += self._side_records(span)
+        for block in blocks:
+            if block.kind == Kind.TICK and (tick := reader.values(block)) is not None:
+                for kind, gaps in self._uncounted(tick, tick["time_ns"]).items():
+                    parts.setdefault(kind, []).append(gaps)
         return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records
 
     def _side_records(self, span: bytes) -> Iterator[SideRecord]:
@@ -214,14 +218,13 @@ class Replay:
             events["until_ns"] = part.payload["until_ns"]
             yield events
 
-    def _lost_at_the_end(self) -> dict[int, Rows]:
-        """Return the gaps that only the kernel's counters know of: no record fitted after them to say so."""
-        counters = self.recording.last_tick.get("counters", {})
+    def _uncounted(self, tick: dict[str, Any], until_ns: int) -> dict[int, Rows]:
+        """Return the gaps that only the kernel's counters know of: no record has fitted after them yet to say so."""
         found = []
-        for cpu, kinds in counters.items():
+        for cpu, kinds in tick.get("counters", {}).items():
             if sum(failed for _, _, failed in kinds.values()) > self._lost_by_cpu[cpu]:
                 last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
-                found.append(_gap(cpu, last_ns, max(last_ns, self.recording.ended_ns)))
+                found.append(_gap(cpu, last_ns, max(last_ns, until_ns)))
         return {LOST: Rows.joined(found)} if found else {}
 
     def _last_states(self) -> tuple[dict[int, int], set[int]]:

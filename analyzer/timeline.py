@@ -6,6 +6,7 @@ thread's life within the recording is partitioned, with no gap and no overlap, i
 What an event does to a thread is in transitions.py.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer import transitions
-from offwake.analyzer.intervals import INTERVAL, NEVER, PID_LIMIT, SAMPLE, SLICE, THREAD
+from offwake.analyzer.intervals import INTERVAL, NEVER, PID_LIMIT, SAMPLE, SLICE, THREAD, UNSEEN
 
 __all__ = ["Activity", "Timeline"]
 
@@ -85,16 +86,20 @@ class Timeline:
     def end(self, ended_ns: int, running: dict[int, int], asleep: set[int]) -> Activity:
         """End the recording: whatever is still open ends now, marked so.
 
-        Threads without any event are what the snapshot says: `running` (tid → CPU) if that CPU never switched, `asleep`
-        throughout.
+        Threads without any event are what the snapshot says: `running` (tid → CPU) if that CPU never switched and no other
+        thread claims it, `asleep` throughout.
         """
         count = self.thread_count
         intervals, slices = np.empty(2 * count, INTERVAL), np.empty(count, SLICE)
         counts = np.zeros(3, np.int64)
         hints = np.full((count, 2), NEVER, np.int64)  # the CPU it runs on, whether it sleeps
-        for place, tid in enumerate(self.threads["tid"][:count].tolist()):
+        tids, unseen = self.threads["tid"][:count], self.threads["doing"][:count] == UNSEEN
+        silent = [cpu for cpu in range(self.cpus) if not self._seen[cpu] and self._running[cpu] == NEVER]
+        claims = Counter(running[tid] for tid in tids[unseen].tolist() if tid in running)
+        for place in np.flatnonzero(unseen).tolist():
+            tid = int(tids[place])
             cpu = running.get(tid, NEVER)
-            hints[place, 0] = cpu if 0 <= cpu < self.cpus and not self._seen[cpu] else NEVER
+            hints[place, 0] = cpu if cpu in silent and claims[cpu] == 1 else NEVER  # of several only one can have run
             hints[place, 1] = tid in asleep
         tables = (self._thread_of, self._space_of, self._running, self._seen, self._clock)
         transitions.end(ended_ns, hints, self.threads, tables, (intervals, slices, np.empty(0, SAMPLE), counts))

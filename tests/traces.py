@@ -128,6 +128,7 @@ def _write(writer: TraceWriter, encoder: "_Encoder", layout: _Layout) -> None:
     spans = {key: layout.spans(*key) for key in sorted(layout.records)}
     heads: Counter[tuple[Kind, int]] = Counter()
     counters = {cpu: {kind: [0, 0, 0] for kind in KIND_IDS.values()} for cpu in range(trace.cpus)}
+    counted: Counter[int] = Counter()
     for segment, keyframe in enumerate(layout.keyframes):
         writer.begin_segment(keyframe)
         last = segment == len(layout.cuts)
@@ -135,7 +136,6 @@ def _write(writer: TraceWriter, encoder: "_Encoder", layout: _Layout) -> None:
             span = spans[ring, cpu].get(segment)
             if not span:
                 continue
-            _count(span, counters[cpu])
             data = b"".join(record.data for record in span)
             times = [record.event.time_ns for record in span]
             tail = heads[ring, cpu]
@@ -151,6 +151,13 @@ def _write(writer: TraceWriter, encoder: "_Encoder", layout: _Layout) -> None:
                 lost=sum(failed for _, _, failed in counters[cpu].values()),
             )
             writer.write(block, data)
+        for cpu in counters:
+            records = layout.records.get((Kind.EVENTS, cpu), [])
+            end = sum(len(spans.get((Kind.EVENTS, cpu), {}).get(written, ())) for written in range(segment + 1))
+            # What found no room is counted at once; the record that says so comes with the next that does.
+            end += end < len(records) and isinstance(records[end].event, Lost)
+            _count(records[counted[cpu] : end], counters[cpu])
+            counted[cpu] = end
         tick_ns = trace.ended_ns if last else max(layout.cuts[segment])
         tick = {"time_ns": tick_ns, "counters": counters, "recursion_misses": {}}
         writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
