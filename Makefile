@@ -23,6 +23,9 @@ bench: .venv/installed | test-packages  ## what recording costs, beside perf; wr
 example: .venv/installed  ## record examples/demo.offwake anew
 	@examples/make_example.sh
 
+pictures: .venv/installed | test-packages  ## photograph the viewer for the README
+	@.venv/bin/python docs/pictures/make.py
+
 clean:  ## remove the virtual environment, caches and everything built
 	rm -rf .venv build *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -35,6 +38,8 @@ clean:  ## remove the virtual environment, caches and everything built
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
 	@.venv/bin/pip install -qq --editable . --group dev
+	@echo "Compiling the analyzer"
+	@.venv/bin/offwake summary examples/demo.offwake >/dev/null 2>&1
 	@touch $@
 
 packages:
@@ -43,4 +48,4 @@ packages:
 test-packages: packages
 	@.ci/packages chromium fonts-liberation gcc libc6-dev linux-perf strace zstd
 
-.PHONY: help demo test check bench example clean packages test-packages
+.PHONY: help demo test check bench example pictures clean packages test-packages

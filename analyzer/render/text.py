@@ -26,7 +26,7 @@ def duration(ns: int) -> str:
     if ns < 0:
         return "-" + duration(-ns)
     for size, unit in _UNITS:
-        if ns >= size:
+        if ns >= 0.9995 * size:  # else it would print as 1,000 of the smaller unit
             return f"{significant(ns / size)} {unit}"
     return f"{ns} ns"
 
