@@ -1,410 +1,139 @@
-"""Recordings made by hand: abstract events become the bytes that the recorder would have written.
-
-Every function gets an address on first use, kernel functions in the kernel's range and the others in one program that
-all processes map, and the recording carries the symbols that turn the addresses back into names.
-"""
+"""Recordings made by hand: abstract events become a file, with the blocks that the recorder would have written."""
 
 import os
-import struct
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.writer import Block, TraceWriter
-from tests.events import (
-    DEAD,
-    Comm,
-    Event,
-    Exit,
-    Fork,
-    Known,
-    Lost,
-    Sample,
-    Stack,
-    Switch,
-    Trace,
-    WakeupNew,
-    Waking,
-    state_letter,
-)
+from tests.encoding import KIND_IDS, Encoder, Record, clocks
+from tests.events import Event, Lost, Switch, Trace, WakeupNew, Waking
 
-__all__ = ["write_trace"]
-
-BOOT_OFFSET_NS = 7_000_000_000
-"""CLOCK_BOOTTIME ahead of CLOCK_MONOTONIC: the machine was once suspended for seven seconds."""
-REALTIME_OFFSET_NS = 1_700_000_000_000_000_000
-PROC_TICK_NS = 10_000_000
-"""/proc tells a thread's start in hundredths of a second."""
-
-# linux/perf_event.h
-RECORD_LOST, RECORD_COMM, RECORD_EXIT, RECORD_FORK, RECORD_SAMPLE, RECORD_MMAP2 = 2, 3, 4, 7, 9, 10
-MISC_COMM_EXEC, MISC_MMAP_BUILD_ID = 1 << 13, 1 << 14
-SAMPLE_TID, SAMPLE_TIME, SAMPLE_CALLCHAIN, SAMPLE_RAW, SAMPLE_IDENTIFIER = 1 << 1, 1 << 2, 1 << 5, 1 << 10, 1 << 16
-CONTEXT_KERNEL, CONTEXT_USER = 2**64 - 128, 2**64 - 512
-
-PERF_EVENTS = {
-    "with-stack": SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_CALLCHAIN | SAMPLE_RAW,
-    "without-stack": SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_RAW,
-    "on-cpu": SAMPLE_IDENTIFIER | SAMPLE_TID | SAMPLE_TIME | SAMPLE_CALLCHAIN,
-    "side-band": SAMPLE_IDENTIFIER | SAMPLE_TID | SAMPLE_TIME,
-}
-KINDS: dict[str, list[tuple[str, str, int]]] = {
-    "sched_switch": [("flags", "<u2", 2), ("prev", "<u4", 4), ("prev_tgid", "<u4", 8), ("next", "<u4", 12),
-                     ("state", "<u4", 16)],
-    "sched_waking": [("flags", "<u2", 2), ("waker", "<u4", 4), ("waker_tgid", "<u4", 8), ("target", "<u4", 12),
-                     ("target_tgid", "<u4", 16)],
-    "sched_wakeup_new": [("flags", "<u2", 2), ("waker", "<u4", 4), ("target", "<u4", 8), ("target_tgid", "<u4", 12),
-                         ("comm", "S16", 16)],
-}  # fmt: skip
-KIND_IDS = {name: number for number, name in enumerate(KINDS, 1)}
-
-PROGRAM, BUILD_ID = "/usr/bin/program", bytes(range(20))
-KERNEL_TEXT, PROGRAM_BASE, TEXT_OFFSET, TEXT_SIZE = 0xFFFFFFFF81000000, 0x550000000000, 0x1000, 0x100000
-FUNCTION_SIZE, CALL_AT = 0x100, 0x10
+__all__ = ["Cut", "write_trace"]
 
 Cut = Sequence[int]
 """Where a segment ends: a time for each CPU, as the rings are read one after the other."""
 
+Spans = dict[int, list[Record]]
+"""A ring's records by segment; a segment without any is missing."""
+
+COUNTED_AS: dict[type[Event], str] = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new"}
+
 
 def write_trace(path: Path, trace: Trace, cuts: Sequence[Cut] = ()) -> Path:
     """Write a complete recording of `trace`, in `len(cuts) + 1` segments; each CPU's cuts must ascend."""
-    encoder = _Encoder(trace)
-    keyframe_times = [trace.began_ns, *(max(cut) for cut in cuts)]
-    records: dict[tuple[Kind, int], list[_Record]] = defaultdict(list)
-    keyframes: list[dict[str, Any]] = []
-    encoded: dict[Event, list[_Record]] = {}
-    for event in sorted(trace.events, key=lambda event: event.time_ns):
-        while len(keyframes) < len(keyframe_times) and keyframe_times[len(keyframes)] <= event.time_ns:
-            keyframes.append(encoder.keyframe(keyframe_times[len(keyframes)]))
-        encoded[event] = list(encoder.encode(event))
-        if event.time_ns >= trace.began_ns:
-            encoder.follow(event)
-    keyframes += [encoder.keyframe(time_ns) for time_ns in keyframe_times[len(keyframes) :]]
-    for event in trace.events:
-        for record in encoded[event]:
-            records[record.ring, event.cpu].append(record)
-
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        _write(TraceWriter(fd, file_id=bytes(16)), encoder, _Layout(trace, keyframes, records, cuts))
+        _Recording(trace, cuts).write(TraceWriter(fd, file_id=bytes(16)))
     finally:
         os.close(fd)
     return path
 
 
-@dataclass(frozen=True)
-class _Record:
-    ring: Kind
-    event: Event
-    data: bytes
+class _Recording:
+    """A trace, encoded, and what has been written of it."""
 
+    def __init__(self, trace: Trace, cuts: Sequence[Cut]) -> None:
+        self._trace, self._cuts = trace, cuts
+        self._encoder = Encoder(trace)
+        self._keyframes: list[dict[str, Any]] = []
+        self._rings = {key: self._spans(key[1], records) for key, records in sorted(self._encode().items())}
+        self._heads: Counter[tuple[Kind, int]] = Counter()
 
-@dataclass(frozen=True)
-class _Layout:
-    """The whole recording, encoded: one keyframe a segment, and every ring's records with the times that cut them."""
+    def write(self, writer: TraceWriter) -> None:
+        """Write everything, segment by segment."""
+        for segment, keyframe in enumerate(self._keyframes):
+            writer.begin_segment(keyframe)
+            for ring, cpu in self._rings:
+                self._write_span(writer, segment, ring, cpu)
+            tick_ns = max(self._cuts[segment]) if segment < len(self._cuts) else self._trace.ended_ns
+            tick = {"time_ns": tick_ns, "counters": self._counters(segment), "recursion_misses": {}}
+            writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
+        at_end = clocks(self._trace.ended_ns)
+        writer.write_values(Block(Kind.SNAPSHOT), {"threads": self._encoder.threads(), "clocks": at_end})
+        writer.write_values(Block(Kind.SYMBOLS), self._encoder.symbols.payload())
+        lost = sum(event.count for event in self._trace.events if isinstance(event, Lost))
+        writer.finish(
+            {
+                "ended_ns": self._trace.ended_ns,
+                "reason": "stopped",
+                "events_attempted": sum(type(event) in COUNTED_AS for event in self._trace.events) + lost,
+                "events_lost": lost,
+                "lost_by_cause": {"ring full": lost} if lost else {},
+                "clocks": at_end,
+            }
+        )
 
-    trace: Trace
-    keyframes: list[dict[str, Any]]
-    records: dict[tuple[Kind, int], list[_Record]]
-    cuts: Sequence[Cut]
+    def _encode(self) -> dict[tuple[Kind, int], list[Record]]:
+        """Encode the events in the order of time, and return each ring's records in their own order."""
+        encoder, began_ns = self._encoder, self._trace.began_ns
+        keyframe_times = [began_ns, *(max(cut) for cut in self._cuts)]
+        encoded: dict[Event, list[Record]] = {}
+        for event in sorted(self._trace.events, key=lambda event: event.time_ns):
+            while keyframe_times and keyframe_times[0] <= event.time_ns:
+                self._keyframes.append(encoder.keyframe(keyframe_times.pop(0)))
+            encoded[event] = list(encoder.encode(event))
+            if event.time_ns >= began_ns:
+                encoder.follow(event)
+        self._keyframes += map(encoder.keyframe, keyframe_times)
+        rings: dict[tuple[Kind, int], list[Record]] = defaultdict(list)
+        for event in self._trace.events:
+            for record in encoded[event]:
+                rings[record.ring, event.cpu].append(record)
+        return rings
 
-    def spans(self, ring: Kind, cpu: int) -> dict[int, list[_Record]]:
+    def _spans(self, cpu: int, records: list[Record]) -> Spans:
         """Cut one ring's records into segments. What arrived out of order was written together and stays together."""
-        records = self.records[ring, cpu]
         earliest = list(accumulate((record.event.time_ns for record in reversed(records)), min))[::-1]
-        ends = [cut[cpu] for cut in self.cuts]
+        ends = [cut[cpu] for cut in self._cuts]
         segments = (bisect_right(ends, time_ns) for time_ns in earliest)
         grouped = groupby(zip(segments, records, strict=True), key=lambda pair: pair[0])
         return {segment: [record for _, record in pairs] for segment, pairs in grouped}
 
+    def _write_span(self, writer: TraceWriter, segment: int, ring: Kind, cpu: int) -> None:
+        span = self._rings[ring, cpu].get(segment)
+        if not span:
+            return
+        data = b"".join(record.data for record in span)
+        times = [record.event.time_ns for record in span]
+        last_ns = self._cuts[segment][cpu] if segment < len(self._cuts) else self._trace.ended_ns
+        tail = self._heads[ring, cpu]
+        self._heads[ring, cpu] += len(data)
+        counted = self._counters(segment)[cpu].values()
+        block = Block(
+            ring,
+            cpu,
+            begin_ns=self._cuts[segment - 1][cpu] if segment else min(self._trace.began_ns, *times),
+            end_ns=max(last_ns, *times),
+            ring_tail=tail,
+            ring_head=self._heads[ring, cpu],
+            attempted=sum(attempted for attempted, _, _ in counted),
+            lost=sum(failed for _, _, failed in counted),
+        )
+        writer.write(block, data)
 
-def _write(writer: TraceWriter, encoder: "_Encoder", layout: _Layout) -> None:
-    trace = layout.trace
-    spans = {key: layout.spans(*key) for key in sorted(layout.records)}
-    heads: Counter[tuple[Kind, int]] = Counter()
-    counters = {cpu: {kind: [0, 0, 0] for kind in KIND_IDS.values()} for cpu in range(trace.cpus)}
-    counted: Counter[int] = Counter()
-    for segment, keyframe in enumerate(layout.keyframes):
-        writer.begin_segment(keyframe)
-        last = segment == len(layout.cuts)
-        for ring, cpu in spans:
-            span = spans[ring, cpu].get(segment)
-            if not span:
-                continue
-            data = b"".join(record.data for record in span)
-            times = [record.event.time_ns for record in span]
-            tail = heads[ring, cpu]
-            heads[ring, cpu] += len(data)
-            block = Block(
-                ring,
-                cpu,
-                begin_ns=layout.cuts[segment - 1][cpu] if segment else min(trace.began_ns, *times),
-                end_ns=max(trace.ended_ns if last else layout.cuts[segment][cpu], *times),
-                ring_tail=tail,
-                ring_head=heads[ring, cpu],
-                attempted=sum(attempted for attempted, _, _ in counters[cpu].values()),
-                lost=sum(failed for _, _, failed in counters[cpu].values()),
-            )
-            writer.write(block, data)
-        for cpu in counters:
-            records = layout.records.get((Kind.EVENTS, cpu), [])
-            end = sum(len(spans.get((Kind.EVENTS, cpu), {}).get(written, ())) for written in range(segment + 1))
-            # What found no room is counted at once; the record that says so comes with the next that does.
-            end += end < len(records) and isinstance(records[end].event, Lost)
-            _count(records[counted[cpu] : end], counters[cpu])
-            counted[cpu] = end
-        tick_ns = trace.ended_ns if last else max(layout.cuts[segment])
-        tick = {"time_ns": tick_ns, "counters": counters, "recursion_misses": {}}
-        writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
-    clocks = _clocks(trace.ended_ns)
-    writer.write_values(Block(Kind.SNAPSHOT), {"threads": encoder.threads(), "clocks": clocks})
-    writer.write_values(Block(Kind.SYMBOLS), encoder.symbols.payload())
-    rows = [row for kinds in counters.values() for row in kinds.values()]
-    attempted, lost = sum(row[0] for row in rows), sum(row[2] for row in rows)
-    writer.finish(
-        {
-            "ended_ns": trace.ended_ns,
-            "reason": "stopped",
-            "events_attempted": attempted,
-            "events_lost": lost,
-            "lost_by_cause": {"ring full": lost} if lost else {},
-            "clocks": clocks,
-        }
-    )
+    def _counters(self, segment: int) -> dict[int, dict[int, list[int]]]:
+        """Return what the kernel side has counted by the end of a segment: attempted, stored, failed, by CPU and kind.
 
-
-def _count(span: list[_Record], counters: dict[int, list[int]]) -> None:
-    """Count the span's events as the kernel side would: attempted, stored, failed. What was lost counts as switches."""
-    kinds = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new", Lost: "sched_switch"}
-    for event in (record.event for record in span):
-        if type(event) in kinds:
-            lost = event.count if isinstance(event, Lost) else 0
-            row = counters[KIND_IDS[kinds[type(event)]]]
-            row[0] += lost or 1
-            row[2 if lost else 1] += lost or 1
-
-
-def _clocks(time_ns: int) -> dict[str, int]:
-    return {
-        "monotonic_ns": time_ns,
-        "boottime_ns": time_ns + BOOT_OFFSET_NS,
-        "realtime_ns": time_ns + REALTIME_OFFSET_NS,
-    }
-
-
-class _Symbols:
-    """Addresses of functions, given out as they are asked for."""
-
-    def __init__(self) -> None:
-        self._kernel: dict[str, int] = {}
-        self._program: dict[str, int] = {}
-
-    def kernel(self, name: str) -> int:
-        start = self._kernel.setdefault(name.removesuffix("_[k]"), KERNEL_TEXT + len(self._kernel) * FUNCTION_SIZE)
-        return start + CALL_AT
-
-    def program(self, name: str, base: int) -> int:
-        start = self._program.setdefault(name, TEXT_OFFSET + len(self._program) * FUNCTION_SIZE)
-        return base + start + CALL_AT
-
-    def payload(self) -> dict[str, Any]:
-        program = [[start, FUNCTION_SIZE, name] for name, start in self._program.items()]
-        return {
-            "kernel": [[start, FUNCTION_SIZE, name, ""] for name, start in self._kernel.items()],
-            "files": [[PROGRAM, BUILD_ID, program]],
-        }
-
-
-@dataclass
-class _Task:
-    """A living thread, as /proc would show it at the moment that the encoder has reached."""
-
-    known: Known
-    start_boottime_ns: int = 0
-
-    def row(self) -> list[Any]:
-        known = self.known
-        stack = [frame.removesuffix("_[k]") for frame in reversed(known.stack) if frame.endswith("_[k]")]
-        asleep = known.state != "R" and stack
-        start = self.start_boottime_ns // PROC_TICK_NS * PROC_TICK_NS
-        return [known.tid, known.tgid, known.comm, known.state, known.cpu, start, stack if asleep else None]
-
-
-class _Encoder:
-    """Turns events, given in the order of time, into perf records, and follows what /proc would show meanwhile."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.symbols = _Symbols()
-        self._trace = trace
-        self._bases: Counter[int] = Counter()
-        self._tasks = {known.tid: _Task(known) for known in trace.threads}
-
-    def threads(self) -> list[list[Any]]:
-        return [task.row() for task in self._tasks.values()]
-
-    def keyframe(self, time_ns: int) -> dict[str, Any]:
-        trace = self._trace
-        tgids = sorted({task.known.tgid for task in self._tasks.values()})
-        return {
-            "version": "0.1.0",
-            "host": "testhost",
-            "kernel": "6.18.0",
-            "machine": "x86_64",
-            "boot_id": "00000000-0000-4000-8000-000000000000",
-            "command": ["offwake", "record"],
-            "cpus": list(range(trace.cpus)),
-            "page_size": 4096,
-            "clocks": _clocks(time_ns),
-            "began_ns": trace.began_ns,
-            "recorder_pid": trace.recorder_pid,
-            "events": [
-                {"id": _event_id(cpu, name), "cpu": cpu, "name": name, "sample_type": sample_type, "source": "sched"}
-                for cpu in range(trace.cpus)
-                for name, sample_type in PERF_EVENTS.items()
-            ],
-            "kinds": [
-                {
-                    "id": KIND_IDS[name],
-                    "name": name,
-                    "source": "sched",
-                    "size": struct.calcsize("".join(["<H", *(_code(dtype) for _, dtype, _ in fields)])),
-                    "fields": [["kind", "<u2", 0], *map(list, fields)],
-                }
-                for name, fields in KINDS.items()
-            ],
-            "sources": ["sched", "on-cpu"],
-            "unavailable": {},
-            "files": [[PROGRAM, BUILD_ID]],
-            "mappings": [
-                [tgid, self._base(tgid) + TEXT_OFFSET, self._base(tgid) + TEXT_OFFSET + TEXT_SIZE, TEXT_OFFSET, 0]
-                for tgid in tgids
-            ],
-            "threads": self.threads(),
-            "devices": {"254:0": "vda"},
-        }
-
-    def encode(self, event: Event) -> Iterator[_Record]:
-        """Yield the event's records."""
-        match event:
-            case Switch():
-                prev, flags = event.prev, int(event.preempted)
-                yield self._bpf(event, (flags, prev, self._tgid(prev), event.next, event.state))
-            case Waking():
-                waker, target = event.waker, event.target
-                yield self._bpf(event, (0, waker, self._tgid(waker), target, self._tgid(target)))
-            case WakeupNew():
-                yield self._bpf(event, (0, event.waker, event.target, event.tgid, event.comm.encode()))
-            case Sample():
-                identifier = _event_id(event.cpu, "on-cpu")
-                ids = struct.pack("<QIIQ", identifier, self._tgid(event.tid), event.tid, event.time_ns)
-                data = ids + self._chain(event.stack, event.tid)
-                yield _Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data))
-            case Lost():
-                identifier = _event_id(event.cpu, "with-stack")
-                data = struct.pack("<QQQQ", identifier, event.count, event.time_ns, identifier)
-                yield _Record(Kind.EVENTS, event, _record(RECORD_LOST, data))
-            case Comm():
-                tgid = self._tgid(event.tid)
-                data = struct.pack("<II", tgid, event.tid) + _text(event.comm)
-                yield self._side(event, event.tid, _Side(RECORD_COMM, data, MISC_COMM_EXEC if event.by_exec else 0))
-                if event.by_exec:
-                    self._bases[tgid] += 1
-                    yield self._side(event, event.tid, self._mmap(tgid, event.tid))
-            case Fork():
-                parent_tgid = self._tgid(event.parent)
-                data = struct.pack("<IIIIQ", event.tgid, parent_tgid, event.tid, event.parent, event.time_ns)
-                yield self._side(event, event.parent, _Side(RECORD_FORK, data))
-                if event.tgid == event.tid:
-                    self._bases[event.tgid] = self._bases[parent_tgid]
-            case Exit():
-                data = struct.pack("<IIIIQ", self._tgid(event.tid), 1, event.tid, 1, event.time_ns)
-                yield self._side(event, event.tid, _Side(RECORD_EXIT, data))
-
-    def follow(self, event: Event) -> None:
-        """Bring the threads to what they are after the event."""
-        match event:
-            case Switch():
-                if event.state & DEAD:
-                    self._tasks.pop(event.prev, None)
-                else:
-                    self._change(event.prev, state=state_letter(event.state), stack=event.stack)
-                self._change(event.next, state="R", cpu=event.cpu)
-            case Waking():
-                self._change(event.target, state="R")
-            case WakeupNew():
-                born = Known(event.target, event.tgid, event.comm, "R", event.cpu)
-                self._tasks[event.target] = _Task(born, event.time_ns + BOOT_OFFSET_NS)
-            case Comm():
-                self._change(event.tid, comm=event.comm)
-
-    def _change(self, tid: int, **changes: Any) -> None:
-        if tid in self._tasks:
-            self._tasks[tid].known = replace(self._tasks[tid].known, **changes)
-
-    def _tgid(self, tid: int) -> int:
-        return self._tasks[tid].known.tgid if tid in self._tasks else tid
-
-    def _base(self, tgid: int) -> int:
-        """Return where the process has the program; every exec maps it anew."""
-        return PROGRAM_BASE + self._bases[tgid] * 2 * TEXT_SIZE
-
-    def _bpf(self, event: Switch | Waking | WakeupNew, values: tuple[int | bytes, ...]) -> _Record:
-        name = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new"}[type(event)]
-        codes = "".join(_code(dtype) for _, dtype, _ in KINDS[name])
-        raw = struct.pack("<H" + codes, KIND_IDS[name], *values)
-        raw += bytes(-(len(raw) + 4) % 8)
-        current = event.prev if isinstance(event, Switch) else event.waker
-        perf_event = "with-stack" if event.stack else "without-stack"
-        data = struct.pack("<QQ", _event_id(event.cpu, perf_event), event.time_ns)
-        if event.stack:
-            data += self._chain((*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]"), current)
-        return _Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data + struct.pack("<I", len(raw)) + raw))
-
-    def _chain(self, stack: Stack, tid: int) -> bytes:
-        """Return a call chain: its length, then the kernel's frames and the program's, leaf first."""
-        base = self._base(self._tgid(tid))
-        kernel = [self.symbols.kernel(frame) for frame in reversed(stack) if frame.endswith("_[k]")]
-        program = [self.symbols.program(frame, base) for frame in reversed(stack) if not frame.endswith("_[k]")]
-        words = [CONTEXT_KERNEL, *kernel] * bool(kernel) + [CONTEXT_USER, *program] * bool(program)
-        return struct.pack(f"<{len(words) + 1}Q", len(words), *words)
-
-    def _mmap(self, tgid: int, tid: int) -> "_Side":
-        start = self._base(tgid) + TEXT_OFFSET
-        data = struct.pack("<IIQQQ", tgid, tid, start, TEXT_SIZE, TEXT_OFFSET)
-        data += struct.pack("<B3x20sII", len(BUILD_ID), BUILD_ID, 5, 2) + _text(PROGRAM)
-        return _Side(RECORD_MMAP2, data, MISC_MMAP_BUILD_ID)
-
-    def _side(self, event: Event, tid: int, side: "_Side") -> _Record:
-        trailer = struct.pack("<IIQQ", self._tgid(tid), tid, event.time_ns, _event_id(event.cpu, "side-band"))
-        return _Record(Kind.SIDEBAND, event, _record(side.type, side.data + trailer, side.misc))
-
-
-@dataclass(frozen=True)
-class _Side:
-    type: int
-    data: bytes
-    misc: int = 0
-
-
-def _event_id(cpu: int, name: str) -> int:
-    return 100 * (cpu + 1) + list(PERF_EVENTS).index(name)
-
-
-def _code(dtype: str) -> str:
-    """Return the struct code of a numpy dtype."""
-    return {"<u2": "H", "<u4": "I", "S16": "16s"}[dtype]
-
-
-def _text(text: str) -> bytes:
-    """Return the text with one NUL at least, padded to eight bytes."""
-    encoded = text.encode() + b"\0"
-    return encoded + bytes(-len(encoded) % 8)
-
-
-def _record(kind: int, data: bytes, misc: int = 0) -> bytes:
-    return struct.pack("<IHH", kind, misc, 8 + len(data)) + data
+        What found no room is counted at once; the record that says so comes with the next that does. What was lost
+        counts as switches here.
+        """
+        counters = {cpu: {kind: [0, 0, 0] for kind in KIND_IDS.values()} for cpu in range(self._trace.cpus)}
+        for (_, cpu), spans in self._rings.items():
+            before = [record.event for number, span in spans.items() if number <= segment for record in span]
+            after = [span[0].event for number, span in spans.items() if number > segment][:1]
+            for event in before:
+                if type(event) in COUNTED_AS:
+                    row = counters[cpu][KIND_IDS[COUNTED_AS[type(event)]]]
+                    row[0] += 1
+                    row[1] += 1
+            for event in before + after:
+                if isinstance(event, Lost):
+                    row = counters[cpu][KIND_IDS["sched_switch"]]
+                    row[0] += event.count
+                    row[2] += event.count
+        return counters
