@@ -40,7 +40,11 @@ int start(void (*work)(void *), void *argument);
 /* Wait for the worker to exit; the workload fails if it failed. */
 void finish(int pid);
 
-/* Print {"threads": [...]`more`}; `more` is empty or starts with a comma. */
+/*
+ * Print {"stolen_ns": ..., "threads": [...]`more`}; `more` is empty or starts with a comma. Stolen is the time, since
+ * shared_memory() was first called, in which a hypervisor let this machine's CPUs wait: threads were on a CPU then, but
+ * their CPU clocks stood still.
+ */
 void print_document(const struct report *reports, int count, const char *more);
 
 /* One system call, from a function with a frame; the workload ends with a message if it fails. */
