@@ -95,7 +95,7 @@ def both(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("both")
     path, perf_data = folder / "mixture.offwake", folder / "perf.data"
     recording: list[str | Path] = [OFFWAKE, "record", "-o", path, "--", "taskset", "-c", "0", workload("mixture")]
-    perf = with_perf(f"sched record -N --buildid-mmap -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
+    perf = with_perf(f"sched record -N -B -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
     result = subprocess.run(["taskset", "-c", "1", *perf], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     document = next(line for line in result.stdout.splitlines() if line.startswith("{"))
