@@ -162,7 +162,7 @@ class ElfImage:
     def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(layout, self._data, at)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise ElfError(f"offset {at} lies outside the file") from error
 
     def _text(self, at: int) -> str:

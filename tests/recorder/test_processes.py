@@ -1,0 +1,72 @@
+"""The process table that opens every segment: what side-band records do to it."""
+
+import os
+from typing import Any
+
+from offwake.format.records import Comm, Exit, Fork, Mmap2
+from offwake.recorder.processes import ProcessTable
+
+
+def mapping(pid: int, start: int, path: str, build_id: bytes = b"\x01") -> Mmap2:
+    return Mmap2(pid, pid, 0, start, 0x1000, 0, 5, 0, path, build_id, 0, 0, 0)
+
+
+def paths_of(table: ProcessTable, pid: int) -> list[str]:
+    """Return the paths of a process's mappings, as a keyframe would hold them."""
+    values: dict[str, Any] = table.as_values()
+    return [values["files"][index][0] for tgid, *_, index in values["mappings"] if tgid == pid]
+
+
+def names_of(table: ProcessTable) -> dict[int, str]:
+    return {tid: comm for tid, _, comm, *_ in table.as_values()["threads"]}
+
+
+def test_a_child_has_its_parents_name_and_mappings_until_it_runs_a_program() -> None:
+    table = ProcessTable()
+    table.apply(Fork(10, 1, 10, 1, 0))
+    table.apply(Comm(10, 10, 0, "shell", exec=True))
+    table.apply(mapping(10, 0x1000, "/bin/sh"))
+    table.apply(Fork(11, 10, 11, 10, 0))
+    assert names_of(table)[11] == "shell"
+    assert paths_of(table, 11) == ["/bin/sh"]
+    table.apply(Comm(11, 11, 0, "ls", exec=True))
+    table.apply(mapping(11, 0x2000, "/bin/ls"))
+    assert paths_of(table, 11) == ["/bin/ls"]
+    assert paths_of(table, 10) == ["/bin/sh"]
+
+
+def test_a_new_thread_shares_its_process() -> None:
+    table = ProcessTable()
+    table.apply(Fork(10, 1, 10, 1, 0))
+    table.apply(mapping(10, 0x1000, "/bin/server"))
+    table.apply(Fork(10, 10, 12, 10, 0))
+    table.apply(Comm(10, 12, 0, "worker", exec=False))
+    assert names_of(table) == {10: "", 12: "worker"}
+    assert paths_of(table, 12) == []
+    assert paths_of(table, 10) == ["/bin/server"]
+
+
+def test_a_process_is_forgotten_with_its_last_thread() -> None:
+    table = ProcessTable()
+    table.apply(Fork(10, 1, 10, 1, 0))
+    table.apply(mapping(10, 0x1000, "/bin/server"))
+    table.apply(Fork(10, 10, 12, 10, 0))
+    table.apply(Exit(10, 1, 10, 1, 0))  # the first thread may go first
+    assert paths_of(table, 10) == ["/bin/server"]
+    table.apply(Exit(10, 10, 12, 10, 0))
+    assert paths_of(table, 10) == []
+    assert names_of(table) == {}
+
+
+def test_a_replaced_file_is_another_file() -> None:
+    table = ProcessTable()
+    table.apply(mapping(10, 0x1000, "/bin/server", b"\x01"))
+    table.apply(mapping(10, 0x9000, "/bin/server", b"\x02"))
+    assert [bytes(build_id) for _, build_id in table.as_values()["files"]] == [b"\x01", b"\x02"]
+
+
+def test_the_walk_through_proc_finds_this_process_and_what_it_maps() -> None:
+    table = ProcessTable()
+    table.scan()
+    assert os.getpid() in names_of(table)
+    assert any("libc.so.6" in path for path in paths_of(table, os.getpid()))
