@@ -81,7 +81,10 @@ class Btf:
 
         The kernel declares each as `typedef void (*btf_trace_NAME)(void *, …)`. Raises KeyError where there is none.
         """
-        _, _, pointer = self._header(self._named(f"btf_trace_{name}", TYPEDEF))
+        try:
+            _, _, pointer = self._header(self._named(f"btf_trace_{name}", TYPEDEF))
+        except KeyError:
+            raise KeyError(f"this kernel has no tracepoint {name}") from None
         _, _, proto = self._resolved(pointer)
         at, (_, info, _) = self._starts[proto] + 12, self._raw_header(proto)
         types = [struct.unpack_from("<II", self._types, at + 8 * index)[1] for index in range(info & 0xFFFF)]

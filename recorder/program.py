@@ -87,9 +87,10 @@ class Program:
             return
         with _compiler_messages() as messages:
             try:
-                module = self.bcc.BPF(text=prelude + "".join(texts[source.name] for source in sources))
+                text = prelude + "".join(texts[source.name] for source in sources)
+                module = self.bcc.BPF(text=text.encode())
                 for event in _events(sources):
-                    module.load_func(f"on_{event.name}", self.bcc.BPF.RAW_TRACEPOINT)
+                    module.load_func(_function_name(event), self.bcc.BPF.RAW_TRACEPOINT)
             except Exception as error:  # bcc raises bare Exception for whatever clang or the verifier refuse
                 messages.seek(0)
                 said = [line.decode(errors="replace").strip() for line in messages]
@@ -104,21 +105,21 @@ class Program:
             for source in sources:
                 for event in source.events:
                     try:
-                        module.attach_raw_tracepoint(event.tracepoint, f"on_{event.name}")
+                        module.attach_raw_tracepoint(event.tracepoint.encode(), _function_name(event))
                     except Exception as error:  # bcc raises bare Exception
                         self.unavailable[source.name] = f"this kernel has no tracepoint {event.tracepoint} ({error})"
                         self._detach(module, source)
                         self.sources.remove(source)
                         break
                     self._attached.add(event.tracepoint)
-                    self._descriptors[event.tracepoint] = module.funcs[f"on_{event.name}".encode()].fd
+                    self._descriptors[event.tracepoint] = module.funcs[_function_name(event)].fd
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
     def _detach(self, module: Any, source: Source) -> None:
         for event in source.events:
             if event.tracepoint in self._attached:
-                module.detach_raw_tracepoint(event.tracepoint)
+                module.detach_raw_tracepoint(event.tracepoint.encode())
                 self._attached.remove(event.tracepoint)
 
     def detach(self) -> None:
@@ -137,7 +138,7 @@ class Program:
     def send_to(self, cpu: int, with_stack: int, without_stack: int) -> None:
         """Let the programs write one CPU's events through these perf event descriptors."""
         for module, _ in self._modules:
-            for name, descriptor in (("with_stack", with_stack), ("without_stack", without_stack)):
+            for name, descriptor in ((b"with_stack", with_stack), (b"without_stack", without_stack)):
                 table = module[name]
                 # Past bcc's own PerfEventArray, which insists on opening the buffer itself.
                 super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))  # type: ignore[misc]
@@ -146,7 +147,7 @@ class Program:
         """Read what was attempted, stored and lost: by CPU, then by kind of event."""
         found: dict[int, dict[int, Tally]] = {}
         for module, sources in self._modules:
-            table = module["tallies"]
+            table = module[b"tallies"]
             for event in _events(sources):
                 kind = self.kinds[event.name]
                 for cpu, leaf in enumerate(table[ctypes.c_int(kind)]):
@@ -181,6 +182,10 @@ def _compiler_messages() -> Iterator[BinaryIO]:
 def _events(sources: list[Source]) -> Iterator[Event]:
     for source in sources:
         yield from source.events
+
+
+def _function_name(event: Event) -> bytes:
+    return f"on_{event.name}".encode()
 
 
 def _prelude(kinds: dict[str, int], btf: Btf, recorder: int) -> str:

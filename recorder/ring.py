@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from types import TracebackType
 
+from offwake.errors import CannotRecord
 from offwake.recorder.perf_event import Opened
 
 __all__ = ["Ring", "RingSpan", "ring_pages"]
@@ -39,7 +40,13 @@ class Ring:
     def __init__(self, event: Opened, pages: int) -> None:
         self.event = event
         self.size = pages * PAGE
-        self._map = mmap.mmap(event.fd, self.size + PAGE)
+        try:
+            self._map = mmap.mmap(event.fd, self.size + PAGE)
+        except OSError as error:
+            raise CannotRecord(
+                f"no memory for a ring of {self.size >> 10} KiB on CPU {event.cpu}: {error.strerror}; "
+                "try a smaller --buffer-mb"
+            ) from error
 
     def take(self) -> RingSpan | None:
         """Copy what the kernel has written since the last time and give the room back; None when there is nothing."""

@@ -1,6 +1,7 @@
 """`offwake record`: capture this machine into a file."""
 
 import argparse
+import math
 import platform
 import shutil
 import sys
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if args.duration is not None and args.duration <= 0:
-        raise UsageError(f"--duration {args.duration:g}: a recording takes longer than 0 seconds")
+    if args.duration is not None and not 0 < args.duration < math.inf:
+        raise UsageError(f"--duration {args.duration:g}: a recording takes more than 0 seconds, and ends")
+    if str(args.output) == "-":
+        raise UsageError("-o -: a recording cannot be streamed yet; name a file")
     if args.buffer_mb < 1:
         raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()

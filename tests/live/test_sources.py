@@ -1,0 +1,40 @@
+"""Sources on the running kernel: one that it cannot give costs only itself."""
+
+import os
+
+from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.program import Program
+from offwake.recorder.sources import Event, Field, Source, all_sources
+
+TID = Field("tid", "u4", "tid")
+
+
+def compiled(*sources: Source) -> Program:
+    return Program.compile(load_bcc(), list(sources), os.getpid())
+
+
+def test_a_tracepoint_that_the_kernel_lacks_costs_only_its_source() -> None:
+    lacking = Source("lacking", "", (Event("lacking", "no_such_tracepoint", (TID,)),))
+    program = compiled(all_sources()["sched"], lacking)
+    try:
+        program.attach()
+        assert [source.name for source in program.sources] == ["sched"]
+        assert program.unavailable == {"lacking": "this kernel has no tracepoint no_such_tracepoint"}
+    finally:
+        program.close()
+
+
+def test_a_member_that_the_kernel_lacks_costs_only_its_source() -> None:
+    fields = (Field("colour", "u4", "args[0]->task_struct.colour"),)
+    program = compiled(all_sources()["block"], Source("lacking", "", (Event("lacking", "sched_waking", fields),)))
+    program.close()
+    assert program.unavailable == {"lacking": "this kernel has no colour in task_struct.colour"}
+
+
+def test_a_program_that_does_not_compile_costs_only_its_source_and_says_why() -> None:
+    event = Event("broken", "sched_waking", (TID,), when="e.no_such_field == 1")
+    program = compiled(all_sources()["tcp"], Source("broken", "", (event,)))
+    program.close()
+    assert [source.name for source in program.sources] == ["tcp"]
+    assert "no_such_field" in program.unavailable["broken"]
+    assert "\n" not in program.unavailable["broken"]
