@@ -73,9 +73,9 @@ def test_output_in_a_folder_that_cannot_be_written() -> None:
 
 
 def test_command_that_is_not_there(tmp_path: Path) -> None:
-    """127, as a shell says it, and no recording of nothing is left."""
+    """Nothing was started, so there is no status of a command to give, and no recording of nothing is left."""
     arguments: list[str | Path] = ["record", "-o", tmp_path / "x.offwake", "--", "no-such-command"]
-    assert_refused(arguments, 127, ["no-such-command"])
+    assert_refused(arguments, 1, ["no-such-command", "not found"])
     assert not list(tmp_path.iterdir())
 
 
