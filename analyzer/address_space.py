@@ -54,9 +54,9 @@ class AddressSpaces:
     current: dict[int, int] = field(default_factory=dict)
     _file_ids: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
-    def file(self, path: str, build_id: bytes) -> int:
+    def file(self, path: str, identity: bytes) -> int:
         """Return the id of a file."""
-        key = (path, build_id)
+        key = (path, identity)
         if key not in self._file_ids:
             self._file_ids[key] = len(self.files)
             self.files.append(key)

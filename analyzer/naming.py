@@ -4,7 +4,7 @@ from functools import cached_property
 
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
-from offwake.analyzer.symbols import Symbolizer
+from offwake.analyzer.symbols import KERNEL, Symbolizer
 
 __all__ = ["Frames", "Naming"]
 
@@ -55,7 +55,7 @@ class Naming:
     def is_cut_short(self, stack: int, space: int) -> bool | None:
         """Tell whether a stack's user part seems not to reach its beginning; None when it has none."""
         addresses = self._replay.stacks.addresses(stack)
-        if not addresses or addresses[-1] >= 1 << 63:
+        if not addresses or addresses[-1] >= KERNEL:
             return None
         return self.leaf_first(stack, space)[-1] not in BEGINNINGS
 

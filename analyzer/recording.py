@@ -14,11 +14,15 @@ from offwake.format.reader import TraceReader
 __all__ = ["Recording"]
 
 
+FIRST_SEGMENT = 1
+
+
 class Recording:
     """One .offwake file. Raises NotARecording, UnsupportedVersion or DamagedRecording where nothing can be read of it.
 
     `began_ns` and `ended_ns` (CLOCK_MONOTONIC) bound what is analyzed: everything was attached at the first, everything
-    was still attached at the second. Of a recording that was killed, the last second that was written whole counts.
+    was still attached at the second. Of a recording that was killed, the last second that was written whole counts; of
+    segments cut out of one, the moment at which the first was opened.
     """
 
     def __init__(self, path: Path, reader: TraceReader) -> None:
@@ -32,7 +36,8 @@ class Recording:
         for values in self._values(Kind.SYMBOLS):
             for what, rows in self.symbols.items():
                 rows += values.get(what, [])
-        self.began_ns: int = keyframe["began_ns"]
+        first = reader.blocks[0].segment == FIRST_SEGMENT
+        self.began_ns: int = keyframe["began_ns"] if first else keyframe["clocks"]["monotonic_ns"]
         self.ended_ns: int = (reader.footer or {}).get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
         sideband = [event["sample_type"] for event in keyframe["events"] if event["name"] == "side-band"]
         self.sideband_type: int = sideband[0] if sideband else 0

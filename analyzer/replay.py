@@ -114,7 +114,7 @@ class Replay:
             place = SNAPSHOT_STACKS - stacks.setdefault(tuple(stack), len(stacks)) if stack else NO_STACK
             self.timeline.add_thread(tid, tgid, self.names.id(comm), place)
         self.snapshot_stacks = list(stacks)
-        files = [self.spaces.file(path, bytes(build_id)) for path, build_id in keyframe["files"]]
+        files = [self.spaces.file(path, bytes(identity)) for path, identity in keyframe["files"]]
         for tgid, start, end, offset, file in keyframe["mappings"]:
             self.timeline.set_space(tgid, self.spaces.add(tgid, Mapping(start, end, offset, files[file])))
 
@@ -170,7 +170,7 @@ class Replay:
                     continue
                 yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
             else:
-                file = self.spaces.file(record.path, record.build_id)
+                file = self.spaces.file(record.path, record.identity)
                 mapping = Mapping(record.start, record.start + record.length, record.file_offset, file)
                 before = self.spaces.current.get(record.pid)
                 if (space := self.spaces.add(record.pid, mapping)) != before:

@@ -12,7 +12,7 @@ from offwake.analyzer.compiled import compiled
 __all__ = ["NO_STACK", "Chains", "StackTable"]
 
 NO_STACK = -1
-KERNEL = np.uint64(1 << 63)
+KERNEL = np.uint64(0xFFFF_8000_0000_0000)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
 Words = NDArray[np.uint64]
 Pool = tuple[NDArray[np.int32], Words, NDArray[np.int64], NDArray[np.int32]]

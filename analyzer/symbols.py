@@ -11,9 +11,10 @@ from typing import Any
 
 from offwake.analyzer.address_space import AddressSpaces
 
-__all__ = ["Symbolizer", "demangled"]
+__all__ = ["KERNEL", "Symbolizer", "demangled"]
 
-KERNEL = 1 << 63
+KERNEL = 0xFFFF_8000_0000_0000
+"""Addresses from here up are the kernel's; between the user's and these lies only what was walked into by mistake."""
 UNKNOWN_FRAME = "[unknown]"
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
@@ -39,8 +40,8 @@ class Symbolizer:
     def __init__(self, symbols: dict[str, Any], spaces: AddressSpaces) -> None:
         self._kernel = _Functions(symbols["kernel"])
         files: dict[tuple[str, bytes], list[Any]] = {}
-        for path, build_id, rows in symbols["files"]:
-            files.setdefault((path, bytes(build_id)), []).extend(rows)
+        for path, identity, rows in symbols["files"]:
+            files.setdefault((path, bytes(identity)), []).extend(rows)
         jit: dict[int, list[Any]] = {}
         for pid, rows in symbols["jit"]:
             jit.setdefault(pid, []).extend(rows)

@@ -123,6 +123,11 @@ class Mmap2:
     minor: int
     inode: int
 
+    @property
+    def identity(self) -> bytes:
+        """What tells the file from others of its name: its build-id, else `major:minor:inode` in decimal."""
+        return self.build_id or f"{self.major}:{self.minor}:{self.inode}".encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:

@@ -32,7 +32,7 @@ IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID = 0x2400, 0x2405, 0x80082407
 CLOEXEC = 8
 
 EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
-WATERMARK, SAMPLE_ID_ALL, MMAP2, COMM_EXEC, USE_CLOCKID, BUILD_ID = 1 << 14, 1 << 18, 1 << 23, 1 << 24, 1 << 25, 1 << 34
+WATERMARK, SAMPLE_ID_ALL, MMAP2, COMM_EXEC, USE_CLOCKID = 1 << 14, 1 << 18, 1 << 23, 1 << 24, 1 << 25
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,8 +90,12 @@ class EventSpec:
 
     @staticmethod
     def sideband() -> "EventSpec":
-        """Return the records of executable mappings, names, forks and exits, with build-ids."""
-        flags = MMAP | MMAP2 | BUILD_ID | COMM | COMM_EXEC | TASK
+        """Return the records of executable mappings, names, forks and exits.
+
+        Without build-ids in them: a kernel that writes one (attr.build_id) leaves the mark of it (MISC_MMAP_BUILD_ID) on the
+        record that it writes next, which is another perf user's, whose perf then reads an inode as a build-id and aborts.
+        """
+        flags = MMAP | MMAP2 | COMM | COMM_EXEC | TASK
         return EventSpec("side-band", COUNT_SW_DUMMY, SAMPLE_TID | SAMPLE_TIME | SAMPLE_IDENTIFIER, flags)
 
 
@@ -122,11 +126,8 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
         read_format=FORMAT_LOST,
     )
     fd = _perf_event_open(attributes, cpu)
-    if fd < 0:  # PERF_FORMAT_LOST came with 6.0, BUILD_ID with 5.12: do without what an older kernel lacks
+    if fd < 0:  # PERF_FORMAT_LOST came with 6.0: do without where an older kernel lacks it
         attributes.read_format = 0
-        fd = _perf_event_open(attributes, cpu)
-    if fd < 0:
-        attributes.flags &= ~BUILD_ID
         fd = _perf_event_open(attributes, cpu)
     if fd < 0:
         error = ctypes.get_errno()

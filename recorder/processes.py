@@ -26,7 +26,9 @@ class ProcessTable:
         for pid in processes():
             for thread in threads_of(pid):
                 self._add(thread)
-            self._mappings[pid] = [(start, end, at, self._file(path)) for start, end, at, path in mappings_of(pid)]
+            self._mappings[pid] = [
+                (start, end, at, self._file(path, identity)) for start, end, at, path, identity in mappings_of(pid)
+            ]
 
     def apply(self, record: Comm | Fork | Exit | Mmap2) -> None:
         """Bring the table up to date with one side-band record."""
@@ -35,7 +37,7 @@ class ProcessTable:
                 record.start,
                 record.start + record.length,
                 record.file_offset,
-                self._file(record.path, record.build_id),
+                self._file(record.path, record.identity),
             )
             self._mappings.setdefault(record.pid, []).append(row)
         elif isinstance(record, Comm):
@@ -56,10 +58,15 @@ class ProcessTable:
                 self._members.pop(record.pid, None)
                 self._mappings.pop(record.pid, None)
 
+    def age(self) -> None:
+        """Forget what threads were doing when they were last looked at: it is no longer true."""
+        for thread in self.threads.values():
+            thread[3:5], thread[6] = ["", -1], None
+
     def as_values(self) -> dict[str, Any]:
         """Return the table as a keyframe holds it."""
         return {
-            "threads": list(self.threads.values()),
+            "threads": [list(thread) for thread in self.threads.values()],
             "files": [list(key) for key in self._files],
             "mappings": [[pid, *row] for pid, rows in self._mappings.items() for row in rows],
         }
@@ -68,5 +75,5 @@ class ProcessTable:
         self.threads[thread[0]] = thread
         self._members.setdefault(thread[1], set()).add(thread[0])
 
-    def _file(self, path: str, build_id: bytes = b"") -> int:
-        return self._files.setdefault((path, build_id), len(self._files))
+    def _file(self, path: str, identity: bytes) -> int:
+        return self._files.setdefault((path, identity), len(self._files))

@@ -78,8 +78,8 @@ class Program:
                     program._load(prelude, [source], texts)
                 except CannotRecord as error:
                     program.unavailable[source.name] = str(error)
-        if not program.sources:
-            raise CannotRecord("; ".join(f"{name}: {why}" for name, why in program.unavailable.items()))
+        if texts and not program._modules:
+            raise CannotRecord(program.unavailable[compiled[0].name])
         return program
 
     def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:

@@ -100,6 +100,7 @@ class Pump:
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
         self._thread.put(0, self._thread.writer.begin_segment, self._keyframe() | self.table.as_values())
+        self.table.age()
 
     def _take(self, stream: _Stream, now: int) -> RingSpan | None:
         span = stream.ring.take()

@@ -27,8 +27,8 @@ __all__ = [
 
 Thread = list[Any]
 """[tid, tgid, comm, state, cpu, start (CLOCK_BOOTTIME, ns), kernel stack leaf first or None]"""
-Mapping = tuple[int, int, int, str]
-"""(start, end, file offset, path) of an executable mapping"""
+Mapping = tuple[int, int, int, str, bytes]
+"""(start, end, file offset, path, what tells the file from others of its name) of an executable mapping"""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STACK_LINE = re.compile(r"\[<[^>]*>\] ([^+\s]+)")
@@ -122,4 +122,6 @@ def mappings_of(pid: int) -> Iterator[Mapping]:
             continue
         start, _, end = parts[0].partition("-")
         path = parts[5].rstrip("\n") if len(parts) > 5 else "//anon"
-        yield int(start, 16), int(end, 16), int(parts[2], 16), path
+        major, _, minor = parts[3].partition(":")
+        identity = f"{int(major, 16)}:{int(minor, 16)}:{parts[4]}".encode()
+        yield int(start, 16), int(end, 16), int(parts[2], 16), path, identity

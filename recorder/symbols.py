@@ -5,6 +5,7 @@ chain, and every mapping that was ever seen. Kernel addresses are named from /pr
 mapped files' own symbol tables, code that a JIT made from its /tmp/perf-PID.map.
 """
 
+import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from offwake.recorder.elf import ElfError, ElfImage
 
 __all__ = ["FileKeeper", "collect_symbols"]
 
-KERNEL = 1 << 63
+KERNEL = 0xFFFF_8000_0000_0000  # x86-64 and arm64; what lies between is no address, but a frame walked into garbage
 CONTEXTS = (1 << 64) - 4096  # perf's context marks are the highest addresses
 CHAINS_REMEMBERED = 200_000
 FILES_KEPT_OPEN = 512
@@ -27,7 +28,7 @@ FUNCTIONS_PER_BLOCK = 4096
 SYMBOL_FILE_AT_MOST = 1 << 30
 RECORD = struct.Struct("<IHH")
 
-File = tuple[str, bytes]  # path, build-id
+File = tuple[str, bytes]  # path, identity (see Mmap2.identity)
 
 
 class FileKeeper:
@@ -38,19 +39,22 @@ class FileKeeper:
 
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
-        key = (record.path, record.build_id)
+        key = (record.path, record.identity)
         if key in self._open or not record.path.startswith("/") or len(self._open) >= FILES_KEPT_OPEN:
             return
         for root in (f"/proc/{record.pid}/root", ""):
             try:
-                self._open[key] = open(root + record.path, "rb")
-                return
+                opened = open(root + record.path, "rb")
             except OSError:
                 continue
+            if _is_same(opened.fileno(), record.identity):
+                self._open[key] = opened
+                return
+            opened.close()
 
     def read(self, file: File, pids: list[int]) -> bytes | None:
         """Return a mapped file's bytes, if it can still be had; `pids` are processes that map it."""
-        path, _ = file
+        path, identity = file
         if path == "[vdso]":
             return _own_vdso()
         kept = self._open.get(file)
@@ -62,7 +66,8 @@ class FileKeeper:
         for root in (*(f"/proc/{pid}/root" for pid in pids[:8]), ""):
             try:
                 with open(root + path.removesuffix(" (deleted)"), "rb") as opened:
-                    return opened.read(SYMBOL_FILE_AT_MOST)
+                    if _is_same(opened.fileno(), identity):
+                        return opened.read(SYMBOL_FILE_AT_MOST)
             except OSError:
                 continue
         return None
@@ -72,6 +77,15 @@ class FileKeeper:
         for opened in self._open.values():
             opened.close()
         self._open.clear()
+
+
+def _is_same(fd: int, identity: bytes) -> bool:
+    """Tell whether an open file is the one that was mapped, and none that has taken its name since.
+
+    By the inode alone: file systems with subvolumes and overlays show another device in a mapping than in stat.
+    """
+    inode = identity.rpartition(b":")[2]
+    return not inode.isdigit() or int(inode) == os.fstat(fd).st_ino
 
 
 @dataclass
@@ -132,7 +146,7 @@ def _read(reader: TraceReader) -> _Seen:
             for record in sideband_records(span, sideband_type):
                 if isinstance(record, Mmap2):
                     row = (record.start, record.start + record.length, record.file_offset, record.pid)
-                    _note(seen, (record.path, record.build_id), row)
+                    _note(seen, (record.path, record.identity), row)
         elif block.kind == Kind.EVENTS and (span := reader.payload(block)):
             for chain in _chains(span, chain_types):
                 if chain not in chains:
@@ -179,8 +193,6 @@ def _elf_functions(file: File, data: bytes, offsets: set[int]) -> list[list[Any]
     """Return [start as file offset, size, name] of the functions that the file offsets lie in."""
     try:
         image = ElfImage(data)
-        if file[1] and image.build_id and image.build_id[: len(file[1])] != file[1][: len(image.build_id)]:
-            return []  # the file was replaced: another program now bears its name
         functions = {}
         for offset in offsets:
             address = image.address(offset)

@@ -106,6 +106,15 @@ def off_wake(threads: list[ThreadTruth]) -> Counter[Stack]:
 
 
 @dataclass(frozen=True)
+class _Stretch:
+    """Changes of a life that begin with a switch, and when the next switch ended it, or the recording (`is_open`)."""
+
+    changes: list[Change]
+    end_ns: int
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
 class _Seen:
     """What a recording shows of lives."""
 
@@ -120,7 +129,10 @@ class _Seen:
 
     def thread(self, life: Life) -> ThreadTruth:
         """Return the life as the recording shows it."""
-        pieces = [piece for stretch in self._stretches(life) for piece in self._pieces(life, stretch)]
+        pieces: list[Piece] = []
+        for stretch in self._stretches(life):
+            after_unknown = bool(pieces) and pieces[-1].part == "unknown"
+            pieces += self._pieces(life, stretch, after_unknown)
         changes = [change for change in life.changes if self._shown(change.event)]
         leavings = [change for change in changes if isinstance(change.event, Switch) and change.part != "on_cpu"]
         wakings = [wakeup.event for wakeup in life.wakeups if self._shown(wakeup.event)]
@@ -140,8 +152,8 @@ class _Seen:
             return False
         return self.trace.began_ns <= event.time_ns <= self.trace.ended_ns
 
-    def _stretches(self, life: Life) -> Iterator[tuple[list[Change], int]]:
-        """Cut a life at the switches that the recording shows; yield the changes of each stretch, and its end."""
+    def _stretches(self, life: Life) -> Iterator[_Stretch]:
+        """Cut a life at the switches that the recording shows."""
         began_ns, ended_ns = self.trace.began_ns, self.trace.ended_ns
         before = [change for change in life.changes if change.time_ns < began_ns and change.part != "unborn"]
         stretch = [Change(began_ns, before[-1].part, before[-1].cpu, wait=before[-1].wait)] if before else []
@@ -149,24 +161,26 @@ class _Seen:
             if not began_ns <= change.time_ns <= ended_ns or change.part == "unborn":
                 continue
             if isinstance(change.event, Switch) and self._shown(change.event) and stretch:
-                yield stretch, change.time_ns
+                yield _Stretch(stretch, change.time_ns)
                 stretch = []
             stretch.append(change)
         if stretch[0].part != "dead":
-            yield stretch, ended_ns
+            yield _Stretch(stretch, ended_ns, is_open=True)
 
-    def _pieces(self, life: Life, stretch_and_end: tuple[list[Change], int]) -> Iterator[Piece]:
-        stretch, end_ns = stretch_and_end
-        first = stretch[0]
+    def _pieces(self, life: Life, stretch: _Stretch, after_unknown: bool) -> Iterator[Piece]:
+        first, end_ns = stretch.changes[0], stretch.end_ns
+        woken_early = first.part == "run_queue" and isinstance(first.event, Switch)
         if self._broken(first, end_ns):
             yield Piece(first.time_ns, end_ns, "unknown")
         elif first.event is None and first.part in ("run_queue", "preempted"):
             yield from self._unseen(life, first.time_ns, end_ns)
-        elif len(stretch) == 1 and first.wait and first.part == "run_queue" and end_ns == self.trace.ended_ns:
+        elif woken_early and first.wait and stretch.is_open:  # it has not come back: nothing tells
             yield Piece(first.time_ns, end_ns, "blocked", first.wait.stack, ("[open]",))
+        elif woken_early and after_unknown:  # nobody knows since when it ran, so neither what woke it
+            yield Piece(first.time_ns, end_ns, "unknown")
         else:
-            ends = [change.time_ns for change in stretch[1:]] + [end_ns]
-            for change, until_ns in zip(stretch, ends, strict=True):
+            ends = [change.time_ns for change in stretch.changes[1:]] + [end_ns]
+            for change, until_ns in zip(stretch.changes, ends, strict=True):
                 yield self._piece(change, until_ns)
 
     def _broken(self, first: Change, end_ns: int) -> bool:

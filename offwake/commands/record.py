@@ -70,6 +70,6 @@ def _report(result: Result) -> None:
     lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
     print(
         f"{result.path}: {result.duration_s:.1f} s, {result.bytes_written / 1e6:.2f} MB; events: {events}; "
-        f"lost: {lost}; own CPU {result.own_cpu_s:.2f} s; ended by: {result.reason}",
+        f"lost: {lost}; own CPU while recording {result.own_cpu_s:.2f} s; ended by: {result.reason}",
         file=sys.stderr,
     )

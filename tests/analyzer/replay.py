@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.events import DEAD, Switch, Trace, WakeupNew, Waking
 from tests.truth import Gap, gaps_of
@@ -58,10 +58,16 @@ def replay(trace: Trace) -> list[tuple[int, Counter[str]]]:
         if isinstance(event, Switch):
             first_switches.setdefault(event.cpu, event)
     gaps = gaps_of(trace)
-    return [
-        (thread.tid, sum((_judge(stretch, first_switches, gaps) for stretch in _stretches(thread)), Counter()))
-        for thread in _gather(trace, events)
-    ]
+    found = []
+    for thread in _gather(trace, events):
+        total, parts = Counter[str](), Counter[str]()
+        for stretch in _stretches(thread):
+            if "unknown" in parts:  # nobody knows since when it ran, so neither which wakings are of this time
+                stretch = replace(stretch, earlier=[])
+            parts = _judge(stretch, first_switches, gaps)
+            total += parts
+        found.append((thread.tid, total))
+    return found
 
 
 def _gather(trace: Trace, events: list[Switch | Waking | WakeupNew]) -> list[_Seen]:

@@ -62,7 +62,7 @@ def test_a_replaced_file_is_another_file() -> None:
     table = ProcessTable()
     table.apply(mapping(10, 0x1000, "/bin/server", b"\x01"))
     table.apply(mapping(10, 0x9000, "/bin/server", b"\x02"))
-    assert [bytes(build_id) for _, build_id in table.as_values()["files"]] == [b"\x01", b"\x02"]
+    assert [bytes(identity) for _, identity in table.as_values()["files"]] == [b"\x01", b"\x02"]
 
 
 def test_the_walk_through_proc_finds_this_process_and_what_it_maps() -> None:
