@@ -50,7 +50,8 @@ class _Recording:
             writer.begin_segment(keyframe)
             for ring, cpu in self._rings:
                 self._write_span(writer, segment, ring, cpu)
-            tick_ns = max(self._cuts[segment]) if segment < len(self._cuts) else self._trace.ended_ns
+            # Counters are read before the rings are emptied one after another.
+            tick_ns = min(self._cuts[segment]) if segment < len(self._cuts) else self._trace.ended_ns
             tick = {"time_ns": tick_ns, "counters": self._counters(segment), "recursion_misses": {}}
             writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
         at_end = clocks(self._trace.ended_ns)
