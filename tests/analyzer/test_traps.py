@@ -243,6 +243,19 @@ def test_lost_events_make_what_crosses_them_unknown_and_nothing_else() -> None:
     assert parts(trace, tid=9) == {"unknown": 1000}
 
 
+def test_a_gap_may_outlast_a_segment() -> None:
+    trace = trace_of(
+        Waking(1100, 1, 8, 9, WAKES),
+        *wait(1250, Waking(1300, 0, IDLE, 7, TIMER), 1350),
+        Lost(1700, 1, 3),
+        *wait(1800, Waking(1850, 1, 8, 7, WAKES), 1900),
+        threads=(SEVEN, EIGHT, Known(9, 9, "nine", "S")),
+    )
+    with recorded(trace, cuts=[(1200, 1200), (1600, 1600)]) as recording:
+        (row,) = query.table(recording, "threads", Selection(tid=7)).rows
+    assert (row["unknown_ns"], row["blocked_ns"], row["run_queue_ns"]) == (100, 50, 50)
+
+
 def test_a_missing_switch_is_not_taken_for_running() -> None:
     trace = trace_of(
         Switch(1100, 0, 7, 9, S, stack=SLEEPS),
