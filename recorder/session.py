@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from offwake import __version__
 from offwake.errors import CannotRecord, OutputError
@@ -21,6 +21,7 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.command import PausedCommand
 from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
 from offwake.recorder.program import Program
@@ -115,7 +116,7 @@ class _Capture:
         self._options, self._output, self._program, self._stack = options, output, program, stack
         self._stopper = _Stopper(stack)
         self._events: list[Opened] = []
-        self._command = _Command(options.command, stack) if options.command else None
+        self._command = PausedCommand(options.command, stack) if options.command else None
         self._rings = self._open_rings()
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
         self._pump = Pump(self._rings, program, self._thread, self._keyframe)
@@ -296,52 +297,6 @@ class _Stopper:
 
     def _note(self, number: int, _frame: object) -> None:
         self.signal_name = signal.Signals(number).name
-
-
-class _Command:
-    """The command that is recorded: forked at once, waiting at a pipe until everything is attached."""
-
-    def __init__(self, words: list[str], stack: ExitStack) -> None:
-        gate, self._release = os.pipe2(os.O_CLOEXEC)
-        self.status: int | None = None
-        self._pid = os.fork()
-        if not self._pid:
-            _wait_and_exec(gate, self._release, words)
-        os.close(gate)
-        stack.callback(self._close)
-
-    def release(self) -> None:
-        """Let the command start."""
-        os.write(self._release, b"\n")
-
-    def has_ended(self) -> bool:
-        """Tell whether the command has ended; its status is then in `status`, as a shell would give it."""
-        if self.status is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                self.status = code if code >= 0 else 128 - code
-        return self.status is not None
-
-    def _close(self) -> None:
-        """End a command that outlives the recording; one that was never released reads the end of the pipe."""
-        os.close(self._release)
-        if not self.has_ended():
-            os.kill(self._pid, signal.SIGTERM)
-            os.waitpid(self._pid, 0)
-
-
-def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:
-    """Be the child: nothing here may return."""
-    try:
-        os.close(release)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        if os.read(gate, 1):
-            os.execvp(words[0], words)
-    except OSError as error:
-        os.write(2, f"offwake: {words[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -1,0 +1,58 @@
+"""The command of `record -- COMMAND`: started paused, so that nothing of it is missed.
+
+It waits in a forked child of this process, not in a shell or a helper program, so that the recording shows no other
+program before it.
+"""
+
+import os
+import signal
+from contextlib import ExitStack
+from typing import NoReturn
+
+__all__ = ["PausedCommand"]
+
+
+class PausedCommand:
+    """The command that is recorded: forked at once, waiting at a pipe until everything is attached."""
+
+    def __init__(self, words: list[str], stack: ExitStack) -> None:
+        gate, self._release = os.pipe2(os.O_CLOEXEC)
+        self.status: int | None = None
+        self._pid = os.fork()
+        if not self._pid:
+            _wait_and_exec(gate, self._release, words)
+        os.close(gate)
+        stack.callback(self._close)
+
+    def release(self) -> None:
+        """Let the command start."""
+        os.write(self._release, b"\n")
+
+    def has_ended(self) -> bool:
+        """Tell whether the command has ended; its status is then in `status`, as a shell would give it."""
+        if self.status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+        return self.status is not None
+
+    def _close(self) -> None:
+        """End a command that outlives the recording; one that was never released reads the end of the pipe."""
+        os.close(self._release)
+        if not self.has_ended():
+            os.kill(self._pid, signal.SIGTERM)
+            os.waitpid(self._pid, 0)
+
+
+def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:
+    """Be the child: nothing here may return."""
+    try:
+        os.close(release)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if os.read(gate, 1):
+            os.execvp(words[0], words)
+    except OSError as error:
+        os.write(2, f"offwake: {words[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
