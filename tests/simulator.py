@@ -1,6 +1,6 @@
 """A tiny scheduler that knows the truth: threads run small programs on a few CPUs, and every event is written down.
 
-It keeps each life as it happens (`Life.changes`), never by reading its own events, so that `truth` can say what an
+It keeps each life as it happens (`lives`), never by reading its own events, so that `truth` can say what an
 analyzer should find. It imports nothing of offwake.
 
 What the kernel does, this does too: a waking is written on the waker's CPU while the waker is current there; a thread
@@ -32,22 +32,10 @@ from tests.events import (
     Waking,
     state_letter,
 )
+from tests.lives import Change, Life, Wait, Wakeup
+from tests.programs import Block, Program, Rename, Run, Spawn, Wake, Workload
 
-__all__ = [
-    "Block",
-    "Change",
-    "Life",
-    "Program",
-    "Rename",
-    "Run",
-    "Simulator",
-    "Spawn",
-    "Step",
-    "Wait",
-    "Wake",
-    "Wakeup",
-    "Workload",
-]
+__all__ = ["Simulator"]
 
 START_NS = 1_000_000_000
 SLICE_NS = 300
@@ -56,151 +44,11 @@ FIRST_TID = 1000
 MOST_THREADS = 50
 E = TypeVar("E", bound=Event)
 
-SYSCALL: Stack = ("main", "entry_SYSCALL_64_[k]", "do_syscall_64_[k]")
-KTHREAD: Stack = ("ret_from_fork_[k]", "kthread_[k]")
 IDLE_LOOP: Stack = ("do_idle_[k]", "cpuidle_enter_[k]")
 INTERRUPTS: dict[str, Stack] = {
     "[timer]": ("asm_sysvec_apic_timer_interrupt_[k]", "hrtimer_interrupt_[k]", "hrtimer_wakeup_[k]"),
     "[block device]": ("asm_common_interrupt_[k]", "virtblk_done_[k]", "blk_mq_end_request_[k]"),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """Compute."""
-
-    ns: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """Sleep in a raw kernel state, until a message comes (if it listens), or an interrupt after a timeout."""
-
-    state: int = 1
-    timeout_ns: int | None = None
-    listens: bool = True
-    source: str = "[timer]"
-
-
-@dataclass(frozen=True)
-class Wake:
-    """Send a message to a living thread, counted from the oldest."""
-
-    target: int
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Make a thread, or a process."""
-
-    program: "Program"
-    process: bool = False
-
-
-@dataclass(frozen=True)
-class Rename:
-    """Take another name; by exec where the thread is alone in its process."""
-
-    comm: str
-
-
-Step = Run | Block | Wake | Spawn | Rename
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a thread does, so many times; then it exits."""
-
-    comm: str
-    steps: tuple[Step, ...]
-    rounds: int = 1_000_000
-    kernel: bool = False
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What to simulate: the first threads; `warm_up_ns` pass unseen, then `length_ns` are recorded."""
-
-    programs: tuple[Program, ...]
-    cpus: int
-    seed: int
-    warm_up_ns: int
-    length_ns: int
-
-
-@dataclass(eq=False)
-class Wait:
-    """One sleep: where it began, and what ended it: the waker's stack, leaf to root, and the waker."""
-
-    stack: Stack
-    began_ns: int
-    ending: Stack = ("[open]",)
-
-
-@dataclass(frozen=True)
-class Wakeup:
-    """A waking of a thread that was in this part of its life; only a blocked one's ends a wait that has begun."""
-
-    event: Waking
-    wait: Wait
-    part: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """From this time on a thread is in this part of its life, and this event shows it."""
-
-    time_ns: int
-    part: str
-    cpu: int
-    event: Event | None = None
-    wait: Wait | None = None
-
-
-@dataclass(eq=False)
-class Life:
-    """A thread from its beginning to its end; its id may be another's afterwards."""
-
-    tid: int
-    tgid: int
-    program: Program
-    names: list[tuple[int, str]]
-    changes: list[Change] = field(default_factory=list)
-    wakeups: list[Wakeup] = field(default_factory=list)
-    parent: "Life | None" = None
-    cpu: int = 0  # where it is, was or is queued
-    behaviour: Iterator[int] = field(default_factory=lambda: iter(()))
-    left_ns: int = 0
-    messages: int = 0
-    sleep: Block | None = None  # set: the thread's state says asleep, whether it has left the CPU or not
-    leaving: bool = False  # inside schedule(): the sleep can no longer be called off, interrupts are disabled
-    early: Wait | None = None  # woken while leaving
-    touched_ns: int = 0  # when its last event was
-
-    @property
-    def part(self) -> str:
-        """In which part of its life the thread is."""
-        return self.changes[-1].part
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread's life has begun and not ended."""
-        return self.part not in ("unborn", "dead")
-
-    @property
-    def comm(self) -> str:
-        """The thread's present name."""
-        return self.names[-1][1]
-
-    def blocked_stack(self) -> Stack:
-        """Return the stack with which the thread goes to sleep."""
-        state = self.sleep.state if self.sleep else 0
-        above = KTHREAD if self.program.kernel else (*SYSCALL, f"sys_wait_{state:x}_[k]")
-        return (*above, "schedule_[k]")
-
-    def running_stack(self, doing: str) -> Stack:
-        """Return the stack of the thread at work."""
-        return (*KTHREAD, f"{doing}_[k]") if self.program.kernel else (*SYSCALL, f"sys_{doing}_[k]")
 
 
 @dataclass(eq=False)

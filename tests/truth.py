@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.events import Event, Lost, Sample, Stack, Switch, Trace, WakeupNew, Waking
-from tests.simulator import Change, Life, Simulator
+from tests.lives import Change, Life
+from tests.simulator import Simulator
 
 __all__ = ["PARTS", "Gap", "Piece", "ThreadTruth", "gaps_of", "off_cpu", "off_wake", "truth_of"]
 

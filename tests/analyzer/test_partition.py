@@ -14,7 +14,8 @@ from tests.analyzer.recorded import ALL, recorded, weights_of
 from tests.analyzer.workloads import workloads
 from tests.events import Trace
 from tests.mishaps import disordered, with_losses
-from tests.simulator import Simulator, Workload
+from tests.programs import Workload
+from tests.simulator import Simulator
 from tests.traces import Cut
 from tests.truth import PARTS, ThreadTruth, off_cpu, off_wake, truth_of
 

@@ -9,7 +9,8 @@ from tests.analyzer.replay import replay
 from tests.analyzer.workloads import workloads
 from tests.events import Event, Switch, Trace
 from tests.mishaps import disordered, with_losses
-from tests.simulator import Block, Program, Run, Simulator, Spawn, Wake, Workload
+from tests.programs import Block, Program, Run, Spawn, Wake, Workload
+from tests.simulator import Simulator
 from tests.truth import PARTS, off_cpu, off_wake, truth_of
 
 Row = tuple[int, ...]

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from tests.simulator import Block, Program, Rename, Run, Spawn, Step, Wake, Workload
+from tests.programs import Block, Program, Rename, Run, Spawn, Step, Wake, Workload
 
 __all__ = ["workloads"]
 
