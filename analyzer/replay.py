@@ -30,7 +30,7 @@ SNAPSHOT_STACKS = -3
 """Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 
 SideRecord = Comm | Fork | Mmap2
-ASLEEP = "SDTtI"
+ASLEEP = "SDTtIP"
 PREEMPTED = np.uint16(1)
 
 

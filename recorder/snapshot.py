@@ -32,7 +32,7 @@ Mapping = tuple[int, int, int, str, bytes]
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STACK_LINE = re.compile(r"\[<[^>]*>\] ([^+\s]+)")
-SLEEPING = "SDITtI"
+SLEEPING = "SDTtIP"
 
 
 def online_cpus() -> list[int]:

@@ -22,7 +22,7 @@ def starved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording whose recorder was stopped while far more happened than its rings can hold."""
     path = tmp_path_factory.mktemp("loss") / "starved.offwake"
     part = path.with_name(f"{path.name}.part")
-    command = [OFFWAKE, "record", "-o", path, "--buffer-mb", "1"]
+    command: list[str | Path] = [OFFWAKE, "record", "-o", path, "--buffer-mb", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as recorder:
         wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
         recorder.send_signal(signal.SIGSTOP)

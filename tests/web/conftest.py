@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from offwake.web.app import create_app
-from tests.simulator import Block, Program, Run, Simulator, Wake, Workload
+from tests.programs import Block, Program, Run, Wake, Workload
+from tests.simulator import Simulator
 from tests.traces import write_trace
 
 CHROMIUM = Path("/usr/bin/chromium")
