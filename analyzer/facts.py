@@ -39,7 +39,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         "duration_ns": recording.duration_ns,
         "command": keyframe["command"],
-        "ended_by": (reader.footer or {}).get("reason"),
+        "ended_by": recording.footer.get("reason"),
         "sources": _sources(replay),
         "events": sum(source["events"] for source in _sources(replay)),
         "lost": {"total": sum(lost.values()), "by_cause": lost},
@@ -65,9 +65,8 @@ def _sources(replay: Replay) -> list[dict[str, Any]]:
 
 def _lost(recording: "Recording") -> dict[str, int]:
     """Count lost events by cause: what the recorder said at its end, else what it said last."""
-    footer = recording.reader.footer or {}
-    if "lost_by_cause" in footer:
-        return dict(footer["lost_by_cause"])
+    if "lost_by_cause" in recording.footer:
+        return dict(recording.footer["lost_by_cause"])
     tick = recording.last_tick
     failed = sum(row[2] for kinds in tick.get("counters", {}).values() for row in kinds.values())
     return {"ring full": failed, "recursion": sum(tick.get("recursion_misses", {}).values())}

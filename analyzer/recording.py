@@ -7,6 +7,7 @@ from typing import Any
 
 from offwake.analyzer.facts import facts
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.shapes import FOOTER, SYMBOLS, TICK, require, require_keyframe, require_time
 from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
@@ -30,15 +31,21 @@ class Recording:
         keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
         if keyframe is None:
             raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
-        self.keyframe: dict[str, Any] = keyframe
-        self.last_tick: dict[str, Any] = next(self._values(Kind.TICK, last_first=True), {})
+        self.keyframe = require_keyframe(keyframe, f"{path}: keyframe")
+        tick = next(self._values(Kind.TICK, last_first=True), None)
+        self.last_tick: dict[str, Any] = require(tick, TICK, f"{path}: last tick") if tick else {}
         self.symbols: dict[str, list[Any]] = {"kernel": [], "files": [], "jit": []}
         for values in self._values(Kind.SYMBOLS):
+            values = require(dict.fromkeys(self.symbols, []) | dict(values), SYMBOLS, f"{path}: symbols")
             for what, rows in self.symbols.items():
-                rows += values.get(what, [])
+                rows += values[what]
         first = reader.blocks[0].segment == FIRST_SEGMENT
         self.began_ns: int = keyframe["began_ns"] if first else keyframe["clocks"]["monotonic_ns"]
-        self.ended_ns: int = (reader.footer or {}).get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
+        footer = dict(reader.footer or {})
+        shape = {key: part for key, part in FOOTER.items() if key in footer}
+        self.footer: dict[str, Any] = require(footer, shape, f"{path}: footer")
+        ended_ns = footer.get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
+        self.ended_ns: int = max(require_time(ended_ns, f"{path}: end"), self.began_ns)
         sideband = [event["sample_type"] for event in keyframe["events"] if event["name"] == "side-band"]
         self.sideband_type: int = sideband[0] if sideband else 0
 
@@ -55,7 +62,7 @@ class Recording:
     @property
     def duration_ns(self) -> int:
         """How long the recording is."""
-        return self.ended_ns - self.began_ns
+        return int(self.ended_ns - self.began_ns)
 
     @property
     def began_realtime_ns(self) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
+from offwake.analyzer.shapes import TICK, require
 from offwake.analyzer.stacks import NO_STACK, StackTable
 from offwake.analyzer.timeline import Activity, Timeline
 from offwake.format.layout import BlockHeader, Kind
@@ -142,6 +143,7 @@ class Replay:
                 records += self._side_records(span)
         for block in blocks:
             if block.kind == Kind.TICK and (tick := reader.values(block)) is not None:
+                require(tick, TICK, "tick")
                 for kind, gaps in self._uncounted(tick, tick["time_ns"]).items():
                     parts.setdefault(kind, []).append(gaps)
         return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records

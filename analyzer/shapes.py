@@ -1,0 +1,151 @@
+"""What a recording's values must look like: sound checksums do not make sense of nonsense.
+
+A recording may come from a stranger. Everything that the analyzer takes out of msgpack blocks is held against a shape first,
+so that nothing behind it meets a missing key, a text for a number, or a number that no clock and no kernel can have given.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from offwake.errors import DamagedRecording
+
+__all__ = ["FOOTER", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
+
+MOST = 1 << 64
+LATEST_NS = 1 << 62
+CPUS_AT_MOST = 8192  # NR_CPUS_RANGE_END on x86-64
+PAYLOAD_AT_MOST = 65536
+NUMPY_TYPE = re.compile(r"<[iuf][248]|[iu]1|[SV][1-9]\d{0,3}")
+
+_FUNCTION = [int, int, str]
+_TICK_ROW = [int, int, int]
+
+_KEYFRAME: dict[str, Any] = {
+    "version": str,
+    "host": str,
+    "kernel": str,
+    "command": (str,),
+    "cpus": (int,),
+    "clocks": {"monotonic_ns": int, "realtime_ns": int},
+    "began_ns": int,
+    "recorder_pid": int,
+    "events": ({"id": int, "name": str, "sample_type": int},),
+    "kinds": ({"id": int, "name": str, "source": str, "size": int, "fields": ([str, str, int],)},),
+    "sources": (str,),
+    "unavailable": {str: str},
+    "files": ([str, bytes],),
+    "mappings": ([int, int, int, int, int],),
+    "threads": ([int, int, str, str, object, int, object],),
+    "devices": {str: str},
+}
+"""A list in a shape has these items, a tuple any number of its one item, a type as a key any number of such keys."""
+
+TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "recursion_misses": {str: int}}
+
+FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
+
+SYMBOLS: dict[str, Any] = {
+    "kernel": ([int, int, str, str],),
+    "files": ([str, bytes, (_FUNCTION,)],),
+    "jit": ([int, (_FUNCTION,)],),
+}
+
+
+_ADDRESSES = {"local4": "<u4", "remote4": "<u4", "local6": "V16", "remote6": "V16"}
+_ENDPOINTS = _ADDRESSES | {"family": "<u2", "local_port": "<u2", "remote_port_be": "<u2"}
+_SOCKET = {"tid": "<u4", "socket": "<u8"}
+_REQUEST = {"tid": "<u4", "request": "<u8"}
+
+_FIELDS = {
+    "sched_switch": {"flags": "<u2", "prev": "<u4", "prev_tgid": "<u4", "next": "<u4", "state": "<u4"},
+    "sched_waking": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4"},
+    "sched_wakeup_new": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4", "comm": "S16"},
+    "block_io_start": _REQUEST,
+    "block_rq_insert": _REQUEST,
+    "block_rq_issue": _REQUEST | dict.fromkeys(("bytes", "command", "major", "minor"), "<u4") | {"sector": "<u8"},
+    "block_rq_requeue": _REQUEST,
+    "block_rq_complete": {"request": "<u8", "bytes": "<u4"},
+    "tcp_state": _SOCKET
+    | _ENDPOINTS
+    | {"old_state": "<u4", "new_state": "<u4", "bytes_acked": "<u8", "bytes_received": "<u8"},
+    "tcp_first_send": _SOCKET | _ENDPOINTS,
+    "tcp_first_receive": _SOCKET | _ENDPOINTS,
+    "tcp_retransmit": _SOCKET,
+    "tcp_receive_reset": _SOCKET,
+    "tcp_destroy": _SOCKET,
+}
+"""What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
+
+
+def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
+    """Return a keyframe that can be worked with. Raises DamagedRecording, naming the place, for any other."""
+    require(keyframe, _KEYFRAME, where)
+    require_time(keyframe["began_ns"], f"{where}.began_ns")
+    require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
+    if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
+        raise DamagedRecording(f"{where}.cpus: there is no CPU {max(keyframe['cpus'])}")
+    for index, (*_, file) in enumerate(keyframe["mappings"]):
+        if file >= len(keyframe["files"]):
+            raise DamagedRecording(f"{where}.mappings[{index}]: there is no file {file}")
+    for index, (*_, stack) in enumerate(keyframe["threads"]):
+        if stack is not None:
+            require(stack, (str,), f"{where}.threads[{index}].stack")
+    for kind in keyframe["kinds"]:
+        _require_layout(kind, f"{where}.kinds.{kind['name']}")
+    return dict(keyframe)
+
+
+def require_time(value: Any, where: str) -> int:
+    """Return a time in nanoseconds that a clock can have shown."""
+    if not isinstance(value, int) or not 0 <= value < LATEST_NS:
+        raise DamagedRecording(f"{where}: {value!r} is no time")
+    return value
+
+
+def _require_layout(kind: dict[str, Any], where: str) -> None:
+    if not 0 < kind["id"] < 0xFFFF or not 0 < kind["size"] <= PAYLOAD_AT_MOST:
+        raise DamagedRecording(f"{where}: no event has the id {kind['id']} and {kind['size']} bytes")
+    types = {}
+    for name, numpy_type, offset in kind["fields"]:
+        if not NUMPY_TYPE.fullmatch(numpy_type) or offset + int(numpy_type.lstrip("<iufSV")) > kind["size"]:
+            raise DamagedRecording(f"{where}.{name}: no field is a {numpy_type} at {offset}")
+        types[name] = numpy_type
+    for name, numpy_type in _FIELDS.get(kind["name"], {}).items():
+        if types.get(name) != numpy_type:
+            raise DamagedRecording(f"{where}.{name}: {types.get(name)} instead of {numpy_type}")
+
+
+def require(value: Any, shape: Any, where: str) -> Any:
+    """Return the value if it has the shape. Raises DamagedRecording, naming the place, if it has not."""
+    if isinstance(shape, dict):
+        _is(value, Mapping, where)
+        for key, part in shape.items():
+            if isinstance(key, type):
+                for name, item in value.items():
+                    require(name, key, where)
+                    require(item, part, f"{where}.{name}")
+            elif key not in value:
+                raise DamagedRecording(f"{where}: there is no {key}")
+            else:
+                require(value[key], part, f"{where}.{key}")
+    elif isinstance(shape, tuple):
+        _is(value, list, where)
+        for index, item in enumerate(value):
+            require(item, shape[0], f"{where}[{index}]")
+    elif isinstance(shape, list):
+        _is(value, list, where)
+        if len(value) < len(shape):
+            raise DamagedRecording(f"{where}: {len(value)} items instead of {len(shape)}")
+        for index, (item, part) in enumerate(zip(value, shape, strict=False)):
+            require(item, part, f"{where}[{index}]")
+    else:
+        _is(value, shape, where)
+        if shape is int and not 0 <= value < MOST:
+            raise DamagedRecording(f"{where}: {value} is out of range")
+    return value
+
+
+def _is(value: Any, kind: type, where: str) -> None:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise DamagedRecording(f"{where}: {type(value).__name__} instead of {kind.__name__}")

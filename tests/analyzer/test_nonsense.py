@@ -1,0 +1,111 @@
+"""Recordings whose checksums are right and whose contents are nonsense: one clear error, or counted nonsense, no crash."""
+
+import copy
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from offwake.analyzer import query
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.select import Selection
+from offwake.errors import DamagedRecording
+from offwake.format.layout import Kind
+from offwake.format.reader import TraceReader
+from offwake.format.writer import Block, TraceWriter
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "demo.offwake"
+STRANGE: tuple[Any, ...] = (None, -1, 1 << 63, "text", b"bytes", [], {}, 1.5, True)
+
+
+def blocks_of(path: Path) -> list[tuple[Block, Any]]:
+    """Return a recording's blocks, with their values or payloads."""
+    with TraceReader.open(path) as reader:
+        found = []
+        for header in reader.blocks:
+            is_span = header.kind in (Kind.EVENTS, Kind.SIDEBAND)
+            block = Block(Kind(header.kind), header.stream, ring_tail=header.ring_tail, ring_head=header.ring_head)
+            found.append((block, reader.payload(header) if is_span else reader.values(header)))
+        return found
+
+
+def write(path: Path, blocks: list[tuple[Block, Any]]) -> Path:
+    """Write blocks as a recorder would, whatever is in them."""
+    with path.open("wb") as file:
+        writer = TraceWriter(file.fileno())
+        footer: dict[str, Any] = {}
+        for block, content in blocks:
+            if block.kind == Kind.KEYFRAME:
+                writer.begin_segment(content)
+            elif block.kind == Kind.FOOTER:
+                footer = content
+            elif isinstance(content, bytes):
+                writer.write(block, content)
+            elif block.kind != Kind.INDEX:
+                writer.write_values(block, content)
+        writer.finish(footer)
+    return path
+
+
+def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to every value inside a value; of a long list's items the first two will do."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, item in items:
+        found += places_in(item, (*path, key))
+    return found
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    value = copy.deepcopy(value)
+    inner = value
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = new
+    return value
+
+
+def look_at_everything(path: Path) -> None:
+    with Recording.open(path) as recording:
+        recording.info()
+        for view in query.VIEWS:
+            query.profile(recording, view, Selection(show_all=True))
+        for table in query.TABLES:
+            assert all(
+                value is None or not isinstance(value, int) or value >= 0
+                for row in query.table(recording, table, Selection(show_all=True)).rows
+                for value in row.values()
+            )
+        query.heatmap(recording, "block-io", Selection())
+
+
+@pytest.mark.parametrize("kind", [Kind.KEYFRAME, Kind.TICK, Kind.SYMBOLS, Kind.FOOTER])
+def test_strange_values_are_refused_in_one_line_or_do_no_harm(kind: Kind, tmp_path: Path) -> None:
+    blocks = blocks_of(EXAMPLE)
+    number = next(number for number, (block, _) in enumerate(blocks) if block.kind == kind)
+    places = places_in(blocks[number][1])
+    random, refused = Random(kind), 0
+    for place in random.sample(places, min(40, len(places))):
+        strange = list(blocks)
+        block, content = strange[number]
+        try:
+            strange[number] = (block, replaced(content, place, random.choice(STRANGE)))
+            look_at_everything(write(tmp_path / "strange.offwake", strange))
+        except DamagedRecording as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused
+
+
+def test_random_bytes_in_the_rings_are_counted_as_unreadable(tmp_path: Path) -> None:
+    random = Random(1)
+    blocks = blocks_of(EXAMPLE)
+    for number, (block, content) in enumerate(blocks):
+        if block.kind in (Kind.EVENTS, Kind.SIDEBAND):
+            damaged = bytearray(content)
+            for _ in range(20):
+                place = random.randrange(len(damaged))
+                damaged[place] = random.randrange(256)
+            blocks[number] = (block, bytes(damaged))
+    look_at_everything(write(tmp_path / "noise.offwake", blocks))
