@@ -38,10 +38,9 @@ class Space:
         """Return the mappings that a new one would hide, wholly or partly."""
         first = bisect_right(self.mappings, new.start, key=lambda mapping: mapping.end)
         found = []
-        for mapping in self.mappings[first:]:
-            if mapping.start >= new.end:
-                break
-            found.append(mapping)
+        while first < len(self.mappings) and self.mappings[first].start < new.end:
+            found.append(self.mappings[first])
+            first += 1
         return found
 
 

@@ -13,7 +13,7 @@ from offwake.analyzer.weights import Weights
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
-__all__ = ["facts"]
+__all__ = ["facts", "notices"]
 
 
 def facts(recording: "Recording") -> dict[str, Any]:
@@ -52,7 +52,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "missing_switches": _missing_switches(replay),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }
-    return document | {"verdict": list(_verdict(recording, document))}
+    return document | {"verdict": [*notices(recording), *_hidden_switches(document["missing_switches"])]}
 
 
 def _sources(replay: Replay) -> list[dict[str, Any]]:
@@ -69,6 +69,7 @@ def _lost(recording: "Recording") -> dict[str, int]:
         return dict(recording.footer["lost_by_cause"])
     tick = recording.last_tick
     failed = sum(row[2] for kinds in tick.get("counters", {}).values() for row in kinds.values())
+    failed += tick.get("side_band_lost", 0)
     return {"ring full": failed, "recursion": sum(tick.get("recursion_misses", {}).values())}
 
 
@@ -94,7 +95,8 @@ def _missing_switches(replay: Replay) -> dict[str, int]:
     return found
 
 
-def _verdict(recording: "Recording", document: dict[str, Any]) -> Iterator[str]:
+def notices(recording: "Recording") -> Iterator[str]:
+    """Yield a sentence for everything about the file that is not as it should be, as far as it has been read."""
     reader = recording.reader
     yield from reader.notices
     if not reader.finished:
@@ -106,14 +108,18 @@ def _verdict(recording: "Recording", document: dict[str, Any]) -> Iterator[str]:
     if reader.damage:
         size = sum(damage.length for damage in reader.damage)
         yield f"{len(reader.damage)} places of the file are damaged ({size} bytes): `offwake verify` lists them."
-    if lost := document["lost"]["total"]:
-        causes = ", ".join(f"{cause} {count:,}" for cause, count in document["lost"]["by_cause"].items() if count)
-        yield f"{lost:,} events were lost ({causes}): waits across the gaps count as unknown."
-    if missing := document["missing_switches"]:
-        whose = ", ".join(f"{name} {count}" for name, count in list(missing.items())[:3])
-        total = sum(missing.values())
-        yield f"The kernel did not show {total:,} context switches ({whose}): the time around them counts as unknown."
+    lost = _lost(recording)
+    if total := sum(lost.values()):
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in lost.items() if count)
+        yield f"{total:,} events were lost ({causes}): waits across the gaps count as unknown."
     if not (recording.symbols["kernel"] or recording.symbols["files"]):
         yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
     for source, why in recording.keyframe["unavailable"].items():
         yield f"Source {source} could not be recorded: {why}."
+
+
+def _hidden_switches(missing: dict[str, int]) -> Iterator[str]:
+    if missing:
+        whose = ", ".join(f"{name} {count}" for name, count in list(missing.items())[:3])
+        total = sum(missing.values())
+        yield f"The kernel did not show {total:,} context switches ({whose}): the time around them counts as unknown."

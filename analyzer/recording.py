@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from offwake.analyzer.facts import facts
+from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.shapes import FOOTER, SYMBOLS, TICK, require, require_keyframe, require_time
 from offwake.errors import DamagedRecording
@@ -36,12 +36,13 @@ class Recording:
         self.last_tick: dict[str, Any] = require(tick, TICK, f"{path}: last tick") if tick else {}
         self.symbols: dict[str, list[Any]] = {"kernel": [], "files": [], "jit": []}
         for values in self._values(Kind.SYMBOLS):
-            values = require(dict.fromkeys(self.symbols, []) | dict(values), SYMBOLS, f"{path}: symbols")
+            values = require(values, {}, f"{path}: symbols")
+            values = require(dict.fromkeys(self.symbols, []) | values, SYMBOLS, f"{path}: symbols")
             for what, rows in self.symbols.items():
                 rows += values[what]
         first = reader.blocks[0].segment == FIRST_SEGMENT
         self.began_ns: int = keyframe["began_ns"] if first else keyframe["clocks"]["monotonic_ns"]
-        footer = dict(reader.footer or {})
+        footer: dict[str, Any] = require(reader.footer or {}, {}, f"{path}: footer")
         shape = {key: part for key, part in FOOTER.items() if key in footer}
         self.footer: dict[str, Any] = require(footer, shape, f"{path}: footer")
         ended_ns = footer.get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
@@ -78,6 +79,10 @@ class Recording:
     def info(self) -> dict[str, Any]:
         """Return what the recording holds and how complete it is (`offwake info --json`)."""
         return self._facts
+
+    def notices(self) -> list[str]:
+        """Return sentences on what is not as it should be with the file, without going through its events."""
+        return list(notices(self))
 
     @cached_property
     def _facts(self) -> dict[str, Any]:

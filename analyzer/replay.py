@@ -224,7 +224,8 @@ class Replay:
         """Return the gaps that only the kernel's counters know of: no record has fitted after them yet to say so."""
         found = []
         for cpu, kinds in tick.get("counters", {}).items():
-            if sum(failed for _, _, failed in kinds.values()) > self._lost_by_cpu[cpu]:
+            is_known = cpu < self.timeline.cpus
+            if is_known and sum(failed for _, _, failed in kinds.values()) > self._lost_by_cpu[cpu]:
                 last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
                 found.append(_gap(cpu, last_ns, max(last_ns, until_ns)))
         return {LOST: Rows.joined(found)} if found else {}

@@ -16,7 +16,7 @@ MOST = 1 << 64
 LATEST_NS = 1 << 62
 CPUS_AT_MOST = 8192  # NR_CPUS_RANGE_END on x86-64
 PAYLOAD_AT_MOST = 65536
-NUMPY_TYPE = re.compile(r"<[iuf][248]|[iu]1|[SV][1-9]\d{0,3}")
+NUMPY_TYPE = re.compile(r"<[iu][248]|[iu]1|[SV][1-9]\d{0,3}")
 
 _FUNCTION = [int, int, str]
 _TICK_ROW = [int, int, int]
@@ -88,11 +88,16 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     for index, (*_, file) in enumerate(keyframe["mappings"]):
         if file >= len(keyframe["files"]):
             raise DamagedRecording(f"{where}.mappings[{index}]: there is no file {file}")
-    for index, (*_, stack) in enumerate(keyframe["threads"]):
+    for index, (_, _, _, _, cpu, _, stack) in enumerate(keyframe["threads"]):
+        if not isinstance(cpu, int):
+            raise DamagedRecording(f"{where}.threads[{index}]: there is no CPU {cpu!r}")
         if stack is not None:
             require(stack, (str,), f"{where}.threads[{index}].stack")
     for kind in keyframe["kinds"]:
         _require_layout(kind, f"{where}.kinds.{kind['name']}")
+    names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
+    if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
+        raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
     return dict(keyframe)
 
 
@@ -108,9 +113,11 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
         raise DamagedRecording(f"{where}: no event has the id {kind['id']} and {kind['size']} bytes")
     types = {}
     for name, numpy_type, offset in kind["fields"]:
-        if not NUMPY_TYPE.fullmatch(numpy_type) or offset + int(numpy_type.lstrip("<iufSV")) > kind["size"]:
+        if not NUMPY_TYPE.fullmatch(numpy_type) or offset + int(numpy_type.lstrip("<iuSV")) > kind["size"]:
             raise DamagedRecording(f"{where}.{name}: no field is a {numpy_type} at {offset}")
         types[name] = numpy_type
+    if not types or len(types) < len(kind["fields"]):
+        raise DamagedRecording(f"{where}.fields: there are none, or two of one name")
     for name, numpy_type in _FIELDS.get(kind["name"], {}).items():
         if types.get(name) != numpy_type:
             raise DamagedRecording(f"{where}.{name}: {types.get(name)} instead of {numpy_type}")

@@ -4,12 +4,16 @@ It waits in a forked child of this process, not in a shell or a helper program, 
 program before it.
 """
 
+import contextlib
 import os
 import signal
+import time
 from contextlib import ExitStack
 from typing import NoReturn
 
 __all__ = ["PausedCommand"]
+
+PATIENCE_S = 3.0  # what a command that outlives the recording has to end by itself
 
 
 class PausedCommand:
@@ -26,7 +30,8 @@ class PausedCommand:
 
     def release(self) -> None:
         """Let the command start."""
-        os.write(self._release, b"\n")
+        with contextlib.suppress(BrokenPipeError):  # it is gone already, and has_ended() says so
+            os.write(self._release, b"\n")
 
     def has_ended(self) -> bool:
         """Tell whether the command has ended; its status is then in `status`, as a shell would give it."""
@@ -42,6 +47,11 @@ class PausedCommand:
         os.close(self._release)
         if not self.has_ended():
             os.kill(self._pid, signal.SIGTERM)
+            until = time.monotonic() + PATIENCE_S
+            while not self.has_ended() and time.monotonic() < until:
+                time.sleep(0.01)
+        if not self.has_ended():
+            os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
 
 

@@ -20,6 +20,7 @@ PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
 NT_GNU_BUILD_ID = 3
 NOTYPE, FUNC, IFUNC = 0, 2, 10
 IMAGE_AT_MOST = 4 << 30
+DEBUG_DATA_AT_MOST = 256 << 20
 
 SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, addr, offset, size, link, info, addralign, entsize
 SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
@@ -131,7 +132,9 @@ class ElfImage:
         for section in self._sections:
             if section.name == ".gnu_debugdata":
                 try:
-                    yield ElfImage(lzma.decompress(self._data[section.offset : section.offset + section.size]))
+                    packed = self._data[section.offset : section.offset + section.size]
+                    unpacker = lzma.LZMADecompressor(memlimit=DEBUG_DATA_AT_MOST)
+                    yield ElfImage(unpacker.decompress(packed, max_length=DEBUG_DATA_AT_MOST))
                 except (lzma.LZMAError, ElfError):
                     continue
         if self.build_id and not any(section.type == SHT_SYMTAB for section in self._sections):

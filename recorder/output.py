@@ -72,7 +72,7 @@ class WriterThread:
 
     def __init__(self, writer: TraceWriter) -> None:
         self.writer = writer
-        self.error: OSError | ValueError | None = None
+        self.error: Exception | None = None
         self.pending_bytes = 0
         self._jobs: queue.SimpleQueue[tuple[int, Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -91,7 +91,7 @@ class WriterThread:
             if self.error is None:
                 try:
                     call(*arguments)
-                except (OSError, ValueError) as error:  # ValueError: a process table too large for one block
+                except Exception as error:  # whatever it is: a thread that dies would leave its user waiting
                     self.error = error
             with self._lock:
                 self.pending_bytes -= size

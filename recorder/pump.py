@@ -55,7 +55,6 @@ class Pump:
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
-        self.raw_bytes = 0
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
         self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
@@ -120,7 +119,6 @@ class Pump:
         spans, size, stream.spans, stream.size = stream.spans, stream.size, [], 0
         block = Block(stream.kind, cpu, begin_ns, now, spans[0].tail, spans[-1].head, attempted, lost)
         self._thread.put(size, self._thread.writer.write, block, [span.data for span in spans])
-        self.raw_bytes += size
         self._segment_bytes += size
 
     def _follow(self, spans: list[tuple[_Stream, RingSpan]]) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 from offwake.errors import CannotRecord
 from offwake.recorder.perf_event import Opened
 
-__all__ = ["Ring", "RingSpan", "ring_pages"]
+__all__ = ["PAGE", "Ring", "RingSpan", "ring_pages"]
 
 PAGE = mmap.PAGESIZE
 HEAD_AND_TAIL = struct.Struct("QQ")  # data_head, data_tail in struct perf_event_mmap_page

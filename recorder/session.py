@@ -26,7 +26,7 @@ from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
 from offwake.recorder.program import Program
 from offwake.recorder.pump import CpuRings, Pump
-from offwake.recorder.ring import Ring, ring_pages
+from offwake.recorder.ring import PAGE, Ring, ring_pages
 from offwake.recorder.snapshot import clocks, machine, online_cpus
 from offwake.recorder.sources import Source
 from offwake.recorder.symbols import collect_symbols
@@ -94,7 +94,6 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     recording cleanly: what was written stays.
     """
     check_machine()
-    _raise_file_limit()
     bcc = load_bcc()
     with ExitStack() as stack:
         output = OutputFile(options.output)
@@ -117,6 +116,7 @@ class _Capture:
         self._stopper = _Stopper(stack)
         self._events: list[Opened] = []
         self._command = PausedCommand(options.command, stack) if options.command else None
+        _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = self._open_rings()
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
         self._pump = Pump(self._rings, program, self._thread, self._keyframe)
@@ -154,7 +154,7 @@ class _Capture:
     def _open_rings(self) -> list[CpuRings]:
         cpus = online_cpus()
         pages = ring_pages(self._options.buffer_bytes, len(cpus))
-        watermark = min(max(pages * 4096 // 8, 128 << 10), 512 << 10)
+        watermark = min(max(pages * PAGE // 8, 128 << 10), 512 << 10)
         rings = []
         for cpu in cpus:
             samples = self._open(EventSpec.with_stack(), cpu, watermark)
@@ -244,7 +244,7 @@ class _Capture:
                 for symbols in collect_symbols(reader, self._pump.keeper):
                     writer.write_values(Block(Kind.SYMBOLS), symbols)
             writer.finish({**footer, "clocks": clocks()})
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             raise OutputError(
                 f"{self._output.part}: {_reason(error)}; what was written before can be read, "
                 f"and `offwake recover` makes it whole"
@@ -287,7 +287,8 @@ class _Stopper:
     def __init__(self, stack: ExitStack) -> None:
         self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.signal_name = ""
-        before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        heard = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+        before = {number: signal.signal(number, self._note) for number in heard}
         wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         stack.callback(os.close, self.fd)
         stack.callback(os.close, write)
@@ -299,7 +300,7 @@ class _Stopper:
         self.signal_name = signal.Signals(number).name
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

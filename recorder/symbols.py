@@ -6,12 +6,13 @@ mapped files' own symbol tables, code that a JIT made from its /tmp/perf-PID.map
 """
 
 import os
+import stat
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
@@ -26,6 +27,7 @@ CHAINS_REMEMBERED = 200_000
 FILES_KEPT_OPEN = 512
 FUNCTIONS_PER_BLOCK = 4096
 SYMBOL_FILE_AT_MOST = 1 << 30
+PERF_MAP_AT_MOST = 256 << 20
 RECORD = struct.Struct("<IHH")
 
 File = tuple[str, bytes]  # path, identity (see Mmap2.identity)
@@ -43,14 +45,10 @@ class FileKeeper:
         if key in self._open or not record.path.startswith("/") or len(self._open) >= FILES_KEPT_OPEN:
             return
         for root in (f"/proc/{record.pid}/root", ""):
-            try:
-                opened = open(root + record.path, "rb")
-            except OSError:
-                continue
-            if _is_same(opened.fileno(), record.identity):
+            opened = _open(root + record.path, record.identity)
+            if opened:
                 self._open[key] = opened
                 return
-            opened.close()
 
     def read(self, file: File, pids: list[int]) -> bytes | None:
         """Return a mapped file's bytes, if it can still be had; `pids` are processes that map it."""
@@ -58,19 +56,20 @@ class FileKeeper:
         if path == "[vdso]":
             return _own_vdso()
         kept = self._open.get(file)
-        if kept is not None:
-            kept.seek(0)
-            return bytes(kept.read(SYMBOL_FILE_AT_MOST))
-        if not path.startswith("/"):
+        roots = (*(f"/proc/{pid}/root" for pid in pids[:8]), "") if path.startswith("/") and not kept else ()
+        opened = kept or next(
+            filter(None, (_open(root + path.removesuffix(" (deleted)"), identity) for root in roots)), None
+        )
+        if opened is None:
             return None
-        for root in (*(f"/proc/{pid}/root" for pid in pids[:8]), ""):
-            try:
-                with open(root + path.removesuffix(" (deleted)"), "rb") as opened:
-                    if _is_same(opened.fileno(), identity):
-                        return opened.read(SYMBOL_FILE_AT_MOST)
-            except OSError:
-                continue
-        return None
+        try:
+            opened.seek(0)
+            return bytes(opened.read(SYMBOL_FILE_AT_MOST))
+        except OSError:  # a network file system that has lost it
+            return None
+        finally:
+            if opened is not kept:
+                opened.close()
 
     def close(self) -> None:
         """Close all files."""
@@ -79,13 +78,22 @@ class FileKeeper:
         self._open.clear()
 
 
-def _is_same(fd: int, identity: bytes) -> bool:
-    """Tell whether an open file is the one that was mapped, and none that has taken its name since.
+def _open(path: str, identity: bytes) -> BinaryIO | None:
+    """Open a file that anybody may have put there: a regular one, and the one that was mapped, or None.
 
-    By the inode alone: file systems with subvolumes and overlays show another device in a mapping than in stat.
+    It is the same one by its inode; file systems with subvolumes and overlays show another device in a mapping than in
+    stat. b"" as identity stands for any. Opening never waits for the writer of a FIFO.
     """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    facts = os.fstat(fd)
     inode = identity.rpartition(b":")[2]
-    return not inode.isdigit() or int(inode) == os.fstat(fd).st_ino
+    if not stat.S_ISREG(facts.st_mode) or (inode.isdigit() and int(inode) != facts.st_ino):
+        os.close(fd)
+        return None
+    return os.fdopen(fd, "rb")
 
 
 @dataclass
@@ -168,7 +176,7 @@ def _chains(span: bytes, chain_types: dict[int, int]) -> Iterator[bytes]:
     unpack, word = RECORD.unpack_from, struct.Struct("<Q").unpack_from
     while at <= end:
         kind, _, length = unpack(span, at)
-        if kind == RECORD_SAMPLE and length >= 32:
+        if kind == RECORD_SAMPLE and 40 <= length <= len(span) - at:
             sample_type = chain_types.get(word(span, at + 8)[0])
             if sample_type is not None:
                 chain = at + (32 if sample_type & SAMPLE_TID else 24)
@@ -256,11 +264,12 @@ def _perf_map(pid: int) -> list[tuple[int, int, str]]:
     except OSError:
         pass
     for path in (f"/proc/{pid}/root/tmp/perf-{inside}.map", f"/tmp/perf-{pid}.map"):
-        try:
-            with open(path, errors="replace") as file:
-                lines = [line.rstrip("\n").split(" ", 2) for line in file]
-        except OSError:
+        opened = _open(path, b"")
+        if opened is None:
             continue
+        with opened:
+            text = opened.read(PERF_MAP_AT_MOST).decode(errors="replace")
+        lines = [line.split(" ", 2) for line in text.splitlines()]
         functions: dict[int, tuple[int, int, str]] = {}
         for parts in lines:
             try:

@@ -155,7 +155,11 @@ def table(recording: "Recording", selection: Selection) -> Table:
             "queued_ns": None if times[ISSUE] is None or started_ns == times[ISSUE] else times[ISSUE] - started_ns,
             "service_ns": None if times[ISSUE] is None else times[-1] - times[ISSUE],
         }
-        if begin <= times[-1] < end and selection.fits(who, row["pid"], row["comm"]):
+        if (
+            begin <= times[-1] < end
+            and selection.fits(who, row["pid"], row["comm"])
+            and row["pid"] != recording.recorder_pid
+        ):
             found.append(row)
     return Table("block-io", COLUMNS, found)
 

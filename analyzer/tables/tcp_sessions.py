@@ -149,7 +149,12 @@ def table(recording: "Recording", selection: Selection) -> Table:
     for session in (*sessions.ended, *sessions.open.values()):
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
         pid, comm = tgids.get(session.owner), names.get(session.owner)
-        if session.start_ns < end and ended_ns >= begin and selection.fits(session.owner, pid, comm):
+        if (
+            session.start_ns < end
+            and ended_ns >= begin
+            and pid != recording.recorder_pid
+            and selection.fits(session.owner, pid, comm)
+        ):
             found.append(_row(session, recording.began_ns, ended_ns) | {"pid": pid, "comm": comm})
     found.sort(key=lambda row: (row["start_ns"], row["local_port"]))
     return Table("tcp-sessions", COLUMNS, found)

@@ -49,7 +49,10 @@ class _Sums:
 
 
 def table(recording: "Recording", selection: Selection) -> Table:
-    """Return a row a thread, the longest blocked first."""
+    """Return a row for every thread that has selected time, the longest blocked first.
+
+    Its name is its last one. Switches and wakeups are those of the whole recording.
+    """
     replay, sums = recording.replay(), _Sums()
     for batch in replay:
         rows = selection.clip(batch.activity.intervals, replay)
@@ -63,7 +66,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
         sums.add(slices, ON_CPU, slices["end_ns"] - slices["begin_ns"])
     threads = replay.timeline.threads[: replay.timeline.thread_count]
     found = []
-    for place in np.flatnonzero(selection.threads(_as_rows(threads), replay) & sums.lived(len(threads))).tolist():
+    for place in np.flatnonzero(sums.lived(len(threads))).tolist():
         thread = threads[place]
         values = (
             int(thread["tid"]),
@@ -76,10 +79,3 @@ def table(recording: "Recording", selection: Selection) -> Table:
         found.append(dict(zip((column.name for column in COLUMNS), values, strict=True)))
     found.sort(key=lambda row: (-row["blocked_ns"], row["tid"]))
     return Table("threads", COLUMNS, found)
-
-
-def _as_rows(threads: NDArray[np.void]) -> NDArray[np.void]:
-    """Return the thread table in the form in which a selection takes rows."""
-    rows = np.empty(len(threads), [("thread", "i4"), ("name", "i4")])
-    rows["thread"], rows["name"] = np.arange(len(threads)), threads["name"]
-    return rows

@@ -13,6 +13,7 @@ from offwake.errors import DamagedRecording, OutputError, UsageError
 __all__ = ["add_recording", "add_selection", "list_names", "opened", "selection", "status", "write_output"]
 
 SECOND = 1_000_000_000
+LONGEST_S = 1e9
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def selection(args: argparse.Namespace) -> Selection:
     """Return the selection that the options describe. Raises UsageError where they contradict each other."""
     begin_s, end_s = args.begin_s, args.end_s
+    for name, seconds in (("--from", begin_s), ("--to", end_s)):
+        if seconds is not None and not 0 <= seconds <= LONGEST_S:
+            raise UsageError(f"{name} {seconds:g}: a time is 0 or more seconds after the recording's start")
     if begin_s is not None and end_s is not None and begin_s >= end_s:
         raise UsageError(f"--from {begin_s:g} --to {end_s:g}: nothing lies between them")
     return Selection(
@@ -53,7 +57,7 @@ def opened(path: Path) -> Iterator[Recording]:
     """Open a recording; say on standard error what is not as it should be, when it has been read."""
     with Recording.open(path) as recording:
         yield recording
-        for sentence in recording.info()["verdict"]:
+        for sentence in recording.notices():
             print(f"offwake: {path}: {sentence}", file=sys.stderr)
 
 
