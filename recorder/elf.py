@@ -31,7 +31,7 @@ class ElfError(Exception):
     """The bytes are no 64-bit little-endian ELF file, or a damaged one."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function: its virtual address in the file, its size (0 when the file does not say) and its name."""
 
@@ -113,7 +113,7 @@ class ElfImage:
                 known = names.get(function.address)
                 if known is None or _preference(function) < _preference(known):
                     names[function.address] = function
-        return sorted(names.values())
+        return sorted(names.values(), key=lambda function: function.address)
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -207,7 +207,7 @@ def _elf_functions(file: File, data: bytes, offsets: set[int]) -> list[list[Any]
             function = image.function_at(address) if address is not None else None
             if function:
                 functions[function.address] = function
-        rows = [[image.file_offset(f.address), f.size, f.name] for f in sorted(functions.values())]
+        rows = [[image.file_offset(f.address), f.size, f.name] for _, f in sorted(functions.items())]
         return [row for row in rows if row[0] is not None]
     except ElfError:
         return []
