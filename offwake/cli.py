@@ -17,6 +17,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 usage, 3 events were lost, 4 the file is damaged."""
+    _open_standard_streams()
     words = sys.argv[1:] if arguments is None else arguments
     parser = _parser(words[0] if words else "")
     args = parser.parse_args(words)
@@ -35,6 +36,21 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # such as a full disk behind standard output
+        print(f"offwake: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream was closed, so that no file that is opened later takes its place."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))
 
 
 def _parser(wanted: str) -> argparse.ArgumentParser:

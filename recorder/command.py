@@ -59,7 +59,8 @@ def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:
     """Be the child: nothing here may return."""
     try:
         os.close(release)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored_by_python, signal.SIG_DFL)
         if os.read(gate, 1):
             os.execvp(words[0], words)
     except OSError as error:

@@ -23,6 +23,8 @@ class OutputFile:
     """`PATH.part` while it is written; `PATH` after `complete()`. Raises OutputError where it cannot be had."""
 
     def __init__(self, path: Path) -> None:
+        if not path.name:
+            raise OutputError(f"-o {path}: that is no name for a file")
         self.path = path
         self.part = path.with_name(path.name + ".part")
         if os.path.lexists(path):

@@ -79,7 +79,9 @@ class Program:
                 except CannotRecord as error:
                     program.unavailable[source.name] = str(error)
         if texts and not program._modules:
-            raise CannotRecord(program.unavailable[compiled[0].name])
+            why = program.unavailable[compiled[0].name]
+            hint = "; it takes CAP_BPF and CAP_PERFMON, or a privileged container" if "not permitted" in why else ""
+            raise CannotRecord(why + hint)
         return program
 
     def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:

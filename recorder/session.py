@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from offwake import __version__
 from offwake.errors import CannotRecord, OutputError
@@ -96,6 +96,9 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     check_machine()
     bcc = load_bcc()
     with ExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # until the capture runs, they end it with nothing left behind
+            if signal.getsignal(number) == signal.SIG_DFL:
+                stack.callback(signal.signal, number, signal.signal(number, _give_up))
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
@@ -106,6 +109,10 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
             output.discard()
             raise
         return capture.run(watch)
+
+
+def _give_up(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 class _Capture:
@@ -247,7 +254,7 @@ class _Capture:
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(
                 f"{self._output.part}: {_reason(error)}; what was written before can be read, "
-                f"and `offwake recover` makes it whole"
+                f"and `offwake recover` makes a finished file of what is sound"
             ) from error
         self._output.complete()
 

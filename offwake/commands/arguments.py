@@ -10,7 +10,16 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.select import Selection
 from offwake.errors import DamagedRecording, OutputError, UsageError
 
-__all__ = ["add_recording", "add_selection", "list_names", "opened", "selection", "status", "write_output"]
+__all__ = [
+    "add_recording",
+    "add_selection",
+    "list_names",
+    "must_differ",
+    "opened",
+    "selection",
+    "status",
+    "write_output",
+]
 
 SECOND = 1_000_000_000
 LONGEST_S = 1e9
@@ -21,15 +30,16 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a recording")
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which threads, which time and which stacks."""
+def add_selection(parser: argparse.ArgumentParser, of_stacks: bool = False) -> None:
+    """Add the options that say which threads and which time, and where it is of stacks, which of them."""
     group = parser.add_argument_group("selection")
     group.add_argument("--pid", type=int, metavar="PID", help="threads of this process")
     group.add_argument("--tid", type=int, metavar="TID", help="this thread")
     group.add_argument("--comm", metavar="GLOB", help="threads whose name fits, such as 'postgres*'")
     group.add_argument("--from", type=float, dest="begin_s", metavar="SECONDS", help="from so long after the start")
     group.add_argument("--to", type=float, dest="end_s", metavar="SECONDS", help="until so long after the start")
-    group.add_argument("--grep", metavar="REGEX", help="stacks with a frame that matches")
+    if of_stacks:
+        group.add_argument("--grep", metavar="REGEX", help="stacks with a frame that matches")
     group.add_argument("--all", action="store_true", dest="show_all", help="also threads that slept throughout")
 
 
@@ -47,7 +57,7 @@ def selection(args: argparse.Namespace) -> Selection:
         comm=args.comm,
         begin_ns=None if begin_s is None else int(begin_s * SECOND),
         end_ns=None if end_s is None else int(end_s * SECOND),
-        grep=args.grep,
+        grep=getattr(args, "grep", None),
         show_all=args.show_all,
     )
 
@@ -73,6 +83,12 @@ def list_names(names: dict[str, str]) -> int:
     for name, summary in names.items():
         print(f"{name:<{width}}  {summary}")
     return 0
+
+
+def must_differ(recording: Path, output: Path | None) -> None:
+    """Raise UsageError where a result would overwrite the recording that it is of."""
+    if output is not None and output.exists() and recording.exists() and output.samefile(recording):
+        raise UsageError(f"-o {output}: that is the recording itself; choose another name")
 
 
 def write_output(path: Path | None, text: str) -> None:

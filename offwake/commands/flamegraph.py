@@ -6,7 +6,16 @@ from pathlib import Path
 from offwake.analyzer import query
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.svg import caption
-from offwake.commands.arguments import add_recording, add_selection, list_names, opened, selection, status, write_output
+from offwake.commands.arguments import (
+    add_recording,
+    add_selection,
+    list_names,
+    must_differ,
+    opened,
+    selection,
+    status,
+    write_output,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording(parser)
     parser.add_argument("--view", default="off-wake", metavar="V", help="default: off-wake; `help` lists them")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.svg", help="default: standard output")
-    add_selection(parser)
+    add_selection(parser, of_stacks=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write a view's flame graph."""
     if args.view == "help":
         return list_names(query.VIEWS)
+    must_differ(args.file, args.output)
     with opened(args.file) as recording:
         profile = query.profile(recording, args.view, selection(args))
         picture = flame_graph(profile, caption(args.view, recording.info(), profile.hidden_ns))

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording(parser)
     parser.add_argument("--view", default="off-wake", metavar="V", help="default: off-wake; `help` lists them")
     parser.add_argument("--json", action="store_true", help="one JSON document, in nanoseconds")
-    add_selection(parser)
+    add_selection(parser, of_stacks=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,16 @@ from offwake.analyzer import query
 from offwake.analyzer.render.documents import heatmap_document
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.svg import caption
-from offwake.commands.arguments import add_recording, add_selection, list_names, opened, selection, status, write_output
+from offwake.commands.arguments import (
+    add_recording,
+    add_selection,
+    list_names,
+    must_differ,
+    opened,
+    selection,
+    status,
+    write_output,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Write a heat map."""
     if args.of == "help":
         return list_names(query.HEATMAPS)
+    must_differ(args.file, args.output)
     with opened(args.file) as recording:
         found = query.heatmap(recording, args.of, selection(args))
         if args.json:

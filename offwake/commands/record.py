@@ -1,6 +1,7 @@
 """`offwake record`: capture this machine into a file."""
 
 import argparse
+import contextlib
 import math
 import platform
 import shutil
@@ -21,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ARG…", help="record while it runs")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND ARG…",
+        help="record while it runs; a recording that ends first sends it SIGTERM",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,9 +38,10 @@ def run(args: argparse.Namespace) -> int:
         raise CannotRecord(f"{options.command[0]}: command not found; nothing was recorded")
     on_terminal = sys.stderr.isatty()
     result = record(options, _show_progress if on_terminal else lambda progress: None)
-    if on_terminal:
-        print("\r\x1b[K", end="", file=sys.stderr)
-    _report(result)
+    with contextlib.suppress(OSError):  # the terminal may be gone; the recording is what counts
+        if on_terminal:
+            print("\r\x1b[K", end="", file=sys.stderr)
+        _report(result)
     return result.command_status or (3 if any(result.lost.values()) else 0)
 
 
@@ -54,19 +61,18 @@ def _options(args: argparse.Namespace) -> Options:
 def _show_progress(progress: Progress) -> None:
     rate = progress.events / max(progress.elapsed_s, 1e-9)
     lost = f"  {progress.lost} LOST" if progress.lost else ""
-    print(
+    line = (
         f"\r\x1b[K{progress.elapsed_s:.0f} s  {rate:,.0f} events/s  {progress.bytes_written / 1e6:.1f} MB{lost}  "
-        f"own CPU {100 * progress.own_cpu_s / max(progress.elapsed_s, 1e-9):.1f} %",
-        end="",
-        file=sys.stderr,
-        flush=True,
+        f"own CPU {100 * progress.own_cpu_s / max(progress.elapsed_s, 1e-9):.1f} %"
     )
+    with contextlib.suppress(OSError):
+        print(line, end="", file=sys.stderr, flush=True)
 
 
 def _report(result: Result) -> None:
     for name, why in result.unavailable.items():
         print(f"not recorded: {name}: {why}", file=sys.stderr)
-    events = ", ".join(f"{name} {count:,}" for name, count in result.events.items())
+    events = ", ".join(f"{name} {count:,}" for name, count in result.events.items()) or "samples only"
     lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
     print(
         f"{result.path}: {result.duration_s:.1f} s, {result.bytes_written / 1e6:.2f} MB; events: {events}; "
