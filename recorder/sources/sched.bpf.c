@@ -4,7 +4,7 @@
  * At sched_switch the current task is still prev, so the kernel can walk its stack. It is worth walking only when prev
  * blocks: a preempted thread, the idle task and a thread that ends wait for nothing. Walking is 85 to 90 % of an event's
  * cost. At sched_waking the current task is the waker, or was interrupted by what wakes: the analyzer tells them apart
- * by the stack. (sched_wakeup would not do: it may fire on the target's CPU.)
+ * by the stack. (sched_wakeup would not do: it may fire on the target's CPU.) At sched_wakeup_new it is the parent.
  */
 
 #define TASK_ENDS 0xb0 /* EXIT_DEAD | EXIT_ZOMBIE | TASK_DEAD, include/linux/sched.h */
@@ -50,5 +50,7 @@ int on_sched_wakeup_new(struct bpf_raw_tracepoint_args *ctx)
     e.target = read_u32(ctx->args[0] + TASK_PID);
     e.target_tgid = read_u32(ctx->args[0] + TASK_TGID);
     bpf_probe_read_kernel(&e.comm, sizeof(e.comm), (void *)(ctx->args[0] + TASK_COMM));
+    if (e.target_tgid != RECORDER)
+        return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
     return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
 }
