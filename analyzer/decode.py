@@ -53,6 +53,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.time_ns)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows take in memory."""
+        return self.time_ns.nbytes + self.cpu.nbytes + self.stack.nbytes + self.payload.nbytes
+
     def where(self, which: NDArray[Any]) -> "Rows":
         """Return some of the rows, in the order of `which` (a mask or indices)."""
         return Rows(self.time_ns[which], self.cpu[which], self.stack[which], self.payload[which])

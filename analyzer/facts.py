@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from offwake.analyzer.groups import Weights
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
-from offwake.analyzer.weights import Weights
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
@@ -21,7 +21,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
 
     `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost.
     """
-    replay, stacks = recording.replay(), Weights()
+    replay, stacks = recording.replay(), Weights(2)
     for batch in replay:
         rows = batch.activity.intervals
         for stack, space in (("stack", "space"), ("waker_stack", "waker_space")):
@@ -76,11 +76,11 @@ def _lost(recording: "Recording") -> dict[str, int]:
 def _user_stacks(stacks: Weights, naming: Naming) -> dict[str, int]:
     """Count user stacks, and those that seem not to reach the beginning of their thread."""
     total = cut_short = 0
-    for (stack, space), weight in stacks.by_key.items():
+    for (stack, space), count in zip(stacks.groups.keys.tolist(), stacks.count.tolist(), strict=True):
         is_cut_short = naming.is_cut_short(stack, space)
         if is_cut_short is not None:
-            total += weight.count
-            cut_short += weight.count * is_cut_short
+            total += count
+            cut_short += count * is_cut_short
     return {"total": total, "cut_short": cut_short}
 
 

@@ -41,6 +41,10 @@ class Naming:
         """Return a stack's frames, root first."""
         return self.leaf_first(stack, space)[::-1]
 
+    def blocked(self, name: int, stack: int, space: int) -> Frames:
+        """Return a target's name and the stack at which it blocked, root first."""
+        return self.name(name), *(self.root_first(stack, space) or ("[no stack]",))
+
     def waker(self, name: int, stack: int, space: int, idle_cpu: int) -> Frames:
         """Return a waker's frames, leaf first, and who it was: a thread, an interrupt's source, or an idle CPU.
 

@@ -6,21 +6,24 @@ So the view adds up to the time that threads ran, to the nanosecond; a slice tha
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import NEVER, SAMPLE
 from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
-from offwake.analyzer.weights import Weights
+from offwake.analyzer.views import ViewOptions, named
 
-__all__ = ["OnCpu", "frames_of"]
+__all__ = ["OnCpu"]
 
 
 class OnCpu:
     """Collects slices and their samples. Samples wait for their slice to end."""
 
-    def __init__(self, replay: Replay, selection: Selection) -> None:
-        self.weights = Weights()
-        self._replay, self._selection = replay, selection
+    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
+        self._replay, self._selection, self._options = replay, selection, options
+        self._weights = Weights(3)
         self._waiting = np.empty(0, SAMPLE)
 
     def feed(self, batch: Batch) -> None:
@@ -45,8 +48,13 @@ class OnCpu:
         self._add(alone, np.full(len(alone), NEVER, np.int32), whole[shared == 0])
         self._add(slices[owner], samples["stack"], _shares(owner, whole, shared))
 
+    def profile(self, naming: Naming) -> Profile:
+        """Return the stacks."""
+        return named(self._weights, _frames, naming, self._selection)
+
     def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
-        self.weights.add([slices["name"], stack, slices["space"]], value_ns)
+        root = named_by(self._options.by, slices["thread"], slices["name"], self._replay)
+        self._weights.add([root, stack, slices["space"]], value_ns)
 
 
 def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -58,7 +66,6 @@ def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[
     return whole[owner] // shared[owner] + (rank < whole[owner] % shared[owner])
 
 
-def frames_of(key: tuple[int, ...], naming: Naming) -> Frames:
-    """Return the frames of a key of `OnCpu.weights`: name, stack, space."""
+def _frames(key: tuple[int, ...], naming: Naming) -> Frames:
     name, stack, space = key
     return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",))

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from offwake.analyzer.facts import facts, notices
+from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.shapes import FOOTER, SYMBOLS, TICK, require, require_keyframe, require_time
 from offwake.errors import DamagedRecording
@@ -28,6 +29,8 @@ class Recording:
 
     def __init__(self, path: Path, reader: TraceReader) -> None:
         self.reader = reader
+        self._replay: Replay | None = None
+        self.naming: Naming
         keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
         if keyframe is None:
             raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
@@ -89,8 +92,11 @@ class Recording:
         return facts(self)
 
     def replay(self) -> Replay:
-        """Begin a pass over the recording."""
-        return Replay(self)
+        """Begin a pass over the recording, or go again over one that is in memory."""
+        if self._replay is None or not self._replay.kept:
+            self._replay = Replay(self)
+            self.naming = Naming(self._replay)
+        return self._replay
 
     def _values(self, kind: Kind, last_first: bool = False) -> Any:
         blocks = reversed(self.reader.blocks) if last_first else self.reader.blocks

@@ -18,6 +18,7 @@ from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.shapes import TICK, require
 from offwake.analyzer.stacks import NO_STACK, StackTable
+from offwake.analyzer.states import bits_of
 from offwake.analyzer.timeline import Activity, Timeline
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.records import Comm, Fork, Mmap2, sideband_records
@@ -30,6 +31,8 @@ __all__ = ["SNAPSHOT_STACKS", "Batch", "Names", "Replay"]
 SNAPSHOT_STACKS = -3
 """Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 
+KEPT_AT_MOST = 1 << 29  # bytes: about ten million scheduling events
+TIMELINE_KINDS = ("sched_switch", "sched_waking", "sched_wakeup_new")
 SideRecord = Comm | Fork | Mmap2
 ASLEEP = "SDTtIP"
 PREEMPTED = np.uint16(1)
@@ -52,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a stretch of time brought: activity that ended in it, and the events of each kind, by name.
+    """What a stretch of time brought: activity that ended in it, and the events of other kinds than the timeline's.
 
     All events of a stretch are earlier than those of the next; within it, only those of one CPU are nearly in order.
     """
@@ -60,9 +63,18 @@ class Batch:
     activity: Activity
     events: dict[str, Rows]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        return self.activity.nbytes + sum(rows.nbytes for rows in self.events.values())
+
 
 class Replay:
-    """Iterate over it once, for batches; the tables it fills are complete when the iteration has ended."""
+    """Iterate over it for batches; the tables it fills are complete when the iteration has ended.
+
+    What a pass brought is kept, if it is small enough, so that further passes need not decode it again. A replay that
+    is not `kept` can be iterated over once.
+    """
 
     def __init__(self, recording: "Recording") -> None:
         self.recording = recording
@@ -75,12 +87,35 @@ class Replay:
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
         self.snapshot_stacks: list[tuple[str, ...]] = []
+        self._kept: list[Batch] | None = None
         self._ring_heads: dict[int, int] = {}
         self._lost_by_cpu: Counter[int] = Counter()
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
+        self._timeline_kinds = {*TIMELINE_KINDS, self._kind_names[CPU_SAMPLE], self._kind_names[LOST]}
         self._read_keyframe()
 
+    @property
+    def kept(self) -> bool:
+        """Whether a pass is complete and in memory: the next one costs next to nothing."""
+        return self._kept is not None
+
     def __iter__(self) -> Iterator[Batch]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Batch] = []
+        room = KEPT_AT_MOST
+        for batch in self._pass():
+            room -= batch.nbytes
+            if room >= 0:
+                kept.append(batch)
+            else:
+                kept.clear()
+            yield batch
+        if room >= 0:
+            self._kept = kept
+
+    def _pass(self) -> Iterator[Batch]:
         waiting: dict[int, Rows] = {}
         records: list[SideRecord] = []
         for _, blocks in groupby(self.recording.reader.blocks, key=lambda block: block.segment):
@@ -95,6 +130,11 @@ class Replay:
         waiting = _joined(waiting, self._uncounted(self.recording.last_tick, self.recording.ended_ns))
         yield from self._batches(waiting, records)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
+
+    def leader_name(self, tgid: int) -> int:
+        """Return the id of the last known name of a process's first thread, −1 where it has none."""
+        place = self.timeline.place(tgid)
+        return int(self.timeline.threads[place]["name"]) if place >= 0 else -1
 
     def tid_names(self) -> dict[int | None, str]:
         """Return the last known name of every thread id."""
@@ -111,9 +151,9 @@ class Replay:
         keyframe = self.recording.keyframe
         stacks: dict[tuple[str, ...], int] = {}
         self._listed = {tgid for _, tgid, *_ in keyframe["threads"]}
-        for tid, tgid, comm, _, _, _, stack in keyframe["threads"]:
+        for tid, tgid, comm, state, _, _, stack in keyframe["threads"]:
             place = SNAPSHOT_STACKS - stacks.setdefault(tuple(stack), len(stacks)) if stack else NO_STACK
-            self.timeline.add_thread(tid, tgid, self.names.id(comm), place)
+            self.timeline.add_thread(tid, tgid, self.names.id(comm), (place, bits_of(state)))
         self.snapshot_stacks = list(stacks)
         files = [self.spaces.file(path, bytes(identity)) for path, identity in keyframe["files"]]
         for tgid, start, end, offset, file in keyframe["mappings"]:
@@ -187,11 +227,12 @@ class Replay:
         side = np.array(list(self._side_events([record for record in records if record.time_ns <= ended])), EVENT)
         events = np.concatenate((side, *self._timeline_events(within)))
         # Stable: events of one nanosecond keep the order in which their kinds are put together, see timeline.py.
+        others = {name: part for name, part in within.items() if name not in self._timeline_kinds}
         for activity in self.timeline.feed(events[np.argsort(events["time_ns"], kind="stable")]):
-            yield Batch(activity, within)
-            within = {}
-        if within:
-            yield Batch(Activity.nothing(), within)
+            yield Batch(activity, others)
+            others = {}
+        if others:
+            yield Batch(Activity.nothing(), others)
 
     def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
         """Yield the scheduling events in the timeline's own form."""

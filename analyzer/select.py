@@ -1,6 +1,7 @@
 """The one selection object: which threads, which time, which waits. Every view, table, command and page uses it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -8,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.intervals import BLOCKED, OPEN_BEGIN, OPEN_END
+from offwake.analyzer.intervals import BLOCKED, OPEN_BEGIN, OPEN_END, UNKNOWN
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.states import LETTERS, letters_of
 from offwake.errors import UsageError
 
 __all__ = ["Selection"]
@@ -21,17 +23,28 @@ THROUGHOUT = OPEN_BEGIN | OPEN_END
 class Selection:
     """What to look at. None means no restriction.
 
-    `begin_ns` and `end_ns` are nanoseconds since the recording's start; intervals are clipped to them. `grep` is a
-    regular expression that some frame of a stack must match. `show_all` brings back threads that slept throughout.
+    `states` holds letters of waits as /proc shows them, R for threads that would run. `min_ns` and `max_ns` bound, both
+    included, how long a wait was in what a view, table or heat map weighs it by. `begin_ns` and `end_ns` are nanoseconds
+    since the recording's start; intervals are clipped to them. `grep` is a regular expression that some frame of a stack
+    must match. `show_all` brings back threads that slept throughout, and idle waits.
     """
 
     pid: int | None = None
     tid: int | None = None
     comm: str | None = None
+    cgroup: str | None = None
+    states: str | None = None
+    min_ns: int | None = None
+    max_ns: int | None = None
     begin_ns: int | None = None
     end_ns: int | None = None
     grep: str | None = None
     show_all: bool = False
+
+    def __post_init__(self) -> None:
+        wrong = set(self.states or "") - set(LETTERS)
+        if wrong:
+            raise UsageError(f"--state {','.join(sorted(wrong))}: no such state; there are {','.join(LETTERS)}")
 
     @cached_property
     def frame_pattern(self) -> re.Pattern[str] | None:
@@ -50,31 +63,80 @@ class Selection:
         end = recording.ended_ns if self.end_ns is None else recording.began_ns + self.end_ns
         return max(begin, recording.began_ns), min(end, recording.ended_ns)
 
-    def threads(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.bool_]:
-        """Tell which rows (with `thread` and `name`) belong to the selected threads; never to the recorder itself."""
+    def chosen(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.bool_]:
+        """Tell which rows (intervals or slices) are of the selected threads, and states; never the recorder's own."""
         threads = replay.timeline.threads
         kept = threads["tgid"] != replay.recording.recorder_pid
         if self.pid is not None:
             kept &= threads["tgid"] == self.pid
         if self.tid is not None:
             kept &= threads["tid"] == self.tid
+        if self.cgroup is not None:
+            tgids, which = np.unique(threads["tgid"], return_inverse=True)
+            kept &= np.array([self._in_cgroup(replay.cgroups.path(tgid)) for tgid in tgids.tolist()])[which]
         chosen = kept[rows["thread"]]
         if self.comm is not None:
             fits = [fnmatchcase(text, self.comm) for text in replay.names.texts]
             chosen &= np.array([*fits, fnmatchcase("", self.comm)])[rows["name"]]
+        if self.states is not None:
+            chosen &= self._in_state(rows)
         return np.asarray(chosen)
 
-    def clip(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
-        """Return the rows of the selected threads that lie in the selected time, cut to it; `rows` stays as it is."""
-        begin, end = self.window(replay)
-        chosen = self.threads(rows, replay)
+    def lasting(self, value_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which durations lie between `min_ns` and `max_ns`."""
+        chosen = np.ones(len(value_ns), np.bool_)
+        if self.min_ns is not None:
+            chosen &= value_ns >= self.min_ns
+        if self.max_ns is not None:
+            chosen &= value_ns <= self.max_ns
+        return chosen
+
+    def cut(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
+        """Return the rows that lie in the selected time, cut to it; `rows` stays as it is."""
         if self.begin_ns is None and self.end_ns is None:
-            return rows if bool(chosen.all()) else rows[chosen]
-        kept = rows[chosen & (rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
+            return rows
+        begin, end = self.window(replay)
+        kept = rows[(rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
         for column in ("begin_ns", "wake_ns", "end_ns"):
             if column in (kept.dtype.names or ()):
                 kept[column] = np.clip(kept[column], begin, end)
         return kept
+
+    def clip(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
+        """Return the rows of the selected threads, states and durations off or on the CPU, cut to the selected time."""
+        chosen = self.chosen(rows, replay) & self.lasting(rows["end_ns"] - rows["begin_ns"])
+        return self.cut(rows if bool(chosen.all()) else rows[chosen], replay)
+
+    def _in_cgroup(self, path: str) -> bool:
+        return fnmatchcase(path, str(self.cgroup))
+
+    def _in_state(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Running, preempted and new threads are in state R; of unknown time no state is known."""
+        if "kind" not in (rows.dtype.names or ()):
+            return np.full(len(rows), "R" in str(self.states))
+        letters = np.where(rows["kind"] == BLOCKED, letters_of(rows["state"]), "R")
+        fits: NDArray[np.bool_] = np.isin(letters, list(str(self.states)))
+        return np.asarray(fits & (rows["kind"] != UNKNOWN))
+
+    def waits(
+        self,
+        intervals: NDArray[np.void],
+        replay: Replay,
+        counts: Callable[[NDArray[np.void]], NDArray[np.bool_]],
+        value_ns: Callable[[NDArray[np.void]], NDArray[np.int64]],
+    ) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return the selected intervals that count, cut to the selected time: those that are shown, and the hidden ones.
+
+        `value_ns` is what they are weighed by, and measured by before they are cut.
+        """
+        rows = intervals[counts(intervals) & self.chosen(intervals, replay)]
+        if self.min_ns is not None or self.max_ns is not None:
+            rows = rows[self.lasting(value_ns(rows))]
+        rows = self.cut(rows, replay)
+        if self.show_all:
+            return rows, rows[:0]
+        hidden = self.hides(rows)
+        return rows[~hidden], rows[hidden]
 
     def hides(self, intervals: NDArray[np.void]) -> NDArray[np.bool_]:
         """Tell which intervals pictures leave out: those of threads that slept through the whole recording."""

@@ -29,6 +29,11 @@ class Activity:
     slices: NDArray[np.void]
     samples: NDArray[np.void]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        return self.intervals.nbytes + self.slices.nbytes + self.samples.nbytes
+
     @staticmethod
     def nothing() -> "Activity":
         """Return no activity."""
@@ -58,14 +63,18 @@ class Timeline:
         """How many rows of `threads` are in use."""
         return int(self._clock[1])
 
-    def add_thread(self, tid: int, tgid: int, name: int, stack: int) -> None:
-        """Add a thread that lived when the recording began, before any event is fed; `stack` is what it slept at."""
+    def place(self, tid: int) -> int:
+        """Return the row of `threads` of the last thread with this id, NEVER for none."""
+        return int(self._thread_of[tid]) if 0 < tid < PID_LIMIT else NEVER
+
+    def add_thread(self, tid: int, tgid: int, name: int, asleep: tuple[int, int]) -> None:
+        """Add a thread that lived when the recording began, before any event is fed; it slept `asleep`: stack, state."""
         if 0 < tid < PID_LIMIT and 0 <= tgid < PID_LIMIT:
             if self.thread_count == len(self.threads):
                 self._grow()
             place = transitions.new_thread(self.threads, self._thread_of, self._clock, tid, tgid, self.began_ns)
             self.threads[place]["name"] = name
-            self.threads[place]["out_stack"] = stack
+            self.threads[place]["out_stack"], self.threads[place]["out_state"] = asleep
 
     def set_space(self, tgid: int, space: int) -> None:
         """Say which address space a process had when the recording began."""

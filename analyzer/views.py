@@ -1,35 +1,122 @@
-"""The stack views: each a function from what a batch brought to weighted keys, and from a key to frames."""
+"""The stack views of intervals: each a function from intervals to weighted keys, and from a key to frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
 from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.profile import Profile
+from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.roots import named_by
+from offwake.analyzer.select import Selection
 
-__all__ = ["INTERVAL_VIEWS", "IntervalView"]
+__all__ = [
+    "DEFAULTS",
+    "OFF_CPU",
+    "OFF_WAKE",
+    "WAKEUP",
+    "Collector",
+    "IntervalStacks",
+    "IntervalView",
+    "ViewOptions",
+    "named",
+]
 
-Keys = list[NDArray[np.int32]]
+Columns = list[NDArray[np.int32]]
 Key = tuple[int, ...]
 
 NO_WAKER = -2
 
 
 @dataclass(frozen=True)
+class ViewOptions:
+    """How a view tells what it found: what the root frame is called, whether off-CPU time is split, what a chain weighs.
+
+    `by` is one of `roots.BY`, `chain` is "time" or "path".
+    """
+
+    by: str = "comm"
+    split: bool = False
+    chain: str = "time"
+
+
+DEFAULTS = ViewOptions()
+
+
+class Collector(Protocol):
+    """Takes the batches of one pass; then it is asked for what it found."""
+
+    def feed(self, batch: Batch) -> None:
+        """Take what a batch brought."""
+
+    def profile(self, naming: Naming) -> Profile:
+        """Return the stacks; the pass must be complete."""
+
+
+@dataclass(frozen=True)
 class IntervalView:
     """A view of intervals off the CPU: which of them count, their keys and weights, and what a key is called."""
 
-    name: str
-    summary: str
     counts: Callable[[NDArray[np.void]], NDArray[np.bool_]]
-    keys: Callable[[NDArray[np.void]], Keys]
+    keys: Callable[[NDArray[np.void]], Columns]
     value_ns: Callable[[NDArray[np.void]], NDArray[np.int64]]
     frames: Callable[[Key, Naming], Frames]
+    root: tuple[str, str] = ("thread", "name")  # whose the root frame is, and what it was called
 
 
-def _off_cpu_keys(rows: NDArray[np.void]) -> Keys:
+class IntervalStacks:
+    """Collects a view of intervals."""
+
+    def __init__(self, view: IntervalView, replay: Replay, selection: Selection, options: ViewOptions) -> None:
+        self._view, self._replay, self._selection, self._options = view, replay, selection, options
+        self._weights: Weights | None = None
+        self._hidden_ns = 0
+
+    def feed(self, batch: Batch) -> None:
+        """Take a batch's intervals."""
+        view, selection = self._view, self._selection
+        shown, hidden = selection.waits(batch.activity.intervals, self._replay, view.counts, view.value_ns)
+        self._hidden_ns += int(view.value_ns(hidden).sum())
+        if not len(shown):
+            return
+        if self._options.by != "comm":
+            thread, name = view.root
+            shown = shown.copy()
+            shown[name] = named_by(self._options.by, shown[thread], shown[name], self._replay)
+        keys = view.keys(shown)
+        self._weights = self._weights or Weights(len(keys))
+        self._weights.add(keys, view.value_ns(shown))
+
+    def profile(self, naming: Naming) -> Profile:
+        """Return the stacks."""
+        return named(self._weights, self._view.frames, naming, self._selection, self._hidden_ns)
+
+
+def named(
+    weights: Weights | None,
+    frames_of: Callable[[Key, Naming], Frames],
+    naming: Naming,
+    selection: Selection,
+    hidden_ns: int = 0,
+) -> Profile:
+    """Turn ids into frames: only now, once for each distinct key."""
+    found = Profile("", hidden_ns=hidden_ns)
+    if weights is None:
+        return found
+    rows = zip(weights.groups.keys.tolist(), weights.value_ns.tolist(), weights.count.tolist(), strict=True)
+    for key, value_ns, count in rows:
+        frames = frames_of(tuple(key), naming)
+        if selection.shows(frames):
+            found.add(frames, value_ns, count)
+    return found
+
+
+def _off_cpu_keys(rows: NDArray[np.void]) -> Columns:
     return [rows["name"], rows["kind"], rows["stack"], rows["space"]]
 
 
@@ -39,44 +126,49 @@ def _off_cpu_frames(key: Key, naming: Naming) -> Frames:
         return naming.name(name), "[preempted]"
     if kind == NEW:
         return naming.name(name), "[run queue]"
-    return naming.name(name), *(naming.root_first(stack, space) or ("[no stack]",))
+    return naming.blocked(name, stack, space)
 
 
-def _off_wake_keys(rows: NDArray[np.void]) -> Keys:
+def _waker_keys(rows: NDArray[np.void]) -> Columns:
     """The waker's last part is the CPU on which an idle task or an interrupt woke, −1 for a thread."""
     is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
     idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-    return [rows[column] for column in ("name", "stack", "space", "waker_name", "waker_stack", "waker_space")] + [
-        idle_cpu
-    ]
+    return [rows["name"], rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu]
+
+
+def _off_wake_keys(rows: NDArray[np.void]) -> Columns:
+    return [*_waker_keys(rows), rows["stack"], rows["space"]]
 
 
 def _off_wake_frames(key: Key, naming: Naming) -> Frames:
-    name, stack, space, waker_name, waker_stack, waker_space, idle_cpu = key
-    blocked = (naming.name(name), *(naming.root_first(stack, space) or ("[no stack]",)), "--")
-    if idle_cpu == NO_WAKER:
-        return *blocked, "[open]"
-    return *blocked, *naming.waker(waker_name, waker_stack, waker_space, idle_cpu)
+    name, *waker, stack, space = key
+    return *naming.blocked(name, stack, space), "--", *_waker(waker, naming)
 
 
-INTERVAL_VIEWS = {
-    view.name: view
-    for view in (
-        IntervalView(
-            "off-cpu",
-            "where threads left the CPU, weighted by all the time until they ran again",
-            lambda rows: rows["kind"] != UNKNOWN,
-            _off_cpu_keys,
-            lambda rows: rows["end_ns"] - rows["begin_ns"],
-            _off_cpu_frames,
-        ),
-        IntervalView(
-            "off-wake",
-            "where threads blocked, and who woke them from where, weighted by blocked time",
-            lambda rows: rows["kind"] == BLOCKED,
-            _off_wake_keys,
-            lambda rows: rows["wake_ns"] - rows["begin_ns"],
-            _off_wake_frames,
-        ),
-    )
-}
+def _wakeup_frames(key: Key, naming: Naming) -> Frames:
+    name, *waker = key
+    *stack, who = _waker(waker, naming)
+    return who, *reversed(stack), naming.name(name)
+
+
+def _waker(parts: list[int], naming: Naming) -> Frames:
+    name, stack, space, idle_cpu = parts
+    return ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)
+
+
+def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    return np.asarray(rows["kind"] == BLOCKED)
+
+
+def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    return np.asarray(rows["wake_ns"] - rows["begin_ns"])
+
+
+OFF_CPU = IntervalView(
+    lambda rows: rows["kind"] != UNKNOWN,
+    _off_cpu_keys,
+    lambda rows: rows["end_ns"] - rows["begin_ns"],
+    _off_cpu_frames,
+)
+OFF_WAKE = IntervalView(_is_blocked, _off_wake_keys, _blocked_ns, _off_wake_frames)
+WAKEUP = IntervalView(_is_blocked, _waker_keys, _blocked_ns, _wakeup_frames, root=("waker", "waker_name"))
