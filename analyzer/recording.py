@@ -8,7 +8,7 @@ from typing import Any
 from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
-from offwake.analyzer.shapes import FOOTER, SYMBOLS, TICK, require, require_keyframe, require_time
+from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, require, require_keyframe, require_time
 from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
@@ -37,6 +37,9 @@ class Recording:
         self.keyframe = require_keyframe(keyframe, f"{path}: keyframe")
         tick = next(self._values(Kind.TICK, last_first=True), None)
         self.last_tick: dict[str, Any] = require(tick, TICK, f"{path}: last tick") if tick else {}
+        snapshot = require(next(self._values(Kind.SNAPSHOT), {}), {}, f"{path}: snapshot")
+        snapshot = {key: snapshot.get(key, []) for key in SNAPSHOT}
+        self.snapshot: dict[str, Any] = require(snapshot, SNAPSHOT, f"{path}: snapshot")
         self.symbols: dict[str, list[Any]] = {"kernel": [], "files": [], "jit": []}
         for values in self._values(Kind.SYMBOLS):
             values = require(values, {}, f"{path}: symbols")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.address_space import AddressSpaces, Mapping
+from offwake.analyzer.cgroups import Cgroups
 from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.shapes import TICK, require
@@ -81,6 +82,7 @@ class Replay:
         self.stacks = StackTable()
         self.names = Names()
         self.spaces = AddressSpaces()
+        self.cgroups = Cgroups(recording.keyframe["cgroups"], recording.snapshot["cgroups"])
         scanned_ns = recording.keyframe["clocks"]["monotonic_ns"]
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
@@ -210,6 +212,7 @@ class Replay:
             elif isinstance(record, Fork):
                 if record.pid == record.ppid:
                     continue
+                self.cgroups.fork(record.ppid, record.pid)
                 yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
             else:
                 file = self.spaces.file(record.path, record.identity)

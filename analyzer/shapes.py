@@ -10,7 +10,7 @@ from typing import Any
 
 from offwake.errors import DamagedRecording
 
-__all__ = ["FOOTER", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
+__all__ = ["FOOTER", "SNAPSHOT", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
 
 MOST = 1 << 64
 LATEST_NS = 1 << 62
@@ -20,6 +20,8 @@ NUMPY_TYPE = re.compile(r"<[iu][248]|[iu]1|[SV][1-9]\d{0,3}")
 
 _FUNCTION = [int, int, str]
 _TICK_ROW = [int, int, int]
+
+_CGROUPS = ([str, (int,)],)
 
 _KEYFRAME: dict[str, Any] = {
     "version": str,
@@ -44,6 +46,9 @@ _KEYFRAME: dict[str, Any] = {
 TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "recursion_misses": {str: int}}
 
 FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
+
+SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS}
+"""What is read of it; older recordings lack some of it."""
 
 SYMBOLS: dict[str, Any] = {
     "kernel": ([int, int, str, str],),
@@ -81,6 +86,7 @@ _FIELDS = {
 def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     """Return a keyframe that can be worked with. Raises DamagedRecording, naming the place, for any other."""
     require(keyframe, _KEYFRAME, where)
+    cgroups = require(keyframe.get("cgroups", []), _CGROUPS, f"{where}.cgroups")  # older recordings have none
     require_time(keyframe["began_ns"], f"{where}.began_ns")
     require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
     if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
@@ -98,7 +104,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
-    return dict(keyframe)
+    return {**keyframe, "cgroups": cgroups}
 
 
 def require_time(value: Any, where: str) -> int:

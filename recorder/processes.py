@@ -1,4 +1,4 @@
-"""Who is alive and what is mapped where, kept up to date from the side-band records.
+"""Who is alive, in which cgroup, and what is mapped where, kept up to date from the side-band records.
 
 Every segment of a file opens with this table, so that a segment can be read without those before it.
 """
@@ -7,25 +7,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offwake.format.records import Comm, Exit, Fork, Mmap2
-from offwake.recorder.snapshot import Thread, mappings_of, processes, threads_of
+from offwake.recorder.snapshot import Thread, cgroup_of, mappings_of, processes, threads_of
 
 __all__ = ["ProcessTable"]
 
 
 @dataclass
 class ProcessTable:
-    """Threads by tid, and executable mappings by process."""
+    """Threads by tid; cgroups and executable mappings by process."""
 
     threads: dict[int, Thread] = field(default_factory=dict)
     _mappings: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
     _members: dict[int, set[int]] = field(default_factory=dict)
     _files: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    _cgroups: dict[int, str] = field(default_factory=dict)
 
     def scan(self) -> None:
         """Read everything from /proc."""
         for pid in processes():
             for thread in threads_of(pid):
                 self._add(thread)
+            self._cgroups[pid] = cgroup_of(pid)
             self._mappings[pid] = [
                 (start, end, at, self._file(path, identity)) for start, end, at, path, identity in mappings_of(pid)
             ]
@@ -50,6 +52,7 @@ class ProcessTable:
             self._add([record.tid, record.pid, parent[2] if parent else "", "", -1, 0, None])
             if record.pid != record.ppid:
                 self._mappings[record.pid] = list(self._mappings.get(record.ppid, ()))
+                self._cgroups[record.pid] = self._cgroups.get(record.ppid, "")
         else:
             self.threads.pop(record.tid, None)
             members = self._members.get(record.pid, set())
@@ -57,6 +60,7 @@ class ProcessTable:
             if not members:
                 self._members.pop(record.pid, None)
                 self._mappings.pop(record.pid, None)
+                self._cgroups.pop(record.pid, None)
 
     def age(self) -> None:
         """Forget what threads were doing when they were last looked at: it is no longer true."""
@@ -69,7 +73,16 @@ class ProcessTable:
             "threads": [list(thread) for thread in self.threads.values()],
             "files": [list(key) for key in self._files],
             "mappings": [[pid, *row] for pid, rows in self._mappings.items() for row in rows],
+            "cgroups": self.cgroups(),
         }
+
+    def cgroups(self) -> list[tuple[str, list[int]]]:
+        """Return every known cgroup's path with the processes in it."""
+        found: dict[str, list[int]] = {}
+        for pid, path in self._cgroups.items():
+            if path:
+                found.setdefault(path, []).append(pid)
+        return list(found.items())
 
     def _add(self, thread: Thread) -> None:
         self.threads[thread[0]] = thread

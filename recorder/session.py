@@ -24,6 +24,7 @@ from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
+from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.pump import CpuRings, Pump
 from offwake.recorder.ring import PAGE, Ring, ring_pages
@@ -242,9 +243,9 @@ class _Capture:
         try:
             if self._thread.error:
                 raise self._thread.error
-            self._pump.table.threads.clear()
-            self._pump.table.scan()
-            snapshot = {"clocks": clocks(), "threads": list(self._pump.table.threads.values())}
+            table = ProcessTable()
+            table.scan()
+            snapshot = {"clocks": clocks(), "threads": list(table.threads.values()), "cgroups": table.cgroups()}
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:

@@ -1,4 +1,4 @@
-"""What /proc knows: threads, mappings, devices, the machine, the clocks.
+"""What /proc knows: threads, mappings, cgroups, devices, the machine, the clocks.
 
 Read when the events are already on, so that whatever changes meanwhile is in the events. Processes come and go during
 the walk and some refuse even root: what cannot be read is left out.
@@ -16,6 +16,7 @@ __all__ = [
     "Mapping",
     "Thread",
     "boot_id",
+    "cgroup_of",
     "clocks",
     "devices",
     "machine",
@@ -107,6 +108,23 @@ def _kernel_stack(task: str) -> list[str] | None:
             return STACK_LINE.findall(file.read()) or None
     except OSError:
         return None
+
+
+def cgroup_of(pid: int) -> str:
+    """Return the path of a process's cgroup, "" where it cannot be read.
+
+    It is the one of the unified hierarchy. Where that is the root because the controllers are still in hierarchies of
+    version 1, the deepest of theirs says more.
+    """
+    try:
+        with open(f"/proc/{pid}/cgroup", errors="surrogateescape") as file:
+            groups = [line.rstrip("\n").removesuffix(" (deleted)").split(":", 2) for line in file]
+    except OSError:
+        return ""
+    unified = next((path for number, _, path in groups if number == "0"), "/")
+    if unified != "/":
+        return unified
+    return max((path for *_, path in groups), key=lambda path: path.rstrip("/").count("/"), default="")
 
 
 def mappings_of(pid: int) -> Iterator[Mapping]:
