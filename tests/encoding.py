@@ -133,6 +133,7 @@ class Encoder:
                 for tgid in tgids
             ],
             "threads": self.threads(),
+            "cgroups": trace.cgroups,
             "devices": {"254:0": "vda"},
         }
 

@@ -124,7 +124,10 @@ class Known:
 
 @dataclass
 class Trace:
-    """A recording. One CPU's records have the order of `events`, which need not quite be that of time."""
+    """A recording. One CPU's records have the order of `events`, which need not quite be that of time.
+
+    Cgroups are paths, each with the processes in it, when the recording begins and when it ends.
+    """
 
     cpus: int = 1
     began_ns: int = 1_000_000_000
@@ -132,6 +135,8 @@ class Trace:
     threads: list[Known] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     recorder_pid: int = 999_999
+    cgroups: list[tuple[str, list[int]]] = field(default_factory=list)
+    cgroups_at_end: list[tuple[str, list[int]]] = field(default_factory=list)
 
 
 def state_letter(state: int) -> str:

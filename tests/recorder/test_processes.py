@@ -17,6 +17,10 @@ def paths_of(table: ProcessTable, pid: int) -> list[str]:
     return [values["files"][index][0] for tgid, *_, index in values["mappings"] if tgid == pid]
 
 
+def cgroups_of(table: ProcessTable) -> dict[int, str]:
+    return {pid: path for path, pids in table.as_values()["cgroups"] for pid in pids}
+
+
 def names_of(table: ProcessTable) -> dict[int, str]:
     return {tid: comm for tid, _, comm, *_ in table.as_values()["threads"]}
 
@@ -56,6 +60,20 @@ def test_a_process_is_forgotten_with_its_last_thread() -> None:
     table.apply(Exit(10, 10, 12, 10, 0))
     assert paths_of(table, 10) == []
     assert names_of(table) == {}
+
+
+def test_a_child_is_in_its_parents_cgroup() -> None:
+    table = ProcessTable()
+    table.scan()
+    me = os.getpid()
+    own, born = cgroups_of(table)[me], 1 << 22  # no process has this id
+    table.apply(Fork(born, me, born, me, 0))
+    table.apply(Fork(born, born, born + 1, born, 0))  # its second thread
+    assert cgroups_of(table)[born] == own
+    assert born + 1 not in cgroups_of(table)
+    for tid in (born, born + 1):
+        table.apply(Exit(born, me, tid, me, 0))
+    assert born not in cgroups_of(table)
 
 
 def test_a_replaced_file_is_another_file() -> None:
