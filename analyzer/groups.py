@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 
-__all__ = ["Groups", "Weights"]
+__all__ = ["Groups", "Weights", "number"]
 
 Columns = list[NDArray[np.int32]]
 _EMPTY = np.int32(-1)
@@ -37,12 +37,26 @@ class Groups:
         found = np.empty(len(rows), np.int32)
         done = 0
         while done < len(rows):
-            done, self._count = _number(rows, found, self._keys, self._slots, (done, self._count))
+            done, self._count = _number(rows, found, *self.table, (done, self._count))
             if done < len(rows):
-                self._keys = np.concatenate((self._keys, np.empty_like(self._keys)))
-                self._slots = np.full(2 * len(self._slots), _EMPTY, np.int32)
-                _place(self._keys, self._slots, self._count)
+                self.grow(self._count)
         return found
+
+    @property
+    def table(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The arrays that `number` works on, for compiled loops that add rows on their way and say so to `added`."""
+        return self._keys, self._slots
+
+    def added(self, count: int) -> None:
+        """Take note that there are `count` rows now."""
+        self._count = count
+
+    def grow(self, count: int) -> None:
+        """Make room, now that there are `count` rows."""
+        self.added(count)
+        self._keys = np.concatenate((self._keys, np.empty_like(self._keys)))
+        self._slots = np.full(2 * len(self._slots), _EMPTY, np.int32)
+        _place(self._keys, self._slots, count)
 
 
 class Weights:
@@ -92,6 +106,21 @@ def _same(left: NDArray[np.int32], right: NDArray[np.int32]) -> bool:
 
 
 @compiled
+def number(row: NDArray[np.int32], keys: NDArray[np.int32], slots: NDArray[np.int32], count: int) -> int:
+    """Return a row's number; `count`, the number of rows there were, if it is new. There must be room for one more."""
+    mask = np.uint64(len(slots) - 1)
+    slot = _hash(row) & mask
+    while slots[slot] != _EMPTY:
+        if _same(keys[slots[slot]], row):
+            return int(slots[slot])
+        slot = (slot + np.uint64(1)) & mask
+    for index in range(len(row)):
+        keys[count, index] = row[index]
+    slots[slot] = count
+    return count
+
+
+@compiled
 def _number(
     rows: NDArray[np.int32],
     found: NDArray[np.int32],
@@ -101,18 +130,9 @@ def _number(
 ) -> tuple[int, int]:
     """Number rows until all are done or the table is full; returns how many are done, and how many groups there are."""
     done, count = progress
-    mask = np.uint64(len(slots) - 1)
     while done < len(rows) and count < len(keys):
-        row = rows[done]
-        slot = _hash(row) & mask
-        while slots[slot] != _EMPTY and not _same(keys[slots[slot]], row):
-            slot = (slot + np.uint64(1)) & mask
-        if slots[slot] == _EMPTY:
-            for index in range(len(row)):
-                keys[count, index] = row[index]
-            slots[slot] = count
-            count += 1
-        found[done] = slots[slot]
+        found[done] = number(rows[done], keys, slots, count)
+        count += found[done] == count
         done += 1
     return done, count
 

@@ -56,6 +56,10 @@ class Naming:
             return (*frames[:length], source)
         return (*frames, f"swapper/{idle_cpu}" if idle_cpu >= 0 else self.name(name))
 
+    def is_thread(self, stack: int, space: int) -> bool:
+        """Tell whether a waking from this stack was a thread's own doing, and not that of an interrupt on top of it."""
+        return interrupt_source(self.leaf_first(stack, space)) is None
+
     def is_cut_short(self, stack: int, space: int) -> bool | None:
         """Tell whether a stack's user part seems not to reach its beginning; None when it has none."""
         addresses = self._replay.stacks.addresses(stack)

@@ -6,6 +6,7 @@ Commands and pages call these and nothing below them.
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from offwake.analyzer.chain import Chain
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.profile import Profile
@@ -31,6 +32,7 @@ _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collecto
         "who woke others, and from where, weighted by how long they had been blocked",
         partial(IntervalStacks, WAKEUP),
     ),
+    "chain": ("what each wait waited for, and what that waited for, to the end; weighted by blocked time", Chain),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
 }
 _TABLES: dict[str, tuple[str, Callable[[Recording, Selection], Table]]] = {

@@ -1,0 +1,288 @@
+"""Chains: what a wait waited for, and what that waited for, to the end.
+
+At any moment of a wait one can ask what the one who ended it was doing. It ran, or waited for a CPU: that explains the
+moment. It was blocked itself: then ask who ended that wait, about the same moment. So the explanations of a wait's moments
+add up to it to the nanosecond, wherever it is cut. Weighing by path, the whole wait is put on the way back that begins
+at its end: the last wait of its waker inside it, the last one of that waker's waker inside that, and so on.
+
+The walk is compiled and adds to a tree of hops as it goes: a node is its parent and either a hop (who ended the wait),
+or what the last waker did. Its steps are bounded, and what lies behind a bound is marked, never left out.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.compiled import compiled
+from offwake.analyzer.groups import Groups, number
+from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.lives import (
+    DOING_BLOCKED,
+    DOING_PREEMPTED,
+    DOING_RUNNING,
+    DOING_UNKNOWN,
+    DOING_WAITING,
+    NO_HOP,
+    NO_WAKER,
+    Lives,
+    LivesBuilder,
+)
+from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.profile import Profile
+from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.roots import named_by
+from offwake.analyzer.select import Selection
+from offwake.analyzer.views import ViewOptions
+
+__all__ = ["Chain"]
+
+HOPS_AT_MOST = 64
+STEPS_AT_MOST = 1 << 20
+"""Pieces of lives that one wait's explanation may look at."""
+
+ROOT = -1
+TRUNCATED = 5
+ENDS = {
+    DOING_RUNNING: "[on CPU]",
+    DOING_WAITING: "[run queue]",
+    DOING_PREEMPTED: "[preempted]",
+    DOING_UNKNOWN: "[unknown]",
+    TRUNCATED: "[truncated]",
+}
+"""Last frames; as a node's second part it is −1 less the number."""
+
+WAIT = np.dtype(
+    [("begin_ns", "i8"), ("end_ns", "i8"), ("value_ns", "i8"), ("root", "i4"), ("hop", "i4"), ("waker", "i4")],
+    align=True,
+)
+"""A wait to be explained: its window (uncut for a path), what it weighs, its root, and who ended it."""
+
+STEP = np.dtype(
+    [("piece", "i8"), ("begin_ns", "i8"), ("end_ns", "i8"), ("thread", "i4"), ("node", "i4"), ("depth", "i4")],
+    align=True,
+)
+"""Where the walk stands in one thread's life: what is left of the window, and the node that it hangs below."""
+
+
+class Chain:
+    """Collects waits and lives; the walk follows when the pass is complete."""
+
+    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
+        self._replay, self._selection, self._options = replay, selection, options
+        self._whole = replace(selection, begin_ns=None, end_ns=None)
+        self._lives = LivesBuilder(replay)
+        self._roots = Groups(3)
+        self._waits: list[NDArray[np.void]] = []
+        self._hidden_ns = 0
+
+    def feed(self, batch: Batch) -> None:
+        """Take a batch's intervals and slices."""
+        self._lives.feed(batch)
+        begin_ns, end_ns = self._selection.window(self._replay)
+        shown, hidden = self._whole.waits(batch.activity.intervals, self._replay, _is_blocked, _blocked_ns)
+        self._hidden_ns += int(_within(hidden, begin_ns, end_ns).sum())
+        value_ns = _within(shown, begin_ns, end_ns)
+        shown, value_ns = shown[value_ns > 0], value_ns[value_ns > 0]
+        waits = np.empty(len(shown), WAIT)
+        waits["begin_ns"], waits["end_ns"], waits["value_ns"] = shown["begin_ns"], shown["wake_ns"], value_ns
+        if self._options.chain == "time":
+            waits["begin_ns"] = np.maximum(waits["begin_ns"], begin_ns)
+            waits["end_ns"] = np.minimum(waits["end_ns"], end_ns)
+        waits["hop"], waits["waker"] = self._lives.hops_of(shown), shown["waker"]
+        name = named_by(self._options.by, shown["thread"], shown["name"], self._replay)
+        waits["root"] = self._roots.ids([name, shown["stack"], shown["space"]])
+        self._waits.append(waits)
+
+    def profile(self, naming: Naming) -> Profile:
+        """Return the stacks."""
+        tree = _Tree(self._lives.lives(), self._is_thread(naming), self._options.chain == "path")
+        for waits in self._waits:
+            tree.explain(waits)
+        return self._named(tree, naming)
+
+    def _is_thread(self, naming: Naming) -> NDArray[np.bool_]:
+        """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""
+        hops = self._lives.hops.keys.tolist()
+        return np.array(
+            [idle_cpu == -1 and naming.is_thread(stack, space) for _, stack, space, idle_cpu in hops], np.bool_
+        )
+
+    def _named(self, tree: "_Tree", naming: Naming) -> Profile:
+        roots, hops = self._roots.keys.tolist(), self._lives.hops.keys.tolist()
+        found = Profile("chain", hidden_ns=self._hidden_ns)
+        frames: list[Frames] = []
+        for (parent, what), (value_ns, count) in zip(tree.nodes.keys.tolist(), tree.sums.tolist(), strict=False):
+            if parent == ROOT:
+                frames.append(naming.blocked(*roots[what]))
+            elif what < 0:
+                frames.append((*frames[parent], ENDS[-1 - what]))
+            else:
+                name, stack, space, idle_cpu = hops[what]
+                ending = ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)
+                frames.append((*frames[parent], "--", *ending))
+            if value_ns and self._selection.shows(frames[-1]):
+                found.add(frames[-1], value_ns, count)
+        return found
+
+
+def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    return np.asarray(rows["kind"] == BLOCKED)
+
+
+def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    return np.asarray(rows["wake_ns"] - rows["begin_ns"])
+
+
+def _within(rows: NDArray[np.void], begin_ns: int, end_ns: int) -> NDArray[np.int64]:
+    """Return how much of each wait lies in the selected time (ns)."""
+    return np.asarray(np.clip(rows["wake_ns"], begin_ns, end_ns) - np.clip(rows["begin_ns"], begin_ns, end_ns))
+
+
+class _Tree:
+    """Chains as a tree: `nodes` are (parent, what), `sums` nanoseconds and waits by node."""
+
+    def __init__(self, lives: Lives, is_thread: NDArray[np.bool_], by_path: bool) -> None:
+        self.nodes = Groups(2)
+        self.sums = np.zeros((len(self.nodes.table[0]), 2), np.int64)
+        self._last = np.full(len(self.sums), -1, np.int64)  # the last wait that a node was counted for
+        self._lives = (lives.first, lives.begin_ns, lives.end_ns, lives.doing, lives.hop, lives.waker)
+        self._births = (lives.birth, lives.parent)
+        self._is_thread, self._by_path = is_thread, by_path
+        self._explained = 0
+
+    def explain(self, waits: NDArray[np.void]) -> None:
+        """Add waits (WAIT) to the tree."""
+        steps = np.empty(HOPS_AT_MOST + 2, STEP)
+        row = np.empty(2, np.int32)
+        state = np.array([0, -1, 0, len(self.nodes)], np.int64)
+        while True:
+            tree = (*self.nodes.table, self.sums, self._last, row)
+            _walk(
+                waits, self._explained, self._lives, self._births, self._is_thread, self._by_path, (state, steps), tree
+            )
+            if state[0] == len(waits):
+                break
+            self.nodes.grow(int(state[3]))
+            more = len(self.nodes.table[0]) - len(self.sums)
+            self.sums = np.concatenate((self.sums, np.zeros((more, 2), np.int64)))
+            self._last = np.concatenate((self._last, np.full(more, -1, np.int64)))
+        self.nodes.added(int(state[3]))
+        self._explained += len(waits)
+
+
+Tree = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
+Numbers = NDArray[np.int64]
+Ids = NDArray[np.int32]
+LifeColumns = tuple[Numbers, Numbers, Numbers, Ids, Ids, Ids]
+"""Of Lives: first, begin_ns, end_ns, doing, hop, waker."""
+
+
+@compiled
+def _child(parent: int, what: int, tree: Tree, state: Numbers) -> int:
+    """Return the node below another one for a hop or an end."""
+    keys, slots, _, _, row = tree
+    row[0], row[1] = parent, what
+    node = number(row, keys, slots, state[3])
+    if node == state[3]:
+        state[3] += 1
+    return node
+
+
+@compiled
+def _weigh(node: int, value_ns: int, wait: int, tree: Tree) -> None:
+    sums, last = tree[2], tree[3]
+    sums[node, 0] += value_ns
+    if last[node] != wait:
+        sums[node, 1] += 1
+        last[node] = wait
+
+
+@compiled
+def _begin(step: Any, thread: int, begin_ns: int, end_ns: int, lives: LifeColumns) -> None:
+    """Stand at the last piece of a thread's life that began before a window's end."""
+    first, ends = lives[0], lives[2]
+    low, high = first[thread], first[thread + 1]
+    last = high - 1
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] < end_ns:
+            low = middle + 1
+        else:
+            high = middle
+    step.piece, step.thread, step.begin_ns, step.end_ns = min(low, last), thread, begin_ns, end_ns
+
+
+@compiled
+def _walk(
+    waits: NDArray[np.void],
+    number_of_first: int,
+    lives: LifeColumns,
+    births: tuple[Ids, Ids],
+    is_thread: NDArray[np.bool_],
+    by_path: bool,
+    progress: tuple[Numbers, NDArray[np.void]],
+    tree: Tree,
+) -> None:
+    """Explain waits until all are done or the tree is full; what is half done stands in `progress`.
+
+    That is: the wait, the depth of the stack of steps (−1: the wait is not begun), the steps taken, the nodes there are.
+    """
+    first, begins, ends, doings, hops, wakers = lives
+    birth, parent = births
+    state, steps = progress
+    while state[0] < len(waits) and state[3] + 3 <= len(tree[0]):
+        wait, serial = waits[state[0]], number_of_first + state[0]
+        if state[1] < 0:
+            node = _child(_child(ROOT, wait.root, tree, state), wait.hop, tree, state)
+            if is_thread[wait.hop]:
+                steps[0].node, steps[0].depth = node, 1
+                _begin(steps[0], wait.waker, wait.begin_ns, wait.end_ns, lives)
+                state[1], state[2] = 0, 0
+            else:
+                _weigh(node, wait.value_ns, serial, tree)
+                state[0] += 1
+            continue
+        step = steps[state[1]]
+        state[2] += 1
+        left_ns = wait.value_ns if by_path else step.end_ns - step.begin_ns
+        hop, waker, doing = NO_HOP, NO_HOP, DOING_UNKNOWN
+        begin_ns, end_ns, piece = step.begin_ns, step.end_ns, step.piece
+        if begin_ns >= end_ns:  # the window is through
+            if by_path:
+                _weigh(step.node, left_ns, serial, tree)
+            state[1] -= 1
+        elif state[2] > STEPS_AT_MOST:
+            _weigh(_child(step.node, -1 - TRUNCATED, tree, state), left_ns, serial, tree)
+            state[1] -= 1
+        else:
+            if piece < first[step.thread]:  # before its life
+                hop, waker = birth[step.thread], parent[step.thread]
+                if hop != NO_HOP:
+                    doing = DOING_BLOCKED
+            elif ends[piece] < end_ns:  # after it, as far as anyone knows
+                begin_ns = max(begin_ns, ends[piece])
+            else:
+                start_ns = begins[step.thread] if piece == first[step.thread] else ends[piece - 1]
+                begin_ns = max(begin_ns, start_ns)
+                doing, hop, waker = doings[piece], hops[piece], wakers[piece]
+                step.piece -= 1
+            step.end_ns = begin_ns
+            if doing == DOING_BLOCKED and step.depth < HOPS_AT_MOST:
+                node = _child(step.node, hop, tree, state)
+                if not is_thread[hop]:
+                    _weigh(node, left_ns if by_path else end_ns - begin_ns, serial, tree)
+                    state[1] -= by_path
+                else:
+                    depth = step.depth + 1
+                    state[1] += not by_path
+                    steps[state[1]].node, steps[state[1]].depth = node, depth
+                    _begin(steps[state[1]], waker, begin_ns, end_ns, lives)
+            elif not by_path or doing in (DOING_BLOCKED, DOING_UNKNOWN):
+                end = TRUNCATED if doing == DOING_BLOCKED else doing
+                value_ns = left_ns if by_path else end_ns - begin_ns
+                _weigh(_child(step.node, -1 - end, tree, state), value_ns, serial, tree)
+                state[1] -= by_path
+        if state[1] < 0:
+            state[0] += 1
