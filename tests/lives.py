@@ -6,19 +6,36 @@ from dataclasses import dataclass, field
 from tests.events import Event, Stack, Waking
 from tests.programs import Block, Program
 
-__all__ = ["Change", "Life", "Wait", "Wakeup"]
+__all__ = ["Change", "Ending", "Life", "Wait", "Wakeup"]
 
 SYSCALL: Stack = ("main", "entry_SYSCALL_64_[k]", "do_syscall_64_[k]")
 KTHREAD: Stack = ("ret_from_fork_[k]", "kthread_[k]")
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What ended a wait, or began a life: the stack of the waking, leaf to root, and the waker's name at that moment.
+
+    `by` is the thread that did it; an interrupt, an idle CPU and the end of the recording are no threads.
+    """
+
+    stack: Stack = ()
+    name: str = "[open]"
+    by: "Life | None" = None
+
+    @property
+    def frames(self) -> Stack:
+        """Return it as pictures show it."""
+        return (*self.stack, self.name)
+
+
 @dataclass(eq=False)
 class Wait:
-    """One sleep: where it began, and what ended it: the waker's stack, leaf to root, and the waker."""
+    """One sleep: with which stack, since when, and what ended it."""
 
     stack: Stack
     began_ns: int
-    ending: Stack = ("[open]",)
+    ending: Ending = Ending()
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Life:
     changes: list[Change] = field(default_factory=list)
     wakeups: list[Wakeup] = field(default_factory=list)
     parent: "Life | None" = None
+    birth: Ending | None = None  # what its parent did then
     cpu: int = 0  # where it is, was or is queued
     behaviour: Iterator[int] = field(default_factory=lambda: iter(()))
     left_ns: int = 0

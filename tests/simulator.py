@@ -32,7 +32,7 @@ from tests.events import (
     Waking,
     state_letter,
 )
-from tests.lives import Change, Life, Wait, Wakeup
+from tests.lives import Change, Ending, Life, Wait, Wakeup
 from tests.programs import Block, Program, Rename, Run, Spawn, Wake, Workload
 
 __all__ = ["Simulator"]
@@ -45,6 +45,7 @@ MOST_THREADS = 50
 E = TypeVar("E", bound=Event)
 
 IDLE_LOOP: Stack = ("do_idle_[k]", "cpuidle_enter_[k]")
+IDLE_WAKES: Stack = ("do_idle_[k]", "flush_smp_call_function_queue_[k]", "try_to_wake_up_[k]")
 INTERRUPTS: dict[str, Stack] = {
     "[timer]": ("asm_sysvec_apic_timer_interrupt_[k]", "hrtimer_interrupt_[k]", "hrtimer_wakeup_[k]"),
     "[block device]": ("asm_common_interrupt_[k]", "virtblk_done_[k]", "blk_mq_end_request_[k]"),
@@ -170,7 +171,7 @@ class Simulator:
             return
         if target.sleep and target.sleep.listens:
             stack = (*me.running_stack(doing), "try_to_wake_up_[k]")
-            self._wake(target, Waking(self._now, me.cpu, me.tid, target.tid, stack), (*reversed(stack), me.comm))
+            self._wake(target, Waking(self._now, me.cpu, me.tid, target.tid, stack), Ending(stack[::-1], me.comm, me))
         else:
             target.messages += 1
 
@@ -184,6 +185,7 @@ class Simulator:
         yield self._moment()
         stack = (*me.running_stack("clone"), "wake_up_new_task_[k]")
         born = self._write(WakeupNew(self._now, me.cpu, me.tid, child.tid, child.tgid, child.comm, stack))
+        child.birth = Ending(stack[::-1], me.comm, me)
         self._change(child, "run_queue", me.cpu, born)
         self._enqueue(child)
 
@@ -220,7 +222,7 @@ class Simulator:
 
     # Wake-ups
 
-    def _wake(self, target: Life, waking: Waking, ending: Stack) -> None:
+    def _wake(self, target: Life, waking: Waking, ending: Ending) -> None:
         self._write(waking)
         wait = target.changes[-1].wait if target.part == "blocked" else Wait(target.blocked_stack(), self._now)
         assert wait
@@ -235,7 +237,10 @@ class Simulator:
             target.early = wait if target.leaving else None
 
     def _interrupt(self, target: Life, sleep: Block) -> None:
-        """End a sleep from an interrupt on any CPU where interrupts are enabled; on top of whatever runs there."""
+        """End a sleep on any CPU where interrupts are enabled, from an interrupt on top of whatever runs there.
+
+        An idle CPU also ends one in its own loop, when it comes out of idleness with something left to do.
+        """
         if target.sleep is not sleep:
             return
         cpu = self._random.choice(self._cpus)
@@ -243,10 +248,13 @@ class Simulator:
         if (current and current.leaving) or not self._ready(target):
             self._after(1, partial(self._interrupt, target, sleep))
             return
-        frames = (*INTERRUPTS[sleep.source], "try_to_wake_up_[k]")
-        below = current.running_stack("read") if current else IDLE_LOOP
-        waking = Waking(self._now, cpu.number, current.tid if current else IDLE, target.tid, (*below, *frames))
-        self._wake(target, waking, (*reversed(frames), sleep.source))
+        if not current and self._random.random() < 0.3:
+            stack, ending = IDLE_WAKES, Ending(IDLE_WAKES[::-1], f"swapper/{cpu.number}")
+        else:
+            frames = (*INTERRUPTS[sleep.source], "try_to_wake_up_[k]")
+            stack = (*(current.running_stack("read") if current else IDLE_LOOP), *frames)
+            ending = Ending(frames[::-1], sleep.source)
+        self._wake(target, Waking(self._now, cpu.number, current.tid if current else IDLE, target.tid, stack), ending)
 
     # The scheduler
 

@@ -1,31 +1,44 @@
-"""What an analyzer should find in a simulated recording: every life cut into its parts, and the stacks of its waits.
+"""What an analyzer should find in a simulated recording: every life cut into its parts, and what ended its waits.
 
 The parts come from the simulator's own books. Only where a recording cannot know them (before a thread's first event,
 or across lost records) do they become what the rules of attribution make of what is left.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.events import Event, Lost, Sample, Stack, Switch, Trace, WakeupNew, Waking
-from tests.lives import Change, Life
+from tests.lives import Change, Ending, Life
 from tests.simulator import Simulator
 
-__all__ = ["PARTS", "Gap", "Piece", "ThreadTruth", "gaps_of", "off_cpu", "off_wake", "truth_of"]
+__all__ = ["PARTS", "Gap", "Moments", "Piece", "ThreadTruth", "gaps_of", "pieces_of", "truth_of", "weights"]
 
 PARTS = ("on_cpu", "blocked", "run_queue", "preempted", "unknown")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a thread's life, from `begin_ns` to `end_ns`; off-CPU with its stack, blocked with what ended it."""
+    """A part of a thread's life, from `begin_ns` to `end_ns`; off-CPU with its stack, blocked with what ended it.
+
+    `cpu` is where it ran, or where it came on when it had waited for a CPU; None: it did not within the recording.
+    """
 
     begin_ns: int
     end_ns: int
     part: str
     stack: Stack = ()
-    ending: Stack = ()
+    ending: Ending | None = None
+    cpu: int | None = None
+
+
+class Moments(NamedTuple):
+    """Time of some thread that a view shows as this stack, root first."""
+
+    begin_ns: int
+    end_ns: int
+    frames: Stack
 
 
 @dataclass(frozen=True)
@@ -41,9 +54,7 @@ class Gap:
 class ThreadTruth:
     """One thread, as the table of threads and the profiles should show it."""
 
-    tid: int
-    tgid: int
-    names: list[tuple[int, str]]
+    life: Life
     pieces: list[Piece] = field(default_factory=list)
     switches: int = 0
     wakeups: int = 0
@@ -52,11 +63,7 @@ class ThreadTruth:
     @property
     def comm(self) -> str:
         """Return the thread's last name."""
-        return self.names[-1][1]
-
-    def name_at(self, time_ns: int) -> str:
-        """Return the name that the thread had at a time."""
-        return next(comm for since_ns, comm in reversed(self.names) if since_ns <= time_ns)
+        return self.life.comm
 
     def row(self) -> dict[str, int]:
         """Return the thread's row of the table, but for its name."""
@@ -64,7 +71,7 @@ class ThreadTruth:
         for piece in self.pieces:
             times[f"{piece.part}_ns"] += piece.end_ns - piece.begin_ns
         counts = {"switches": self.switches, "wakeups": self.wakeups}
-        return {"tid": self.tid, "pid": self.tgid, **times, **counts}
+        return {"tid": self.life.tid, "pid": self.life.tgid, **times, **counts}
 
 
 def truth_of(simulator: Simulator, trace: Trace, lost: frozenset[Event] = frozenset()) -> list[ThreadTruth]:
@@ -85,34 +92,35 @@ def gaps_of(trace: Trace) -> list[Gap]:
     return gaps
 
 
-def off_cpu(threads: list[ThreadTruth]) -> Counter[Stack]:
-    """Return nanoseconds by stack, root first, of everything off-CPU that is known."""
-    weights: Counter[Stack] = Counter()
+def pieces_of(threads: list[ThreadTruth]) -> Iterator[tuple[str, Piece]]:
+    """Yield every piece of every thread, with what the thread was called when it last was on a CPU.
+
+    That is at the end of a piece in which it ran, and before any other.
+    """
     for thread in threads:
         for piece in thread.pieces:
-            if piece.part not in ("on_cpu", "unknown"):
-                weights[thread.name_at(piece.begin_ns), *piece.stack] += piece.end_ns - piece.begin_ns
-    return +weights
+            time_ns = piece.end_ns if piece.part == "on_cpu" else piece.begin_ns
+            yield next(comm for since_ns, comm in reversed(thread.life.names) if since_ns <= time_ns), piece
 
 
-def off_wake(threads: list[ThreadTruth]) -> Counter[Stack]:
-    """Return blocked nanoseconds by blocked stack, `--`, and what ended the wait."""
-    weights: Counter[Stack] = Counter()
-    for thread in threads:
-        for piece in thread.pieces:
-            if piece.part == "blocked":
-                frames = (thread.name_at(piece.begin_ns), *piece.stack, "--", *piece.ending)
-                weights[frames] += piece.end_ns - piece.begin_ns
-    return +weights
+def weights(view: Iterable[Moments], begin_ns: int = 0, end_ns: int = 2**63) -> Counter[Stack]:
+    """Return the nanoseconds of each stack of a view between two times."""
+    total: Counter[Stack] = Counter()
+    for moments in view:
+        total[moments.frames] += max(0, min(moments.end_ns, end_ns) - max(moments.begin_ns, begin_ns))
+    return +total
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Changes of a life that begin with a switch, and when the next switch ended it, or the recording (`is_open`)."""
+    """Changes of a life that begin with a switch, and when the next switch ended it, on which CPU.
+
+    None: it was the recording's end.
+    """
 
     changes: list[Change]
     end_ns: int
-    is_open: bool = False
+    cpu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,9 +146,7 @@ class _Seen:
         leavings = [change for change in changes if isinstance(change.event, Switch) and change.part != "on_cpu"]
         wakings = [wakeup.event for wakeup in life.wakeups if self._shown(wakeup.event)]
         return ThreadTruth(
-            life.tid,
-            life.tgid,
-            life.names,
+            life,
             pieces,
             len(leavings),
             len(wakings),
@@ -162,11 +168,11 @@ class _Seen:
             if not began_ns <= change.time_ns <= ended_ns or change.part == "unborn":
                 continue
             if isinstance(change.event, Switch) and self._shown(change.event) and stretch:
-                yield _Stretch(stretch, change.time_ns)
+                yield _Stretch(stretch, change.time_ns, change.cpu)
                 stretch = []
             stretch.append(change)
         if stretch[0].part != "dead":
-            yield _Stretch(stretch, ended_ns, is_open=True)
+            yield _Stretch(stretch, ended_ns)
 
     def _pieces(self, life: Life, stretch: _Stretch, after_unknown: bool) -> Iterator[Piece]:
         first, end_ns = stretch.changes[0], stretch.end_ns
@@ -174,15 +180,15 @@ class _Seen:
         if self._broken(first, end_ns):
             yield Piece(first.time_ns, end_ns, "unknown")
         elif first.event is None and first.part in ("run_queue", "preempted"):
-            yield from self._unseen(life, first.time_ns, end_ns)
-        elif woken_early and first.wait and stretch.is_open:  # it has not come back: nothing tells
-            yield Piece(first.time_ns, end_ns, "blocked", first.wait.stack, ("[open]",))
+            yield from self._unseen(life, stretch)
+        elif woken_early and first.wait and stretch.cpu is None:  # it has not come back: nothing tells
+            yield Piece(first.time_ns, end_ns, "blocked", first.wait.stack, Ending())
         elif woken_early and after_unknown:  # nobody knows since when it ran, so neither what woke it
             yield Piece(first.time_ns, end_ns, "unknown")
         else:
             ends = [change.time_ns for change in stretch.changes[1:]] + [end_ns]
             for change, until_ns in zip(stretch.changes, ends, strict=True):
-                yield self._piece(change, until_ns)
+                yield self._piece(change, until_ns, stretch.cpu)
 
     def _broken(self, first: Change, end_ns: int) -> bool:
         """Return whether records are missing that might have changed this stretch: on a CPU its own, off-CPU any."""
@@ -191,31 +197,31 @@ class _Seen:
             for gap in self.gaps
         )
 
-    def _unseen(self, life: Life, begin_ns: int, end_ns: int) -> Iterator[Piece]:
+    def _unseen(self, life: Life, stretch: _Stretch) -> Iterator[Piece]:
         """Judge a thread that was runnable off-CPU at the beginning: nothing shows it, unless a waking misleads.
 
         One that was preempted while it went to sleep looks like a sleeper, until something wakes it.
         """
+        begin_ns, end_ns = stretch.changes[0].time_ns, stretch.end_ns
         for wakeup in life.wakeups:
             woken_ns = wakeup.event.time_ns
             if wakeup.part == "preempted" and begin_ns <= woken_ns <= end_ns:
                 stack = _kernel_part(wakeup.wait.stack)
                 yield Piece(begin_ns, woken_ns, "blocked", stack, wakeup.wait.ending)
-                yield Piece(woken_ns, end_ns, "run_queue", stack)
+                yield Piece(woken_ns, end_ns, "run_queue", stack, cpu=stretch.cpu)
                 return
         yield Piece(begin_ns, end_ns, "unknown")
 
-    def _piece(self, change: Change, until_ns: int) -> Piece:
+    def _piece(self, change: Change, until_ns: int, next_cpu: int | None) -> Piece:
         if change.part == "on_cpu":
-            return Piece(change.time_ns, until_ns, "on_cpu")
-        if change.part == "preempted":
-            return Piece(change.time_ns, until_ns, "preempted", ("[preempted]",))
-        if not change.wait:
-            return Piece(change.time_ns, until_ns, "run_queue", ("[run queue]",))
-        known_ns = self.trace.began_ns
-        stack = change.wait.stack if change.wait.began_ns >= known_ns else _kernel_part(change.wait.stack)
-        ending = change.wait.ending if change.part == "blocked" else ()
-        return Piece(change.time_ns, until_ns, change.part, stack, ending)
+            return Piece(change.time_ns, until_ns, "on_cpu", cpu=change.cpu)
+        if not change.wait:  # preempted, or new
+            return Piece(change.time_ns, until_ns, change.part, cpu=next_cpu)
+        is_whole = change.wait.began_ns >= self.trace.began_ns
+        stack = change.wait.stack if is_whole else _kernel_part(change.wait.stack)
+        if change.part == "blocked":
+            return Piece(change.time_ns, until_ns, "blocked", stack, change.wait.ending)
+        return Piece(change.time_ns, until_ns, "run_queue", stack, cpu=next_cpu)
 
 
 def _ends(life: Life) -> tuple[int, int]:

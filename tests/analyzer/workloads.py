@@ -39,12 +39,30 @@ ALWAYS = st.sampled_from(
 )
 
 
+MOMENTS = st.integers(0, 40)
+PIECES_OF_WORK = st.builds(Run, MOMENTS) | st.builds(Block, st.sampled_from(STATES), MOMENTS)
+
+
+@st.composite
+def relays(draw: st.DrawFn) -> list[Program]:
+    """Draw threads each of which waits for the next one's work; the last one works by itself, or by its children."""
+    count = draw(st.integers(2, 9))
+    stages = [(Block(), draw(PIECES_OF_WORK | STEPS), Wake(place - 1)) for place in range(count - 1)]
+    work = (*draw(st.lists(PIECES_OF_WORK, max_size=3)), Wake(count - 2))
+    pause = Block(timeout_ns=draw(st.integers(20, 200)), listens=False)
+    by_children = draw(st.booleans())
+    last = (pause, Spawn(Program("child", work, rounds=1), draw(st.booleans()))) if by_children else (pause, *work)
+    return [Program(draw(NAMES), steps) for steps in (*stages, last)]
+
+
 @st.composite
 def workloads(draw: st.DrawFn) -> Workload:
     """Draw up to fifty threads on up to eight CPUs, and a few microseconds of recording."""
-    programs = draw(st.lists(WORKERS | PARENTS | ALWAYS, min_size=1, max_size=draw(st.sampled_from((3, 12, 50)))))
+    first = draw(relays()) if draw(st.booleans()) else []  # they know one another by their places
+    most = draw(st.sampled_from((3, 12, 50))) - len(first)
+    others = draw(st.lists(WORKERS | PARENTS | ALWAYS, min_size=0 if first else 1, max_size=max(0, most)))
     return Workload(
-        programs=tuple(programs),
+        programs=(*first, *others),
         cpus=draw(st.integers(1, 8)),
         seed=draw(st.integers(0, 2**32)),
         warm_up_ns=draw(st.integers(0, 2_000)),
