@@ -10,6 +10,7 @@ import pytest
 from tests.live.harness import Recorded, bpf_programs, record
 
 SOURCES = Path(__file__).parents[1] / "workloads"
+WRITERS = ("sync_writes", "request_chain")  # workloads that take the file to write as their argument
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -53,7 +54,7 @@ def recorded(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
 
     def once(name: str) -> Recorded:
         if name not in done:
-            arguments = [on_disk / "written"] if name == "sync_writes" else []
+            arguments = [on_disk / "written"] if name in WRITERS else []
             done[name] = record(folder / f"{name}.offwake", [workload(name), *arguments])
         return done[name]
 

@@ -33,6 +33,8 @@ class Thread:
     operations: int
     waits: int
     waited_ns: int
+    asleep_ns: int
+    delay_ns: int
 
 
 @dataclass(frozen=True)

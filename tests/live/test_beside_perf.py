@@ -49,13 +49,39 @@ def perf_output(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def switches_by_perf(path: Path) -> Iterator[Switch]:
+def events_by_perf(path: Path, pattern: str) -> Iterator[tuple[int, re.Match[str]]]:
+    """The events of a perf.data, in order of time, that match the pattern from their name on; nothing may be lost."""
     assert "LOST" not in perf_output("report", "--stats", "-i", path)
-    pattern = re.compile(r"\[000\] +(\d+)\.(\d{9}): +sched:sched_switch: .* prev_pid=(\d+) .* next_pid=(\d+) ")
+    timed = re.compile(rf"\[(?P<cpu>\d+)\] +(?P<seconds>\d+)\.(?P<nanoseconds>\d{{9}}): +sched:{pattern}")
     for line in perf_output("script", "--ns", "-F", "cpu,time,event,trace", "-i", path).splitlines():
-        if found := pattern.search(line):
-            seconds, nanoseconds, previous, following = map(int, found.groups())
-            yield Switch(seconds * 1_000_000_000 + nanoseconds, previous, following)
+        if found := timed.search(line):
+            yield int(found["seconds"]) * 1_000_000_000 + int(found["nanoseconds"]), found
+
+
+def switches_by_perf(path: Path) -> Iterator[Switch]:
+    for time_ns, switch in events_by_perf(path, r"sched_switch: .* prev_pid=(?P<prev>\d+) .* next_pid=(?P<next>\d+) "):
+        if switch["cpu"] == "000":
+            yield Switch(time_ns, int(switch["prev"]), int(switch["next"]))
+
+
+def blocked_by_perf(path: Path) -> Counter[int]:
+    """Add up the time from each sleeping switch-out of a thread to its waking, by thread.
+
+    A waking that comes before the switch-out leaves nothing to add: the thread is switched in without another.
+    """
+    switch = r"sched_switch: .* prev_pid=(?P<prev>\d+) .* prev_state=(?P<state>\S+) .* next_pid=(?P<next>\d+) "
+    waking = r"sched_waking: .* pid=(?P<target>\d+) "
+    blocked_ns: Counter[int] = Counter()
+    asleep_since: dict[int, int] = {}
+    for time_ns, event in events_by_perf(path, f"(?:{switch}|{waking})"):
+        if event["target"]:
+            target = int(event["target"])
+            blocked_ns[target] += time_ns - asleep_since.pop(target, time_ns)
+            continue
+        asleep_since.pop(int(event["next"]), None)
+        if event["state"][0] not in "RZX":
+            asleep_since[int(event["prev"])] = time_ns
+    return blocked_ns
 
 
 def switches_by_offwake(path: Path) -> Iterator[Switch]:
@@ -125,6 +151,18 @@ def test_perf_saw_the_off_cpu_times_of_the_threads_table(both: tuple[Recorded, P
         tolerated_ns = 0.01 * theirs.off_cpu_ns[worker.tid] + row["unknown_ns"]
         assert abs(off_cpu_ns - theirs.off_cpu_ns[worker.tid]) <= tolerated_ns, worker.name
         assert row["switches"] == theirs.switches[worker.tid]
+
+
+def test_perf_saw_the_blocked_times_of_the_threads_table(both: tuple[Recorded, Path]) -> None:
+    recorded, perf_data = both
+    theirs = blocked_by_perf(perf_data)
+    rows = {row["tid"]: row for row in recorded.table("threads")}
+    for worker in recorded.threads:
+        if worker.name.startswith("mark-"):
+            continue
+        row = rows[worker.tid]
+        tolerated_ns = 0.01 * theirs[worker.tid] + row["unknown_ns"]
+        assert abs(row["blocked_ns"] - theirs[worker.tid]) <= tolerated_ns, worker.name
 
 
 @pytest.mark.parametrize("beside_recorder", [False, True])

@@ -2,6 +2,7 @@
 #include "measure.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,12 +61,32 @@ static long long read_clock(clockid_t clock)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+NOINLINE void burn_ns(long long nanoseconds)
+{
+    long long until = read_clock(CLOCK_THREAD_CPUTIME_ID) + nanoseconds;
+
+    while (read_clock(CLOCK_THREAD_CPUTIME_ID) < until)
+        for (volatile int turn = 0; turn < 10000; turn++)
+            ;
+}
+
 static long voluntary_switches(void)
 {
     struct rusage usage;
 
     getrusage(RUSAGE_THREAD, &usage);
     return usage.ru_nvcsw;
+}
+
+/* From the moment at which the thread was put into a run queue to the one at which it got the CPU (man 5 proc). */
+static long long run_delay_ns(const struct report *report)
+{
+    char text[64] = "";
+    long long delay_ns = 0;
+
+    require(pread(report->schedstat, text, sizeof(text) - 1, 0) > 0, "schedstat");
+    require(sscanf(text, "%*d %lld", &delay_ns) == 1, "schedstat");
+    return delay_ns;
 }
 
 /* Of all CPUs since boot: the eighth figure of the first line, in clock ticks (man 5 proc). */
@@ -95,6 +116,8 @@ void begin(struct report *report, const char *name)
     strncpy(report->name, name, sizeof(report->name) - 1);
     report->pid = getpid();
     report->tid = gettid();
+    report->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    require(report->schedstat >= 0, "/proc/thread-self/schedstat");
     report->wall_at_begin = read_clock(CLOCK_MONOTONIC);
     report->cpu_at_begin = read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
@@ -103,17 +126,24 @@ void end(struct report *report)
 {
     report->cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - report->cpu_at_begin;
     report->wall_ns = read_clock(CLOCK_MONOTONIC) - report->wall_at_begin;
+    report->delay_ns = run_delay_ns(report);
 }
 
 void operation_begins(struct report *report)
 {
     report->waits_at_operation = voluntary_switches();
+    report->delay_at_operation = run_delay_ns(report);
+    report->cpu_at_operation = read_clock(CLOCK_THREAD_CPUTIME_ID);
     report->wall_at_operation = read_clock(CLOCK_MONOTONIC);
 }
 
 void operation_ends(struct report *report)
 {
-    report->waited_ns += read_clock(CLOCK_MONOTONIC) - report->wall_at_operation;
+    long long waited_ns = read_clock(CLOCK_MONOTONIC) - report->wall_at_operation;
+    long long cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - report->cpu_at_operation;
+
+    report->waited_ns += waited_ns;
+    report->asleep_ns += waited_ns - cpu_ns - (run_delay_ns(report) - report->delay_at_operation);
     report->waits += voluntary_switches() - report->waits_at_operation;
     report->operations++;
 }
@@ -143,8 +173,8 @@ void print_document(const struct report *reports, int count, const char *more)
     printf("{\"stolen_ns\": %lld, \"threads\": [", stolen_ns() - stolen_at_start);
     for (const struct report *report = reports; report < reports + count; report++)
         printf("%s{\"name\": \"%s\", \"pid\": %d, \"tid\": %d, \"wall_ns\": %lld, \"cpu_ns\": %lld, "
-               "\"operations\": %ld, \"waits\": %ld, \"waited_ns\": %lld}",
+               "\"operations\": %ld, \"waits\": %ld, \"waited_ns\": %lld, \"asleep_ns\": %lld, \"delay_ns\": %lld}",
                report == reports ? "" : ", ", report->name, report->pid, report->tid, report->wall_ns, report->cpu_ns,
-               report->operations, report->waits, report->waited_ns);
+               report->operations, report->waits, report->waited_ns, report->asleep_ns, report->delay_ns);
     printf("]%s}\n", more);
 }

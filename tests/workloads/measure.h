@@ -19,8 +19,11 @@ struct report {
     long operations;     /* how often the worker did what it is there for */
     long waits;          /* voluntary switches inside the operations, as the kernel counts them: one a wait */
     long long waited_ns; /* wall time inside the operations */
-    long long wall_at_begin, cpu_at_begin, wall_at_operation;
+    long long asleep_ns; /* of it, what was spent neither on a CPU nor in a run queue */
+    long long delay_ns;  /* in a run queue since the thread's birth: the second figure of its schedstat */
+    long long wall_at_begin, cpu_at_begin, wall_at_operation, cpu_at_operation, delay_at_operation;
     long waits_at_operation;
+    int schedstat;
 };
 
 /* Zeroed memory, shared with every process forked later. */
@@ -51,6 +54,9 @@ void print_document(const struct report *reports, int count, const char *more);
 long system_call(long number, long a, long b, long c, long d, long e, long f);
 
 void pause_us(long microseconds);
+
+/* Use that much CPU time. */
+void burn_ns(long long nanoseconds);
 
 /* End the workload with a message unless `sound`. */
 void require(int sound, const char *what);

@@ -6,7 +6,6 @@
 #include "measure.h"
 
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PAIRS = 5, BURNERS = 2, MARKS = 2, REPORTS = 2 * PAIRS + BURNERS + MARKS };
@@ -59,23 +58,11 @@ NOINLINE static void write_messages(void *argument)
     end(pair->writer);
 }
 
-static long long cpu_time_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 NOINLINE static void burn(void *report)
 {
     begin(report, "burner");
     for (int slice = 0; slice < SLICES; slice++) {
-        long long until = cpu_time_ns() + SLICE_NS;
-
-        while (cpu_time_ns() < until)
-            for (volatile int turn = 0; turn < 100000; turn++)
-                ;
+        burn_ns(SLICE_NS);
         pause_us(REST_US);
     }
     end(report);
