@@ -78,6 +78,11 @@ class Recording:
         return int(clocks["realtime_ns"] - clocks["monotonic_ns"] + self.began_ns)
 
     @property
+    def listeners(self) -> frozenset[int]:
+        """The processes that served others at the end (docs/format.md, SNAPSHOT); none in older recordings."""
+        return frozenset(self.snapshot["listeners"])
+
+    @property
     def recorder_pid(self) -> int:
         """The process that recorded: its threads are in no view and no table."""
         return int(self.keyframe["recorder_pid"])

@@ -47,7 +47,7 @@ TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "re
 
 FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
 
-SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS}
+SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,)}
 """What is read of it; older recordings lack some of it."""
 
 SYMBOLS: dict[str, Any] = {

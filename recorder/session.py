@@ -22,6 +22,7 @@ from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
+from offwake.recorder.listeners import listeners
 from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
 from offwake.recorder.processes import ProcessTable
@@ -245,7 +246,12 @@ class _Capture:
                 raise self._thread.error
             table = ProcessTable()
             table.scan()
-            snapshot = {"clocks": clocks(), "threads": list(table.threads.values()), "cgroups": table.cgroups()}
+            snapshot = {
+                "clocks": clocks(),
+                "threads": list(table.threads.values()),
+                "cgroups": table.cgroups(),
+                "listeners": listeners(),
+            }
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:
