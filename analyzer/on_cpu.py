@@ -19,10 +19,10 @@ __all__ = ["OnCpu"]
 
 
 class OnCpu:
-    """Collects slices and their samples. Samples wait for their slice to end."""
+    """Collects slices and their samples. Samples wait for their slice to end. Each stack ends in `mark`, if any."""
 
-    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        self._replay, self._selection, self._options = replay, selection, options
+    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions, mark: Frames = ()) -> None:
+        self._replay, self._selection, self._options, self._mark = replay, selection, options, mark
         self._weights = Weights(3)
         self._waiting = np.empty(0, SAMPLE)
 
@@ -50,7 +50,11 @@ class OnCpu:
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        return named(self._weights, _frames, naming, self._selection)
+        return named(self._weights, self._frames, naming, self._selection)
+
+    def _frames(self, key: tuple[int, ...], naming: Naming) -> Frames:
+        name, stack, space = key
+        return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",)), *self._mark
 
     def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
         root = named_by(self._options.by, slices["thread"], slices["name"], self._replay)
@@ -64,8 +68,3 @@ def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[
     rank = np.empty(len(owner), np.int64)
     rank[order] = np.arange(len(owner)) - starts[owner[order]]
     return whole[owner] // shared[owner] + (rank < whole[owner] % shared[owner])
-
-
-def _frames(key: tuple[int, ...], naming: Naming) -> Frames:
-    name, stack, space = key
-    return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",))

@@ -9,12 +9,13 @@ from functools import partial
 from offwake.analyzer.chain import Chain
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.on_cpu import OnCpu
+from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads
-from offwake.analyzer.views import DEFAULTS, OFF_CPU, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
+from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
 __all__ = ["HEATMAPS", "TABLES", "VIEWS", "ViewOptions", "heatmap", "profile", "table"]
@@ -22,7 +23,7 @@ __all__ = ["HEATMAPS", "TABLES", "VIEWS", "ViewOptions", "heatmap", "profile", "
 _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collector]]] = {
     "off-cpu": (
         "where threads left the CPU, weighted by all the time until they ran again",
-        partial(IntervalStacks, OFF_CPU),
+        OffCpu,
     ),
     "off-wake": (
         "where threads blocked, and who woke them from where, weighted by blocked time",
@@ -33,7 +34,12 @@ _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collecto
         partial(IntervalStacks, WAKEUP),
     ),
     "chain": ("what each wait waited for, and what that waited for, to the end; weighted by blocked time", Chain),
+    "run-queue": (
+        "who ran while threads waited for a CPU, weighted by the time in the run queue and preempted",
+        partial(IntervalStacks, RUN_QUEUE),
+    ),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
+    "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
 _TABLES: dict[str, tuple[str, Callable[[Recording, Selection], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),

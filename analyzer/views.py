@@ -1,12 +1,13 @@
 """The stack views of intervals: each a function from intervals to weighted keys, and from a key to frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
 from offwake.analyzer.naming import Frames, Naming
@@ -23,12 +24,15 @@ __all__ = [
     "Collector",
     "IntervalStacks",
     "IntervalView",
+    "Parts",
     "ViewOptions",
     "named",
 ]
 
 Columns = list[NDArray[np.int32]]
 Key = tuple[int, ...]
+Parts = Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]]
+"""Parts of intervals: whose (its place), what it is (the last part of its key), and nanoseconds."""
 
 NO_WAKER = -2
 
@@ -60,13 +64,17 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class IntervalView:
-    """A view of intervals off the CPU: which of them count, their keys and weights, and what a key is called."""
+    """A view of intervals off the CPU: which of them count, their keys and weights, and what a key is called.
+
+    `parts` cuts intervals into what is told apart: then a key ends in what the part is. They add up to `value_ns`.
+    """
 
     counts: Callable[[NDArray[np.void]], NDArray[np.bool_]]
     keys: Callable[[NDArray[np.void]], Columns]
     value_ns: Callable[[NDArray[np.void]], NDArray[np.int64]]
     frames: Callable[[Key, Naming], Frames]
     root: tuple[str, str] = ("thread", "name")  # whose the root frame is, and what it was called
+    parts: Callable[[NDArray[np.void], Cpus], Parts] | None = None
 
 
 class IntervalStacks:
@@ -75,11 +83,14 @@ class IntervalStacks:
     def __init__(self, view: IntervalView, replay: Replay, selection: Selection, options: ViewOptions) -> None:
         self._view, self._replay, self._selection, self._options = view, replay, selection, options
         self._weights: Weights | None = None
+        self._cpus = Cpus(replay.timeline.cpus) if view.parts else None
         self._hidden_ns = 0
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals."""
         view, selection = self._view, self._selection
+        if self._cpus:
+            self._cpus.feed(batch.activity.slices)
         shown, hidden = selection.waits(batch.activity.intervals, self._replay, view.counts, view.value_ns)
         self._hidden_ns += int(view.value_ns(hidden).sum())
         if not len(shown):
@@ -89,12 +100,19 @@ class IntervalStacks:
             shown = shown.copy()
             shown[name] = named_by(self._options.by, shown[thread], shown[name], self._replay)
         keys = view.keys(shown)
-        self._weights = self._weights or Weights(len(keys))
-        self._weights.add(keys, view.value_ns(shown))
+        if view.parts and self._cpus:
+            for row, what, value_ns in view.parts(shown, self._cpus):
+                self._add([*(column[row] for column in keys), what], value_ns)
+        else:
+            self._add(keys, view.value_ns(shown))
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
         return named(self._weights, self._view.frames, naming, self._selection, self._hidden_ns)
+
+    def _add(self, keys: Columns, value_ns: NDArray[np.int64]) -> None:
+        self._weights = self._weights or Weights(len(keys))
+        self._weights.add(keys, value_ns)
 
 
 def named(
