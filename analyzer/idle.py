@@ -27,7 +27,6 @@ FIGURES = (
     "lifetime_share",
     "alike",
     "waited_for_share",
-    "needed_share",
 )
 """What a rule can bound, see idle.toml."""
 

@@ -5,10 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from offwake.analyzer.evidence import Evidence, gather
 from offwake.analyzer.facts import facts, notices
+from offwake.analyzer.idle import IdleRules
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, require, require_keyframe, require_time
+from offwake.analyzer.verdicts import Verdicts, judge
 from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
@@ -30,6 +33,7 @@ class Recording:
     def __init__(self, path: Path, reader: TraceReader) -> None:
         self.reader = reader
         self._replay: Replay | None = None
+        self._verdicts: dict[IdleRules, Verdicts] = {}
         self.naming: Naming
         keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
         if keyframe is None:
@@ -105,6 +109,16 @@ class Recording:
             self._replay = Replay(self)
             self.naming = Naming(self._replay)
         return self._replay
+
+    def idle(self, rules: IdleRules) -> Verdicts:
+        """Return what rules say of all waits. What they judge by is gathered once, in a pass of its own."""
+        if rules not in self._verdicts:
+            self._verdicts[rules] = judge(self._evidence, self.listeners, rules)
+        return self._verdicts[rules]
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        return gather(self)
 
     def _values(self, kind: Kind, last_first: bool = False) -> Any:
         blocks = reversed(self.reader.blocks) if last_first else self.reader.blocks

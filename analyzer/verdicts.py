@@ -1,0 +1,91 @@
+"""Which waits are idle: rules, applied to a recording's evidence, with what decided."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.evidence import Evidence
+from offwake.analyzer.idle import IdleRules, Rule
+from offwake.analyzer.intervals import BLOCKED
+
+__all__ = ["Condition", "Verdicts", "judge"]
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a rule. `figures` is what was found of each group (float64, G), None where it is no figure."""
+
+    key: str
+    wanted: str
+    holds: Mask
+    figures: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What rules say of every group of waits: `rule` is the number of the one that makes it idle, −1 for none (int32, G).
+
+    `conditions` are each rule's, as they were found when it was tried.
+    """
+
+    rules: tuple[Rule, ...]
+    evidence: Evidence
+    rule: NDArray[np.int32]
+    conditions: tuple[tuple[Condition, ...], ...]
+
+    def idle(self, intervals: NDArray[np.void]) -> Mask:
+        """Tell which intervals, of any pass over the recording, are idle waits."""
+        found: Mask = np.asarray(intervals["kind"] == BLOCKED)
+        rows = intervals[found]
+        raw = self.evidence.raw.ids([rows["thread"], rows["stack"], rows["space"]])
+        found[found] = (self.rule >= 0)[self.evidence.group_of[raw]]
+        return found
+
+    def nearest(self, group: int) -> int:
+        """Return the number of the rule that came nearest to fitting a group, −1 if none came near.
+
+        One comes near that speaks of such stacks, threads and processes, and has at least half of its conditions met.
+        """
+        failed = {
+            number: sum(not condition.holds[group] for condition in conditions)
+            for number, conditions in enumerate(self.conditions)
+            if all(condition.holds[group] for condition in conditions if condition.figures is None)
+        }
+        near = [number for number, count in failed.items() if 2 * count <= len(self.conditions[number])]
+        return min(near, key=failed.__getitem__, default=-1)
+
+
+def judge(evidence: Evidence, listeners: frozenset[int], rules: IdleRules) -> Verdicts:
+    """Try the rules in their order on all groups of waits."""
+    rule = np.full(len(evidence), -1, np.int32)
+    judged = []
+    for number, tried in enumerate(rules.rules):
+        conditions = tuple(_conditions(tried, listeners, evidence, rule >= 0))
+        fits = np.logical_and.reduce([condition.holds for condition in conditions])
+        rule[fits & (rule < 0)] = number
+        judged.append(conditions)
+    return Verdicts(rules.rules, evidence, rule, tuple(judged))
+
+
+def _conditions(rule: Rule, listeners: frozenset[int], evidence: Evidence, idle: Mask) -> Iterator[Condition]:
+    if rule.stack or rule.not_stack:
+        yield Condition("stack", "one of the rule's", _fitting(rule.fits_stack, evidence.text))
+    if rule.comm or rule.not_comm:
+        yield Condition("comm", "one of the rule's", _fitting(rule.fits_comm, evidence.comm))
+    if rule.listens is not None:
+        listens = np.isin(evidence.tgid, list(listeners))
+        yield Condition("listens", str(rule.listens).lower(), listens == rule.listens)
+    for bounds, sign in ((rule.at_least, 1), (rule.at_most, -1)):
+        for figure, bound in bounds:
+            found = evidence.waited_for_share(idle) if figure == "waited_for_share" else evidence.figures[figure]
+            yield Condition(figure, f"{'≥' if sign > 0 else '≤'} {bound:g}", sign * (found - bound) >= 0, found)
+
+
+def _fitting(fits: Callable[[str], bool], texts: list[str]) -> Mask:
+    """Ask once for each text."""
+    answers = {text: fits(text) for text in dict.fromkeys(texts)}
+    return np.array([answers[text] for text in texts], np.bool_)
