@@ -4,8 +4,8 @@ Profiles merge: `a + b` is associative and commutative, keyed by the frames' tex
 be added up in any order.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Profile", "Weight"]
 
@@ -16,33 +16,50 @@ separates a target's stack from its waker's; a name in square brackets is no fun
 
 @dataclass(slots=True)
 class Weight:
-    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from."""
+    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from.
+
+    `open_ns` is the part of waits that began before the recording or did not end in it: at least so long.
+    """
 
     value_ns: int = 0
     count: int = 0
+    open_ns: int = 0
 
 
 @dataclass(slots=True)
 class Profile:
     """Stacks with weights, of one view.
 
-    `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits): shown in subtitles.
+    `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits), `unknown_ns` what
+    nothing is known of in the selected threads' time: shown in subtitles.
     """
 
     view: str
     weights: dict[Frames, Weight] = field(default_factory=dict)
     hidden_ns: int = 0
+    unknown_ns: int = 0
 
-    def add(self, frames: Frames, value_ns: int, count: int = 1) -> None:
+    def add(self, frames: Frames, value_ns: int, count: int = 1, open_ns: int = 0) -> None:
         """Add one stack's nanoseconds to what is there."""
         weight = self.weights.setdefault(frames, Weight())
         weight.value_ns += value_ns
         weight.count += count
+        weight.open_ns += open_ns
 
     @property
     def total_ns(self) -> int:
         """Nanoseconds of all stacks together, without what is hidden."""
         return sum(weight.value_ns for weight in self.weights.values())
+
+    @property
+    def open_ns(self) -> int:
+        """Nanoseconds of them that are of open waits."""
+        return sum(weight.open_ns for weight in self.weights.values())
+
+    def containing(self, names: Container[str]) -> "Profile":
+        """Return the stacks with a frame of one of these names."""
+        kept = {frames: weight for frames, weight in self.weights.items() if any(name in names for name in frames)}
+        return replace(self, weights=kept)
 
     def __iter__(self) -> Iterator[tuple[Frames, Weight]]:
         """Yield stacks with their weights, sorted by frames, so that equal profiles print equally."""
@@ -60,6 +77,7 @@ class Profile:
         total = Profile(view)
         for profile in profiles:
             total.hidden_ns += profile.hidden_ns
+            total.unknown_ns += profile.unknown_ns
             for frames, weight in profile.weights.items():
-                total.add(frames, weight.value_ns, weight.count)
+                total.add(frames, weight.value_ns, weight.count, weight.open_ns)
         return total

@@ -17,6 +17,7 @@ from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
 
 __all__ = [
+    "CHAIN_WEIGHTS",
     "DEFAULTS",
     "OFF_CPU",
     "OFF_WAKE",
@@ -35,13 +36,14 @@ Parts = Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]]
 """Parts of intervals: whose (its place), what it is (the last part of its key), and nanoseconds."""
 
 NO_WAKER = -2
+CHAIN_WEIGHTS = ("time", "path")
 
 
 @dataclass(frozen=True)
 class ViewOptions:
     """How a view tells what it found: what the root frame is called, whether off-CPU time is split, what a chain weighs.
 
-    `by` is one of `roots.BY`, `chain` is "time" or "path".
+    `by` is one of `roots.BY`, `chain` one of `CHAIN_WEIGHTS`.
     """
 
     by: str = "comm"
@@ -85,6 +87,7 @@ class IntervalStacks:
         self._weights: Weights | None = None
         self._cpus = Cpus(replay.timeline.cpus) if view.parts else None
         self._hidden_ns = 0
+        self._open_ns = np.zeros(0, np.int64)  # by group
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals."""
@@ -99,20 +102,23 @@ class IntervalStacks:
             thread, name = view.root
             shown = shown.copy()
             shown[name] = named_by(self._options.by, shown[thread], shown[name], self._replay)
-        keys = view.keys(shown)
+        keys, is_open = view.keys(shown), shown["open"] > 0
         if view.parts and self._cpus:
             for row, what, value_ns in view.parts(shown, self._cpus):
-                self._add([*(column[row] for column in keys), what], value_ns)
+                self._add([*(column[row] for column in keys), what], value_ns, is_open[row])
         else:
-            self._add(keys, view.value_ns(shown))
+            self._add(keys, view.value_ns(shown), is_open)
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        return named(self._weights, self._view.frames, naming, self._selection, self._hidden_ns)
+        return named(self._weights, self._view.frames, naming, self._selection, self._hidden_ns, self._open_ns)
 
-    def _add(self, keys: Columns, value_ns: NDArray[np.int64]) -> None:
+    def _add(self, keys: Columns, value_ns: NDArray[np.int64], is_open: NDArray[np.bool_]) -> None:
         self._weights = self._weights or Weights(len(keys))
-        self._weights.add(keys, value_ns)
+        groups = self._weights.add(keys, value_ns)
+        more = np.zeros(len(self._weights.groups) - len(self._open_ns), np.int64)
+        self._open_ns = np.concatenate((self._open_ns, more))
+        np.add.at(self._open_ns, groups[is_open], value_ns[is_open])
 
 
 def named(
@@ -121,16 +127,18 @@ def named(
     naming: Naming,
     selection: Selection,
     hidden_ns: int = 0,
+    open_ns: NDArray[np.int64] | None = None,
 ) -> Profile:
-    """Turn ids into frames: only now, once for each distinct key."""
+    """Turn ids into frames: only now, once for each distinct key. `open_ns` is the part of open waits, by group."""
     found = Profile("", hidden_ns=hidden_ns)
     if weights is None:
         return found
-    rows = zip(weights.groups.keys.tolist(), weights.value_ns.tolist(), weights.count.tolist(), strict=True)
-    for key, value_ns, count in rows:
+    of_open = np.zeros(len(weights.groups), np.int64) if open_ns is None else open_ns
+    columns = (weights.groups.keys, weights.value_ns, weights.count, of_open)
+    for key, value_ns, count, part_ns in zip(*(column.tolist() for column in columns), strict=True):
         frames = frames_of(tuple(key), naming)
         if selection.shows(frames):
-            found.add(frames, value_ns, count)
+            found.add(frames, value_ns, count, part_ns)
     return found
 
 
