@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.groups import Groups, number
-from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.lives import (
     DOING_BLOCKED,
     DOING_PREEMPTED,
@@ -34,6 +34,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
+from offwake.analyzer.shapes import LATEST_NS
 from offwake.analyzer.views import ViewOptions
 
 __all__ = ["Chain"]
@@ -54,10 +55,13 @@ ENDS = {
 """Last frames; as a node's second part it is −1 less the number."""
 
 WAIT = np.dtype(
-    [("begin_ns", "i8"), ("end_ns", "i8"), ("value_ns", "i8"), ("root", "i4"), ("hop", "i4"), ("waker", "i4")],
+    [
+        ("begin_ns", "i8"), ("end_ns", "i8"), ("value_ns", "i8"), ("root", "i4"), ("hop", "i4"), ("waker", "i4"),
+        ("open", "?"),
+    ],
     align=True,
-)
-"""A wait to be explained: its window (uncut for a path), what it weighs, its root, and who ended it."""
+)  # fmt: skip
+"""A wait to be explained: its window (uncut for a path), what it weighs, its root, who ended it, whether it is open."""
 
 STEP = np.dtype(
     [("piece", "i8"), ("begin_ns", "i8"), ("end_ns", "i8"), ("thread", "i4"), ("node", "i4"), ("depth", "i4")],
@@ -71,7 +75,7 @@ class Chain:
 
     def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
         self._replay, self._selection, self._options = replay, selection, options
-        self._whole = replace(selection, begin_ns=None, end_ns=None)
+        self._whole = selection if selection.ended else replace(selection, begin_ns=None, end_ns=None)
         self._lives = LivesBuilder(replay)
         self._roots = Groups(3)
         self._waits: list[NDArray[np.void]] = []
@@ -80,8 +84,8 @@ class Chain:
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals and slices."""
         self._lives.feed(batch)
-        begin_ns, end_ns = self._selection.window(self._replay)
-        shown, hidden = self._whole.waits(batch.activity.intervals, self._replay, _is_blocked, _blocked_ns)
+        begin_ns, end_ns = self._window()
+        shown, hidden = self._whole.waits(batch.activity.intervals, self._replay, is_blocked, blocked_ns)
         self._hidden_ns += int(_within(hidden, begin_ns, end_ns).sum())
         value_ns = _within(shown, begin_ns, end_ns)
         shown, value_ns = shown[value_ns > 0], value_ns[value_ns > 0]
@@ -90,6 +94,7 @@ class Chain:
         if self._options.chain == "time":
             waits["begin_ns"] = np.maximum(waits["begin_ns"], begin_ns)
             waits["end_ns"] = np.minimum(waits["end_ns"], end_ns)
+        waits["open"] = shown["open"] > 0
         waits["hop"], waits["waker"] = self._lives.hops_of(shown), shown["waker"]
         name = named_by(self._options.by, shown["thread"], shown["name"], self._replay)
         waits["root"] = self._roots.ids([name, shown["stack"], shown["space"]])
@@ -102,6 +107,10 @@ class Chain:
             tree.explain(waits)
         return self._named(tree, naming)
 
+    def _window(self) -> tuple[int, int]:
+        """Return the time that waits are cut to: none where those count that ended in the selected time."""
+        return (0, LATEST_NS) if self._selection.ended else self._selection.window(self._replay)
+
     def _is_thread(self, naming: Naming) -> NDArray[np.bool_]:
         """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""
         hops = self._lives.hops.keys.tolist()
@@ -113,7 +122,9 @@ class Chain:
         roots, hops = self._roots.keys.tolist(), self._lives.hops.keys.tolist()
         found = Profile("chain", hidden_ns=self._hidden_ns)
         frames: list[Frames] = []
-        for (parent, what), (value_ns, count) in zip(tree.nodes.keys.tolist(), tree.sums.tolist(), strict=False):
+        for (parent, what), (value_ns, count, open_ns) in zip(
+            tree.nodes.keys.tolist(), tree.sums.tolist(), strict=False
+        ):
             if parent == ROOT:
                 frames.append(naming.blocked(*roots[what]))
             elif what < 0:
@@ -122,17 +133,9 @@ class Chain:
                 name, stack, space, idle_cpu = hops[what]
                 ending = ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)
                 frames.append((*frames[parent], "--", *ending))
-            if value_ns and self._selection.shows(frames[-1]):
-                found.add(frames[-1], value_ns, count)
+            if value_ns:
+                found.add(frames[-1], value_ns, count, open_ns)
         return found
-
-
-def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
-    return np.asarray(rows["kind"] == BLOCKED)
-
-
-def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    return np.asarray(rows["wake_ns"] - rows["begin_ns"])
 
 
 def _within(rows: NDArray[np.void], begin_ns: int, end_ns: int) -> NDArray[np.int64]:
@@ -141,11 +144,11 @@ def _within(rows: NDArray[np.void], begin_ns: int, end_ns: int) -> NDArray[np.in
 
 
 class _Tree:
-    """Chains as a tree: `nodes` are (parent, what), `sums` nanoseconds and waits by node."""
+    """Chains as a tree: `nodes` are (parent, what), `sums` nanoseconds, waits and nanoseconds of open waits by node."""
 
     def __init__(self, lives: Lives, is_thread: NDArray[np.bool_], by_path: bool) -> None:
         self.nodes = Groups(2)
-        self.sums = np.zeros((len(self.nodes.table[0]), 2), np.int64)
+        self.sums = np.zeros((len(self.nodes.table[0]), 3), np.int64)
         self._last = np.full(len(self.sums), -1, np.int64)  # the last wait that a node was counted for
         self._lives = (lives.first, lives.begin_ns, lives.end_ns, lives.doing, lives.hop, lives.waker)
         self._births = (lives.birth, lives.parent)
@@ -166,7 +169,7 @@ class _Tree:
                 break
             self.nodes.grow(int(state[3]))
             more = len(self.nodes.table[0]) - len(self.sums)
-            self.sums = np.concatenate((self.sums, np.zeros((more, 2), np.int64)))
+            self.sums = np.concatenate((self.sums, np.zeros((more, 3), np.int64)))
             self._last = np.concatenate((self._last, np.full(more, -1, np.int64)))
         self.nodes.added(int(state[3]))
         self._explained += len(waits)
@@ -191,12 +194,14 @@ def _child(parent: int, what: int, tree: Tree, state: Numbers) -> int:
 
 
 @compiled
-def _weigh(node: int, value_ns: int, wait: int, tree: Tree) -> None:
+def _weigh(node: int, value_ns: int, wait: Any, serial: int, tree: Tree) -> None:
     sums, last = tree[2], tree[3]
     sums[node, 0] += value_ns
-    if last[node] != wait:
+    if wait.open:
+        sums[node, 2] += value_ns
+    if last[node] != serial:
         sums[node, 1] += 1
-        last[node] = wait
+        last[node] = serial
 
 
 @compiled
@@ -241,7 +246,7 @@ def _walk(
                 _begin(steps[0], wait.waker, wait.begin_ns, wait.end_ns, lives)
                 state[1], state[2] = 0, 0
             else:
-                _weigh(node, wait.value_ns, serial, tree)
+                _weigh(node, wait.value_ns, wait, serial, tree)
                 state[0] += 1
             continue
         step = steps[state[1]]
@@ -251,10 +256,10 @@ def _walk(
         begin_ns, end_ns, piece = step.begin_ns, step.end_ns, step.piece
         if begin_ns >= end_ns:  # the window is through
             if by_path:
-                _weigh(step.node, left_ns, serial, tree)
+                _weigh(step.node, left_ns, wait, serial, tree)
             state[1] -= 1
         elif state[2] > STEPS_AT_MOST:
-            _weigh(_child(step.node, -1 - TRUNCATED, tree, state), left_ns, serial, tree)
+            _weigh(_child(step.node, -1 - TRUNCATED, tree, state), left_ns, wait, serial, tree)
             state[1] -= 1
         else:
             if piece < first[step.thread]:  # before its life
@@ -272,7 +277,7 @@ def _walk(
             if doing == DOING_BLOCKED and step.depth < HOPS_AT_MOST:
                 node = _child(step.node, hop, tree, state)
                 if not is_thread[hop]:
-                    _weigh(node, left_ns if by_path else end_ns - begin_ns, serial, tree)
+                    _weigh(node, left_ns if by_path else end_ns - begin_ns, wait, serial, tree)
                     state[1] -= by_path
                 else:
                     depth = step.depth + 1
@@ -282,7 +287,7 @@ def _walk(
             elif not by_path or doing in (DOING_BLOCKED, DOING_UNKNOWN):
                 end = TRUNCATED if doing == DOING_BLOCKED else doing
                 value_ns = left_ns if by_path else end_ns - begin_ns
-                _weigh(_child(step.node, -1 - end, tree, state), value_ns, serial, tree)
+                _weigh(_child(step.node, -1 - end, tree, state), value_ns, wait, serial, tree)
                 state[1] -= by_path
         if state[1] < 0:
             state[0] += 1

@@ -4,12 +4,12 @@ import csv
 import io
 from typing import Any
 
-from offwake.analyzer.render.text import count, duration, printable
+from offwake.analyzer.render.text import count, duration, percent, printable
 from offwake.analyzer.tables import Column, Table
 
 __all__ = ["cell_text", "csv_table", "heading", "text_table"]
 
-_RIGHT_ALIGNED = {"ns", "bytes", "count", "id"}
+_RIGHT_ALIGNED = {"ns", "bytes", "count", "id", "share"}
 
 
 def cell_text(value: Any, unit: str) -> str:
@@ -20,6 +20,8 @@ def cell_text(value: Any, unit: str) -> str:
         return duration(value)
     if unit in ("bytes", "count"):
         return count(value)
+    if unit == "share":
+        return percent(value, 1, 1)
     return printable(str(value))
 
 

@@ -8,7 +8,10 @@ __all__ = ["Column", "Table"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `unit` is "ns", "bytes", "count", "text" or "id"; it decides how a value is shown, never its JSON."""
+    """One column. `unit` decides how a value is shown, never its JSON.
+
+    It is "ns", "bytes", "count", "share" (from 0 to 1), "text" or "id".
+    """
 
     name: str
     unit: str
