@@ -10,7 +10,7 @@ from typing import Any
 
 from offwake.errors import DamagedRecording
 
-__all__ = ["FOOTER", "SNAPSHOT", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
+__all__ = ["FOOTER", "LATEST_NS", "SNAPSHOT", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
 
 MOST = 1 << 64
 LATEST_NS = 1 << 62
@@ -76,6 +76,7 @@ _FIELDS = {
     | {"old_state": "<u4", "new_state": "<u4", "bytes_acked": "<u8", "bytes_received": "<u8"},
     "tcp_first_send": _SOCKET | _ENDPOINTS,
     "tcp_first_receive": _SOCKET | _ENDPOINTS,
+    "tcp_data_ready": _SOCKET | _ENDPOINTS,
     "tcp_retransmit": _SOCKET,
     "tcp_receive_reset": _SOCKET,
     "tcp_destroy": _SOCKET,

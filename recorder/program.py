@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
@@ -18,13 +18,14 @@ from typing import Any, BinaryIO
 
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.sources import Event, Source
 
 __all__ = ["Program", "Tally", "event_kinds"]
 
 PRELUDE = Path(__file__).with_name("prelude.bpf.c")
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
+BRACED = re.compile(r"\{(.+?)\}")
 CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
 
 
@@ -62,13 +63,15 @@ class Program:
         """
         kinds, btf = event_kinds(sources), Btf()
         program = Program(bcc, [source for source in sources if source.sampling], kinds)
-        texts = {}
+        texts, compiled = {}, []
         for source in (source for source in sources if source.events):
+            reduced, lacking = _without_lacking(source, btf)
+            program.unavailable |= lacking
             try:
-                texts[source.name] = _source_text(source, btf)
+                texts[source.name] = _source_text(reduced, btf)
+                compiled.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
-        compiled = [source for source in sources if source.name in texts]
         prelude = _prelude(kinds, btf, recorder)
         try:
             program._load(prelude, compiled, texts)
@@ -206,6 +209,18 @@ def _prelude(kinds: dict[str, int], btf: Btf, recorder: int) -> str:
     return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + PRELUDE.read_text()
 
 
+def _without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
+    """Return the source without the optional events that this kernel cannot give, and why not, by event."""
+    lacking = {}
+    for event in (event for event in source.events if event.optional):
+        try:
+            btf.tracepoint_arguments(event.tracepoint)
+            _function(event, source, btf)
+        except KeyError as error:
+            lacking[event.name] = str(error.args[0])
+    return replace(source, events=tuple(event for event in source.events if event.name not in lacking)), lacking
+
+
 def _source_text(source: Source, btf: Btf) -> str:
     """Return a source's C text. Raises KeyError with what this kernel lacks."""
     for event in source.events:
@@ -231,10 +246,11 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         f"int on_{event.name}(struct bpf_raw_tracepoint_args *ctx)",
         "{",
         f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
-        *(f"    {_assignment(field, btf)}" for field in event.fields),
     ]
     if event.when:
-        lines.append(f"    if (!({event.when})) return 0;")
+        condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
+        lines.append(f"    if (!({condition})) return 0;")
+    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in event.fields]
     if event.once_per:
         lines += [
             f"    u64 key = e.{event.once_per}; u8 yes = 1;",
@@ -247,19 +263,17 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
     return "\n".join(lines)
 
 
-def _assignment(field: Field, btf: Btf) -> str:
-    if field.value in CURRENT:
-        return f"e.{field.name} = {CURRENT[field.value]};"
-    match = ARGUMENT.fullmatch(field.value)
+def _fill(target: str, room: int, value: str, btf: Btf) -> str:
+    """Return the statement that puts a field's value into a C variable of `room` bytes."""
+    if value in CURRENT:
+        return f"{target} = {CURRENT[value]};"
+    match = ARGUMENT.fullmatch(value)
     if not match:
-        raise ValueError(f"{field.name}: {field.value!r} is not a value that a declaration can have")
+        raise ValueError(f"{target}: {value!r} is not a value that a declaration can have")
     argument, path = f"ctx->args[{match[1]}]", match[2]
     if not path:
-        return f"e.{field.name} = {argument};"
+        return f"{target} = {argument};"
     member = btf.member(path)
     follow = "".join(f" p = read_u64(p + {offset});" for offset in member.pointers)
-    size = min(member.size, field.size)
-    return (
-        f"{{ u64 p = {argument};{follow} "
-        f"bpf_probe_read_kernel(&e.{field.name}, {size}, (void *)(p + {member.offset})); }}"
-    )
+    size = min(member.size, room)
+    return f"{{ u64 p = {argument};{follow} bpf_probe_read_kernel(&{target}, {size}, (void *)(p + {member.offset})); }}"

@@ -48,8 +48,10 @@ class Field:
 class Event:
     """What one raw tracepoint gives.
 
-    `when` is a C condition over the filled-in payload `e`. `once_per` names a field: only the first event for each value
-    is kept, until an event whose `forgets` names its field carries the same value.
+    `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
+    value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
+    names its field carries the same value. An `optional` event is left out where the kernel lacks what it takes; the rest
+    of its source is recorded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Event:
     when: str = ""
     once_per: str = ""
     forgets: str = ""
+    optional: bool = False
 
     @property
     def payload(self) -> tuple[tuple[Field, int], ...]:

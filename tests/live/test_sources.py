@@ -31,6 +31,24 @@ def test_a_member_that_the_kernel_lacks_costs_only_its_source() -> None:
     assert program.unavailable == {"lacking": "this kernel has no colour in task_struct.colour"}
 
 
+def test_an_optional_event_that_the_kernel_lacks_costs_only_itself() -> None:
+    events = (
+        Event("present", "sched_waking", (TID,), when="{args[0]->task_struct.pid} == 1", optional=True),
+        Event("no_tracepoint", "no_such_tracepoint", (TID,), optional=True),
+        Event("no_member", "sched_waking", (TID,), when="{args[0]->task_struct.colour} == 1", optional=True),
+    )
+    program = compiled(Source("some", "", events))
+    try:
+        program.attach()
+        assert [event.name for source in program.sources for event in source.events] == ["present"]
+        assert program.unavailable == {
+            "no_tracepoint": "this kernel has no tracepoint no_such_tracepoint",
+            "no_member": "this kernel has no colour in task_struct.colour",
+        }
+    finally:
+        program.close()
+
+
 def test_a_program_that_does_not_compile_costs_only_its_source_and_says_why() -> None:
     event = Event("broken", "sched_waking", (TID,), when="e.no_such_field == 1")
     program = compiled(all_sources()["tcp"], Source("broken", "", (event,)))

@@ -1,6 +1,7 @@
 """Declared sources: what a declaration promises, without a kernel; and with this kernel's BTF, what it resolves to."""
 
 import ctypes
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,10 @@ def test_every_declared_member_and_tracepoint_exists_on_this_kernel() -> None:
     btf = Btf()
     for event in EVENTS:
         btf.tracepoint_arguments(event.tracepoint)
-        for field in event.fields:
-            if "->" in field.value:
-                assert btf.member(field.value.partition("->")[2]).size >= 1
+        values = [field.value for field in event.fields] + re.findall(r"\{(.+?)\}", event.when)
+        for value in values:
+            if "->" in value:
+                assert btf.member(value.partition("->")[2]).size >= 1
 
 
 @needs_btf
