@@ -1,4 +1,4 @@
-"""The first answer: where the time went, what was waited for, and what to look at next."""
+"""The first answer: where the time went, what was waited for and why, who lacked a CPU, and what to look at next."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -6,26 +6,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offwake.analyzer import query
+from offwake.analyzer.profile import Profile
 from offwake.analyzer.select import Selection
+from offwake.analyzer.words import Wait, longest_waits
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
-__all__ = ["Latency", "Summary", "Wait", "summarize"]
+__all__ = ["Latency", "Queued", "Summary", "Tcp", "summarize"]
 
-WAITS_SHOWN = 10
+WAITS_SHOWN = 8
+QUEUED_SHOWN = 3
 PARTS = ("on_cpu_ns", "blocked_ns", "run_queue_ns", "preempted_ns", "unknown_ns")
+TROUBLE = 0.05
+"""Share of the time in which threads could have run that they spend waiting for a CPU, from which on it is trouble."""
 
 
 @dataclass(frozen=True)
-class Wait:
-    """What threads of one name waited in, and who ended it: `value_ns` over `count` waits."""
+class Queued:
+    """How long threads of one name waited for a CPU that ran others, and who those were, the longest first."""
 
     target: str
-    waited_in: str
-    waker: str
     value_ns: int
-    count: int
+    instead: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -41,52 +44,78 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Tcp:
+    """TCP sessions, and what went wrong with them."""
+
+    sessions: int
+    retransmits: int
+    retransmitted: list[dict[str, Any]]
+    not_connected: int
+
+
+@dataclass(frozen=True)
 class Summary:
-    """What `offwake summary` prints. `time_ns` adds up the parts of all threads' time."""
+    """What `offwake summary` prints. `time_ns` adds up the parts of all threads' time; `queued_ns` is the time in which
+    threads waited for a CPU that ran others, `wakeup_ns` what it took to wake idle CPUs."""
 
     info: dict[str, Any]
     time_ns: dict[str, int]
     hidden_ns: int
     waits: list[Wait]
-    queued: list[dict[str, Any]]
+    queued_ns: int
+    wakeup_ns: int
+    queued: list[Queued]
     block_io: list[Latency]
-    tcp: dict[str, int]
+    tcp: Tcp
+
+    @property
+    def lacks_cpu(self) -> bool:
+        """Whether threads waited for a CPU so long that it is trouble."""
+        return self.queued_ns > TROUBLE * (self.queued_ns + self.time_ns["on_cpu_ns"])
+
+    @property
+    def next_options(self) -> list[str]:
+        """The options of the `flamegraph` that is worth looking at first."""
+        if self.lacks_cpu:
+            return ["--view", "run-queue"]
+        return ["--view", "chain", *(["--comm", self.waits[0].target] if self.waits else [])]
 
 
 def summarize(recording: "Recording") -> Summary:
     """Look at everything that a recording holds, once."""
-    everything = Selection(show_all=True)
+    everything, shown = Selection(show_all=True), Selection()
     threads = query.table(recording, "threads", everything).rows
-    shown = query.profile(recording, "off-wake", Selection())
-    waits: dict[tuple[str, str, str], list[int]] = {}
-    for frames, weight in shown:
-        total = waits.setdefault((frames[0], _waited_in(frames), frames[-1]), [0, 0])
-        total[0] += weight.value_ns
-        total[1] += weight.count
-    ranked = sorted(waits.items(), key=lambda item: -item[1][0])[:WAITS_SHOWN]
-    sessions = query.table(recording, "tcp-sessions", everything).rows
+    off_wake = query.profile(recording, "off-wake", shown)
+    run_queue = query.profile(recording, "run-queue", everything)
+    total_ns = run_queue.total_ns
+    queued = _queued(run_queue)
+    queued_ns = sum(row.value_ns for row in queued)
     return Summary(
         info=recording.info(),
         time_ns={part: sum(row[part] for row in threads) for part in PARTS},
-        hidden_ns=shown.hidden_ns,
-        waits=[Wait(*names, value_ns, count) for names, (value_ns, count) in ranked],
-        queued=sorted(threads, key=lambda row: -row["run_queue_ns"] - row["preempted_ns"])[:3],
+        hidden_ns=off_wake.hidden_ns,
+        waits=longest_waits(off_wake, query.profile(recording, "chain", shown), WAITS_SHOWN),
+        queued_ns=queued_ns,
+        wakeup_ns=total_ns - queued_ns,
+        queued=queued[:QUEUED_SHOWN],
         block_io=_latencies(query.table(recording, "block-io", everything).rows),
-        tcp={"sessions": len(sessions), "retransmits": sum(row["retransmits"] for row in sessions)},
+        tcp=_tcp(query.table(recording, "tcp-sessions", everything).rows),
     )
 
 
-# Frames of every wait: they say that it waits, not in what.
-SCHEDULER = ("__schedule_[k]", "schedule_[k]", "schedule_", "io_schedule", "preempt_schedule", "__cond_resched")
-
-
-def _waited_in(frames: tuple[str, ...]) -> str:
-    """Name a wait by its system call if it has one, and by the function in which it waits."""
-    blocked = frames[1 : frames.index("--")]
-    inner = next((frame for frame in reversed(blocked) if not frame.startswith(SCHEDULER)), "")
-    call = next((frame for frame in blocked if frame.startswith(("__x64_sys_", "__arm64_sys_"))), "")
-    names = [call.partition("_sys_")[2].removesuffix("_[k]"), inner.removesuffix("_[k]")]
-    return " in ".join(reversed([name for name in names if name])) or "[no stack]"
+def _queued(run_queue: Profile) -> list[Queued]:
+    """Add up who waited for a CPU while whom it ran. What waking an idle CPU took is no queueing."""
+    found: dict[str, dict[str, int]] = {}
+    for frames, weight in run_queue:
+        if len(frames) == 3:
+            target, _, who = frames
+            instead = found.setdefault(target, {})
+            instead[who] = instead.get(who, 0) + weight.value_ns
+    rows = [
+        Queued(target, sum(instead.values()), sorted(instead.items(), key=lambda item: -item[1]))
+        for target, instead in found.items()
+    ]
+    return sorted(rows, key=lambda row: -row.value_ns)
 
 
 def _latencies(rows: list[dict[str, Any]]) -> list[Latency]:
@@ -99,3 +128,13 @@ def _latencies(rows: list[dict[str, Any]]) -> list[Latency]:
         p50, p99 = np.percentile([row["service_ns"] for row in group], [50, 99])
         found.append(Latency(device, operation, len(group), sum(row["bytes"] for row in group), int(p50), int(p99)))
     return found
+
+
+def _tcp(rows: list[dict[str, Any]]) -> Tcp:
+    retransmitted = sorted((row for row in rows if row["retransmits"]), key=lambda row: -row["retransmits"])
+    return Tcp(
+        sessions=len(rows),
+        retransmits=sum(row["retransmits"] for row in rows),
+        retransmitted=retransmitted[:3],
+        not_connected=sum(row["state"] == "SYN_SENT" for row in rows),
+    )

@@ -1,11 +1,15 @@
 """`offwake summary`: the first answer, in the terminal."""
 
 import argparse
+import shlex
 from collections.abc import Iterator
 
+from offwake.analyzer.completeness import completeness
+from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import count, duration, percent, printable
 from offwake.analyzer.summary import Summary, summarize
-from offwake.commands.arguments import add_recording, opened, status
+from offwake.analyzer.words import Wait
+from offwake.commands.arguments import add_recording, status
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,6 +20,8 @@ PART_NAMES = {
     "preempted_ns": "preempted",
     "unknown_ns": "unknown",
 }
+REASONS_SHOWN = 3
+REASON_AT_LEAST = 0.03
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,34 +31,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary."""
-    with opened(args.file) as recording:
-        print("\n".join(printable(line) for line in _lines(summarize(recording), str(args.file))))
-    return status(recording)
+    with Recording.open(args.file) as recording:
+        print("\n".join(printable(line) for line in _lines(summarize(recording), shlex.quote(str(args.file)))))
+        return status(recording)
 
 
 def _lines(summary: Summary, file: str) -> Iterator[str]:
     info = summary.info
-    verdict = "complete" if info["complete"] else "NOT complete"
-    yield f"{info['host']}  {info['started']}  {duration(info['duration_ns'])}  {count(info['events'])} events, {verdict}"
+    yield f"{info['host']}  {info['started']}  {duration(info['duration_ns'])}  {count(info['events'])} events"
+    yield f"The recording is {completeness(info)}."
+    yield from (f"- {sentence}" for sentence in info["verdict"])
     yield ""
     total = sum(summary.time_ns.values())
     yield f"Where {info['threads']} threads spent their time"
     for part, name in PART_NAMES.items():
         yield f"  {duration(summary.time_ns[part]):>10}  {percent(summary.time_ns[part], total):>8}  {name}"
-    yield f"  ({duration(summary.hidden_ns)} of blocked: threads that slept throughout, left out below)"
+    yield f"  ({duration(summary.hidden_ns)} of blocked is idle, and left out below: `offwake idle {file}` tells why)"
     yield ""
-    yield "What was waited for longest"
-    yield f"  {'time':>10}  {'waits':>7}  {'average':>10}  who, in what, woken by"
+    yield "What was waited for longest, and why"
     for wait in summary.waits:
-        average = duration(wait.value_ns // max(wait.count, 1))
-        yield (
-            f"  {duration(wait.value_ns):>10}  {wait.count:>7}  {average:>10}  "
-            f"{wait.target}: {wait.waited_in}, woken by {wait.waker}"
-        )
+        yield from _wait(wait)
+    if not summary.waits:
+        yield "  nothing: all waits were idle"
     yield ""
-    yield "Waiting for a CPU (run queue and preempted)"
-    for row in summary.queued:
-        yield f"  {duration(row['run_queue_ns'] + row['preempted_ns']):>10}  {row['comm']} ({row['tid']})"
+    yield from _queued(summary)
     if summary.block_io:
         yield ""
         yield "Block I/O service time"
@@ -62,6 +64,38 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
                 f"p50 {duration(io.p50_ns)}, p99 {duration(io.p99_ns)}"
             )
     yield ""
-    yield f"TCP: {summary.tcp['sessions']} sessions, {summary.tcp['retransmits']} retransmits"
+    yield from _tcp(summary)
     yield ""
-    yield f"Next: offwake flamegraph {file} -o off-wake.svg   or   offwake serve {file}"
+    options = shlex.join(summary.next_options)
+    yield f"Next: offwake flamegraph {file} {options} -o next.svg   or   offwake serve {file}"
+
+
+def _wait(wait: Wait) -> Iterator[str]:
+    average = duration(wait.value_ns // max(wait.count, 1))
+    waits = f"{count(wait.count)} wait{'s' if wait.count != 1 else ''}, {average} each"
+    yield f"  {duration(wait.value_ns):>10}  {wait.target}: {wait.waited_in} ({waits})"
+    shown = [reason for reason in wait.reasons if reason.value_ns >= REASON_AT_LEAST * wait.value_ns]
+    for reason in shown[:REASONS_SHOWN]:
+        usually = f", mostly {reason.usually}" if reason.usually else ""
+        yield f"  {'':>10}    {percent(reason.value_ns, wait.value_ns, 0):>5} for {reason.words}{usually}"
+
+
+def _queued(summary: Summary) -> Iterator[str]:
+    could_run = summary.queued_ns + summary.time_ns["on_cpu_ns"]
+    verdict = "threads lacked CPUs" if summary.lacks_cpu else "no trouble"
+    share = percent(summary.queued_ns, could_run, 1)
+    yield f"Waiting for a CPU that ran others: {duration(summary.queued_ns)}, {share} of when threads could run: {verdict}"
+    for row in summary.queued:
+        instead = ", ".join(f"{who} {percent(value_ns, row.value_ns, 0)}" for who, value_ns in row.instead[:3])
+        yield f"  {duration(row.value_ns):>10}  {row.target}, while the CPU ran {instead}"
+    yield f"  ({duration(summary.wakeup_ns)} more went into waking idle CPUs)"
+
+
+def _tcp(summary: Summary) -> Iterator[str]:
+    tcp = summary.tcp
+    yield f"TCP: {count(tcp.sessions)} sessions, {count(tcp.retransmits)} retransmits"
+    for row in tcp.retransmitted:
+        ends = f"{row['local']}:{row['local_port']} to {row['remote']}:{row['remote_port']}"
+        yield f"  {count(row['retransmits'])} from {ends} ({row['comm'] or 'nobody known'})"
+    if tcp.not_connected:
+        yield f"  {count(tcp.not_connected)} still without an answer to their SYN at the end"

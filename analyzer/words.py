@@ -1,0 +1,113 @@
+"""Chains in words: what a stack of the chain view says, in a sentence that a person would say.
+
+Read from a profile's frames, so that merged profiles speak as well.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from offwake.analyzer.profile import Profile
+
+__all__ = ["Reason", "Wait", "in_words", "longest_waits", "waited_in"]
+
+MARK = "--"
+# Frames of every wait: they say that it waits, not in what.
+SCHEDULER = ("__schedule_[k]", "schedule_[k]", "schedule_", "io_schedule", "preempt_schedule", "__cond_resched")
+SYSTEM_CALLS = ("__x64_sys_", "__ia32_sys_", "__arm64_sys_")
+DOING = {
+    "[on CPU]": "running",
+    "[run queue]": "waiting for a CPU",
+    "[preempted]": "preempted",
+    "[unknown]": "doing nobody knows what",
+    "[truncated]": "and so on",
+}
+HOPS_SHOWN = 4
+JOINED = re.compile(r"\[(?P<what>.+), (?P<took>\d+ [nµm]?s)\]")
+"""A device's answer: what it was, and how long it took."""
+
+
+@dataclass
+class Reason:
+    """Why threads waited, in words, for how long in all, and in how long the device at the end answered most often."""
+
+    words: str
+    value_ns: int = 0
+    took: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def usually(self) -> str:
+        """How long the device took, by most of the time; "" where the chain ends in none."""
+        return max(self.took, key=lambda took: self.took[took], default="")
+
+
+@dataclass
+class Wait:
+    """What threads of one name waited in: nanoseconds in all, how many waits, and the reasons, the longest first."""
+
+    target: str
+    waited_in: str
+    value_ns: int = 0
+    count: int = 0
+    reasons: list[Reason] = field(default_factory=list)
+
+
+def longest_waits(off_wake: Profile, chains: Profile, at_most: int) -> list[Wait]:
+    """Return the longest waits by target and place, with their reasons from the chains (by time) of the same waits."""
+    waits: dict[tuple[str, str], Wait] = {}
+    for frames, weight in off_wake:
+        key = frames[0], waited_in(frames)
+        wait = waits.setdefault(key, Wait(*key))
+        wait.value_ns += weight.value_ns
+        wait.count += weight.count
+    reasons: dict[tuple[str, str], dict[str, Reason]] = {}
+    for frames, weight in chains:
+        words, took = in_words(frames)
+        reason = reasons.setdefault((frames[0], waited_in(frames)), {}).setdefault(words, Reason(words))
+        reason.value_ns += weight.value_ns
+        if took:
+            reason.took[took] = reason.took.get(took, 0) + weight.value_ns
+    longest = sorted(waits.items(), key=lambda item: -item[1].value_ns)[:at_most]
+    for key, wait in longest:
+        wait.reasons = sorted(reasons.get(key, {}).values(), key=lambda reason: -reason.value_ns)
+    return [wait for _, wait in longest]
+
+
+def waited_in(frames: tuple[str, ...]) -> str:
+    """Name a wait by the function in which it waits, and by its system call if it has one."""
+    blocked = frames[1 : frames.index(MARK)]
+    inner = next((frame for frame in reversed(blocked) if not frame.startswith(SCHEDULER)), "")
+    call = next((frame for frame in blocked if frame.startswith(SYSTEM_CALLS)), "")
+    names = [call.partition("_sys_")[2].removesuffix("_[k]"), inner.removesuffix("_[k]")]
+    return " in ".join(reversed([name for name in names if name])) or "[no stack]"
+
+
+def in_words(chain: tuple[str, ...]) -> tuple[str, str]:
+    """Say who was waited for, hop by hop, and what the last one did; and how long the device at the end took, if one is.
+
+    `worker, waiting for vda read 4 KiB`, `8 ms`.
+    """
+    hops: list[list[str]] = []
+    for frame in chain[chain.index(MARK) :]:
+        if frame == MARK:
+            hops.append([])
+        else:
+            hops[-1].append(frame)
+    doing = DOING.get(hops[-1][-1], "")
+    if doing:
+        hops[-1].pop()
+    took = JOINED.fullmatch(hops[-1][-1])
+    names = [_name(hop[-1]) for hop in hops]
+    if len(names) > HOPS_SHOWN:
+        names[HOPS_SHOWN - 1 : -1] = [f"{len(names) - HOPS_SHOWN} more"]
+    return ", waiting for ".join(names) + (f", {doing}" if doing else ""), took["took"] if took else ""
+
+
+def _name(frame: str) -> str:
+    """Say who or what ended a wait."""
+    if frame == "[open]":
+        return "what did not come"
+    if joined := JOINED.fullmatch(frame):
+        return joined["what"]
+    if not (frame.startswith("[") and frame.endswith("]")):
+        return frame
+    return f"{'' if frame.startswith('[TCP ') else 'the '}{frame[1:-1]}"
