@@ -5,27 +5,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Heatmap", "latency_heatmap"]
+from offwake.analyzer.latencies import Latencies
+from offwake.errors import UsageError
+
+__all__ = ["Heatmap", "latency_map", "offset_map"]
 
 COLUMNS_AT_MOST = 240
 ROWS_PER_DECADE = 8
+OFFSET_ROWS = 50
+PERIODS_AT_MOST = 3600
+SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Counts over time and latency.
+    """Counts over time and latency, or over periods of time and the offset within each.
 
     `columns` (int64, C): each column's start in ns since the recording's start, ascending, `column_ns` wide.
-    `rows` (int64, R): each row's lower latency bound in ns, ascending; a row ends where the next begins.
-    `counts` (int64, R × C).
+    `rows` (int64, R): each row's lower bound in ns, ascending; a row ends where the next begins, the last at `top_ns`.
+    `counts` (int64, R × C). `rows_of` is "latency", on a logarithmic scale, or "offset". `hidden_ns` was left out; `open`
+    of the latencies are longer than is known.
     """
 
     of: str
-    unit: str
+    rows_of: str
     columns: NDArray[np.int64]
     column_ns: int
     rows: NDArray[np.int64]
+    top_ns: int
     counts: NDArray[np.int64]
+    hidden_ns: int = 0
+    open: int = 0
 
     @property
     def total(self) -> int:
@@ -33,26 +43,53 @@ class Heatmap:
         return int(self.counts.sum())
 
 
-def latency_heatmap(of: str, when_ns: NDArray[np.int64], latency_ns: NDArray[np.int64], duration_ns: int) -> Heatmap:
-    """Bin latencies (ns, int64, N) at their times (ns since the recording's start, int64, N) on a logarithmic scale.
+def latency_map(found: Latencies) -> Heatmap:
+    """Bin latencies at their times, on a logarithmic scale.
 
-    Rows run from the decade of the smallest latency to that of the largest, eight to a decade; columns are whole
-    multiples of 1, 2 or 5 × 10ⁿ ns, at most 240 of them.
+    Rows run from the smallest latency to the largest, eight to a decade; what took no time has a row of its own below
+    them. Columns are 1, 2 or 5 × 10ⁿ ns wide, at most 240 of them, and begin with the selected time.
     """
-    column_ns = _column_width(duration_ns)
-    columns = np.arange(0, max(duration_ns, 1), column_ns, dtype=np.int64)
-    if not len(latency_ns):
-        return Heatmap(of, "ns", columns, column_ns, np.empty(0, np.int64), np.empty((0, len(columns)), np.int64))
-    latencies = np.maximum(latency_ns, 1)
-    low, high = np.floor(np.log10(latencies.min())), np.floor(np.log10(latencies.max())) + 1
-    edges = np.unique(np.round(10 ** np.arange(low, high, 1 / ROWS_PER_DECADE)).astype(np.int64))
-    row = np.searchsorted(edges, latencies, side="right") - 1
-    column = np.clip(when_ns // column_ns, 0, len(columns) - 1)
-    counts = np.zeros((len(edges), len(columns)), np.int64)
-    np.add.at(counts, (row, column), 1)
+    column_ns = _column_width(found.end_ns - found.begin_ns)
+    columns = np.arange(found.begin_ns, max(found.end_ns, found.begin_ns + 1), column_ns, dtype=np.int64)
+    column = np.minimum((found.ended_ns - found.begin_ns) // column_ns, len(columns) - 1)
+    decades = len(str(found.latency_ns.max(initial=1)))
+    edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
+    edges = np.concatenate(([0], edges))
+    row = np.searchsorted(edges, found.latency_ns, side="right") - 1
+    counts = _counted(row, column, (len(edges), len(columns)))
     used = np.flatnonzero(counts.any(axis=1))
-    kept = slice(used[0], used[-1] + 1)
-    return Heatmap(of, "ns", columns, column_ns, edges[kept], counts[kept])
+    if not len(used):
+        return Heatmap(found.of, "latency", columns, column_ns, edges[:0], 0, counts[:0], found.hidden_ns, found.open)
+    kept = np.arange(used[used > 0].min(initial=len(edges) - 2), used[-1] + 1)
+    if used[0] == 0:
+        kept = np.concatenate(([0], kept))
+    top_ns = int(edges[kept[-1] + 1])
+    return Heatmap(found.of, "latency", columns, column_ns, edges[kept], top_ns, counts[kept], found.hidden_ns, found.open)
+
+
+def offset_map(found: Latencies, period_ns: int = SECOND) -> Heatmap:
+    """Count what ended by the period of time that it ended in (columns) and the offset within it (50 rows).
+
+    What happens every second, or every tenth, lies on one height: Brendan Gregg's subsecond-offset heat map,
+    https://www.brendangregg.com/HeatMaps/subsecondoffset.html. Raises UsageError for more than 3,600 periods.
+    """
+    if period_ns < OFFSET_ROWS:
+        raise UsageError(f"--period: a period is at least {OFFSET_ROWS} ns long")
+    first = found.begin_ns // period_ns
+    last = max(found.end_ns - 1, found.begin_ns, found.ended_ns.max(initial=0)) // period_ns
+    if last - first >= PERIODS_AT_MOST:
+        raise UsageError(
+            f"an offset map shows at most {PERIODS_AT_MOST:,} periods; choose a longer one, or a part with --from and --to"
+        )
+    columns = np.arange(first, last + 1) * period_ns
+    rows = -(-np.arange(OFFSET_ROWS) * period_ns // OFFSET_ROWS)
+    period, offset = np.divmod(found.ended_ns, period_ns)
+    counts = _counted(offset * OFFSET_ROWS // period_ns, period - first, (OFFSET_ROWS, len(columns)))
+    return Heatmap(found.of, "offset", columns, period_ns, rows, period_ns, counts, found.hidden_ns, found.open)
+
+
+def _counted(row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
 
 
 def _column_width(duration_ns: int) -> int:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from offwake.analyzer.chain import Chain
-from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
+from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
+from offwake.analyzer.latencies import KINDS, latencies
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
@@ -18,7 +20,18 @@ from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = ["HEATMAPS", "TABLES", "VIEWS", "ViewOptions", "heatmap", "profile", "table"]
+__all__ = [
+    "HEATMAPS",
+    "HISTOGRAMS",
+    "TABLES",
+    "VIEWS",
+    "ViewOptions",
+    "heatmap",
+    "histogram",
+    "offsets",
+    "profile",
+    "table",
+]
 
 _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collector]]] = {
     "off-cpu": (
@@ -46,12 +59,9 @@ _TABLES: dict[str, tuple[str, Callable[[Recording, Selection], Table]]] = {
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
 }
-_HEATMAPS: dict[str, tuple[str, Callable[[Recording, Selection], Heatmap]]] = {
-    "block-io": ("service time of block I/O requests, when they completed", block_io.heatmap),
-}
 
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
-HEATMAPS = {name: summary for name, (summary, _) in _HEATMAPS.items()}
+HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
 
@@ -68,9 +78,21 @@ def profile(recording: Recording, view: str, selection: Selection, options: View
 
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
-    """Return a heat map. Raises UsageError for one that does not exist."""
+    """Return a heat map of latencies over time. Raises UsageError for one that does not exist."""
     _must_exist("heat map", of, HEATMAPS)
-    return _HEATMAPS[of][1](recording, selection)
+    return latency_map(latencies(recording, of, selection))
+
+
+def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:
+    """Return a heat map of when in each period of time something ended. Raises UsageError for one that cannot be."""
+    _must_exist("heat map", of, HEATMAPS)
+    return offset_map(latencies(recording, of, selection), period_ns)
+
+
+def histogram(recording: Recording, of: str, selection: Selection, options: Buckets = PLAIN) -> Histograms:
+    """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
+    _must_exist("histogram", of, HISTOGRAMS)
+    return histograms(latencies(recording, of, selection, options.by), options)
 
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:

@@ -25,8 +25,9 @@ class Selection:
 
     `states` holds letters of waits as /proc shows them, R for threads that would run. `min_ns` and `max_ns` bound, both
     included, how long a wait was in what a view, table or heat map weighs it by. `begin_ns` and `end_ns` are nanoseconds
-    since the recording's start; intervals are clipped to them. `grep` is a regular expression that some frame of a stack
-    must match. `show_all` brings back threads that slept throughout, and idle waits.
+    since the recording's start; intervals are clipped to them, but with `ended` the waits that ended between them count,
+    whole: what a region of a heat map holds. `grep` is a regular expression that some frame of a stack must match.
+    `show_all` brings back threads that slept throughout, and idle waits.
     """
 
     pid: int | None = None
@@ -38,6 +39,7 @@ class Selection:
     max_ns: int | None = None
     begin_ns: int | None = None
     end_ns: int | None = None
+    ended: bool = False
     grep: str | None = None
     show_all: bool = False
 
@@ -62,6 +64,11 @@ class Selection:
         begin = recording.began_ns + (self.begin_ns or 0)
         end = recording.ended_ns if self.end_ns is None else recording.began_ns + self.end_ns
         return max(begin, recording.began_ns), min(end, recording.ended_ns)
+
+    def within(self, moments_ns: NDArray[np.int64], replay: Replay) -> NDArray[np.bool_]:
+        """Tell which moments (CLOCK_MONOTONIC) lie in the selected time; the recording's last one does, if its end does."""
+        begin, end = self.window(replay)
+        return (moments_ns >= begin) & ((moments_ns < end) | (end == replay.recording.ended_ns))
 
     def chosen(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.bool_]:
         """Tell which rows (intervals or slices) are of the selected threads, and states; never the recorder's own."""
@@ -92,9 +99,11 @@ class Selection:
         return chosen
 
     def cut(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
-        """Return the rows that lie in the selected time, cut to it; `rows` stays as it is."""
+        """Return the rows that lie in the selected time, cut to it (waits: see `ended`); `rows` stays as it is."""
         if self.begin_ns is None and self.end_ns is None:
             return rows
+        if self.ended and "wake_ns" in (rows.dtype.names or ()):
+            return rows[self.within(rows["end_ns"], replay)]
         begin, end = self.window(replay)
         kept = rows[(rows["end_ns"] > begin) & (rows["begin_ns"] < end)]
         for column in ("begin_ns", "wake_ns", "end_ns"):
@@ -145,12 +154,13 @@ class Selection:
         slept = (intervals["kind"] == BLOCKED) & (intervals["open"] == THROUGHOUT)
         return np.asarray(slept & (intervals["waker"] < 0) & (intervals["waker_cpu"] < 0))
 
-    def fits(self, tid: int | None, pid: int | None, comm: str | None) -> bool:
+    def fits(self, tid: int | None, pid: int | None, comm: str | None, cgroup: str) -> bool:
         """Tell whether an event of this thread is selected; one whose thread is not known fits only no restriction."""
         return (
             (self.tid is None or tid == self.tid)
             and (self.pid is None or pid == self.pid)
             and (self.comm is None or (comm is not None and fnmatchcase(comm, self.comm)))
+            and (self.cgroup is None or self._in_cgroup(cgroup))
         )
 
     def shows(self, frames: tuple[str, ...]) -> bool:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.histogram import Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
-__all__ = ["heatmap_document", "profile_document", "table_document"]
+__all__ = ["heatmap_document", "histogram_document", "profile_document", "table_document"]
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
@@ -23,14 +24,51 @@ def profile_document(profile: Profile) -> dict[str, Any]:
 
 
 def heatmap_document(heatmap: Heatmap) -> dict[str, Any]:
-    """Return a heat map: columns' starts (ns since the recording's start), rows' lower bounds, counts[row][column]."""
+    """Return a heat map: columns' starts (ns since the recording's start), rows' lower bounds, counts[row][column].
+
+    `rows_of` is "latency", or "offset" within each column's time. What took no time lies in a row from 0.
+    """
     return {
         "of": heatmap.of,
-        "unit": heatmap.unit,
+        "unit": "ns",
         "columns": heatmap.columns.tolist(),
+        "rows_of": heatmap.rows_of,
         "rows": heatmap.rows.tolist(),
         "counts": heatmap.counts.tolist(),
         "total": heatmap.total,
+        "hidden_ns": heatmap.hidden_ns,
+        "open": heatmap.open,
+    }
+
+
+def histogram_document(found: Histograms) -> dict[str, Any]:
+    """Return histograms in the order of time and labels; a bucket is its lower bound, its end and its count.
+
+    Bounds are in ns, the lower one included and the end not. Intervals without any latency are not in the list.
+    """
+    return {
+        "of": found.of,
+        "unit": "ns",
+        "interval_ns": found.interval_ns,
+        "total": found.total,
+        "hidden_ns": found.hidden_ns,
+        "open": found.open,
+        "histograms": [
+            {
+                "by": one.by,
+                "start_ns": one.start_ns,
+                "count": one.count,
+                "min_ns": one.min_ns,
+                "p50_ns": one.p50_ns,
+                "p99_ns": one.p99_ns,
+                "max_ns": one.max_ns,
+                "buckets": [
+                    [low * found.unit_ns, end * found.unit_ns, count]
+                    for (low, end), count in zip(bounds(len(one.counts)), one.counts, strict=True)
+                ],
+            }
+            for one in found.found
+        ],
     }
 
 

@@ -1,12 +1,14 @@
 // Heat map: the hover line, and a region picked by two clicks or a drag, over the SVG that heatmap.py drew.
 //
-// The region is kept in the address as from, to (seconds), min_us and max_us: behind the # of a file, in the query of a
-// page, where visit(query) asks the server to follow. Esc gives it up.
+// The region is kept in the address as from, to (seconds), min_us and max_us, both included, and ended: what counts is what
+// ended there. It stands behind the # of a file, and in the query of a page, where visit(query) asks the server to follow.
+// Of an offset map the region is all the time from its first cell to its last. Esc gives it up.
 "use strict";
 
 function heatMap(svg, visit) {
   const data = JSON.parse(svg.querySelector("metadata").textContent);
   const plot = svg.querySelector(".plot"), edges = data.edges_ns, rows = data.counts.length;
+  const byOffset = data.rows_of === "offset";
   const details = svg.querySelector(".details"), selected = svg.querySelector(".selected");
   const counts = data.counts.map(sparse => {
     const row = new Map();
@@ -14,12 +16,13 @@ function heatMap(svg, visit) {
     return row;
   });
   const width = plot.width.baseVal.value, height = plot.height.baseVal.value;
-  const frame = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  const frame = document.createElementNS("http://www.w3.org/2000/svg", "path");
   for (const [key, value] of Object.entries({ class: "region", fill: "#06c", "fill-opacity": ".06", stroke: "#06c", "pointer-events": "none" }))
     frame.setAttribute(key, value);
   plot.after(frame);
   let anchor = null, dragged = false;
 
+  const KEYS = byOffset ? ["from", "to", "ended"] : ["from", "to", "min_us", "max_us", "ended"];
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
   function go(changes) {
     const next = state();
@@ -41,50 +44,74 @@ function heatMap(svg, visit) {
       row: clamp((box.bottom - event.clientY) / box.height * rows, rows),
     };
   }
+  // A region runs over columns and rows. Of an offset map it runs over cells in the order of time, `first` to before `last`.
   function region(a, b) {
+    if (byOffset) {
+      const places = [a, b].map(cell => cell.column * rows + cell.row);
+      return { first: Math.min(...places), last: Math.max(...places) + 1 };
+    }
     return {
       left: Math.min(a.column, b.column), right: Math.max(a.column, b.column) + 1,
       low: Math.min(a.row, b.row), high: Math.max(a.row, b.row) + 1,
     };
   }
-  function describe({ left, right, low, high }) {
+  const moment = place => time(Math.floor(place / rows)) + edges[place % rows];
+  const begins = area => byOffset ? moment(area.first) : time(area.left);
+  const ends = area => byOffset ? moment(area.last) : time(area.right);
+  function holds(area, row, column) {
+    if (byOffset) return area.first <= column * rows + row && column * rows + row < area.last;
+    return area.left <= column && column < area.right && area.low <= row && row < area.high;
+  }
+  function describe(area) {
     let count = 0;
-    for (let row = low; row < high; row++)
-      for (const [column, cell] of counts[row]) if (column >= left && column < right) count += cell;
+    counts.forEach((cells, row) => cells.forEach((cell, column) => { if (holds(area, row, column)) count += cell; }));
     const share = (100 * count / Math.max(data.total, 1)).toFixed(2);
-    return `${duration(time(left), 6)} – ${duration(time(right), 6)}, ${duration(edges[low])} – ${duration(edges[high])}: `
-      + `${count.toLocaleString("en")} (${share} %)`;
+    const latency = byOffset ? "" : `, ${duration(edges[area.low])} – ${duration(edges[area.high])}`;
+    return `${duration(begins(area), 6)} – ${duration(ends(area), 6)}${latency}: ${count.toLocaleString("en")} (${share} %)`;
   }
   function outline(area) {
     frame.setAttribute("display", area ? "inline" : "none");
     if (!area) return;
-    frame.setAttribute("x", area.left / data.columns * width);
-    frame.setAttribute("width", (area.right - area.left) / data.columns * width);
-    frame.setAttribute("y", (1 - area.high / rows) * height);
-    frame.setAttribute("height", (area.high - area.low) / rows * height);
+    const x = column => column / data.columns * width, y = row => (1 - row / rows) * height;
+    const box = (left, right, low, high) => `M${x(left)} ${y(high)}H${x(right)}V${y(low)}H${x(left)}z`;
+    if (!byOffset) { frame.setAttribute("d", box(area.left, area.right, area.low, area.high)); return; }
+    let path = "";
+    for (let place = area.first; place < area.last;) {  // a column is a period; columns that are whole go together
+      const column = Math.floor(place / rows), low = place % rows;
+      const whole = low ? 0 : Math.floor((area.last - place) / rows);
+      const next = whole ? place + whole * rows : Math.min(area.last, (column + 1) * rows);
+      path += whole ? box(column, column + whole, 0, rows) : box(column, column + 1, low, low + next - place);
+      place = next;
+    }
+    frame.setAttribute("d", path);
   }
   // Show the region of the address. Bounds beside the map's cells are rounded outwards to whole cells.
   function show() {
     anchor = null;
     const now = state(), number = (key, otherwise) => now.has(key) ? Number(now.get(key)) : otherwise;
-    if (!["from", "to", "min_us", "max_us"].some(key => now.has(key)) || !rows) {
+    if (!KEYS.some(key => now.has(key)) || !rows) {
       selected.textContent = "";
       outline(null);
       return;
     }
     const column = seconds => (seconds * 1e9 - data.begin_ns) / data.column_ns;
+    const left = column(number("from", 0)) + 1e-6, right = column(number("to", Infinity)) - 1e-6;
     const below = ns => Math.max(edges.findLastIndex(edge => edge <= ns), 0);
-    const area = {
-      left: clamp(column(number("from", 0)) + 1e-6, data.columns),
-      right: clamp(Math.ceil(column(number("to", Infinity)) - 1e-6) - 1, data.columns) + 1,
+    const area = byOffset ? {
+      first: clamp(left * rows, data.columns * rows),
+      last: clamp(Math.ceil(right * rows) - 1, data.columns * rows) + 1,
+    } : {
+      left: clamp(left, data.columns),
+      right: clamp(Math.ceil(right) - 1, data.columns) + 1,
       low: Math.min(below(number("min_us", 0) * 1000 + 0.5), rows - 1),
-      high: Math.min(below(number("max_us", Infinity) * 1000 - 0.5) + 1, rows),
+      high: Math.min(below(number("max_us", Infinity) * 1000 + 0.5) + 1, rows),
     };
     outline(area);
     selected.textContent = "selected: " + describe(area);
   }
   function choose(area) {
-    go({ from: time(area.left) / 1e9, to: time(area.right) / 1e9, min_us: edges[area.low] / 1000, max_us: edges[area.high] / 1000 });
+    const bounds = byOffset ? {} : { min_us: edges[area.low] / 1000, max_us: (edges[area.high] - 1) / 1000 };
+    go({ from: begins(area) / 1e9, to: ends(area) / 1e9, ...bounds, ended: 1 });
   }
 
   plot.addEventListener("pointerdown", event => {
@@ -114,7 +141,7 @@ function heatMap(svg, visit) {
   addEventListener("keydown", event => {
     if (event.key !== "Escape") return;
     if (anchor) show();
-    else if (state().has("min_us")) go({ from: null, to: null, min_us: null, max_us: null });
+    else if (state().has("ended")) go(Object.fromEntries(KEYS.map(key => [key, null])));
   }, { signal });
   if (!visit) addEventListener("hashchange", show, { signal });
   show();

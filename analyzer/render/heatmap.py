@@ -1,11 +1,14 @@
 """Heat maps as SVG: time across, latency up on its logarithmic scale, count as colour on a square-root scale.
 
+Of an offset map the periods run across, and the offset within each runs up.
+
 Cells of one colour are one path in units of cells, so a map of 240 × 80 cells is tens of kilobytes; the counts for the
 script are sparse rows of one JSON text in <metadata>.
 """
 
 import json
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +18,7 @@ from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
 from offwake.analyzer.render.text import count, duration
 
-__all__ = ["draw", "heat_map"]
+__all__ = ["draw", "heat_map", "remarks", "title"]
 
 WIDTH = 1200
 LEFT = 76
@@ -23,6 +26,22 @@ BAR = 24
 BELOW = 60
 LEVELS = 24
 """Shades that the eye can hardly tell apart, each one path."""
+
+
+def title(heatmap: Heatmap) -> str:
+    """Return what a map shows, in a few words."""
+    if heatmap.rows_of == "offset":
+        return f"{heatmap.of} by the offset within each {_round(heatmap.column_ns)}"
+    return f"{heatmap.of} latency"
+
+
+def remarks(heatmap: Heatmap) -> Iterator[str]:
+    """Yield what a map does not show, or shows only in part."""
+    yield f"{count(heatmap.total)} in all"
+    if heatmap.hidden_ns:
+        yield f"{duration(heatmap.hidden_ns)} hidden: idle waits, and threads that slept throughout"
+    if heatmap.open:
+        yield f"{count(heatmap.open)} open: they last longer than is known"
 
 
 def heat_map(heatmap: Heatmap, caption: Caption) -> str:
@@ -52,9 +71,9 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
             f'<g transform="{scale}" shape-rendering="crispEdges">',
             *_paths(heatmap.counts),
             "</g>",
-            *_latency_axis(heatmap, cell_height, plot_width),
+            *_row_axis(heatmap, cell_height, plot_width),
             *_time_axis(heatmap, plot_width, plot_height),
-            "" if rows else _label(plot_width / 2, 34, "nothing to show"),
+            "" if most else _label(plot_width / 2, 34, "nothing to show"),
             f'<rect class="plot rule" width="{plot_width}" height="{plot_height}" fill-opacity="0" stroke="#bbb"/>',
             "</g>",
             *_legend(most, above + plot_height + 44),
@@ -66,7 +85,7 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
 def _edges(heatmap: Heatmap) -> list[int]:
     """Return the rows' lower bounds, and the upper bound of the last."""
     rows: list[int] = heatmap.rows.tolist()
-    return [*rows, round(rows[-1] * 10 ** (1 / ROWS_PER_DECADE))] if rows else []
+    return [*rows, heatmap.top_ns] if rows else []
 
 
 def _levels(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,6 +119,7 @@ def _metadata(heatmap: Heatmap) -> str:
         "begin_ns": int(heatmap.columns[0]) if len(heatmap.columns) else 0,
         "column_ns": heatmap.column_ns,
         "columns": len(heatmap.columns),
+        "rows_of": heatmap.rows_of,
         "edges_ns": _edges(heatmap),
         "counts": sparse,
         "total": heatmap.total,
@@ -107,26 +127,38 @@ def _metadata(heatmap: Heatmap) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def _latency_axis(heatmap: Heatmap, cell_height: int, width: int) -> list[str]:
-    """Label each decade, and 2 and 5 between where there is room."""
+def _row_axis(heatmap: Heatmap, cell_height: int, width: int) -> list[str]:
+    """Label latencies or offsets at round values."""
     edges = _edges(heatmap)
     lines: list[str] = []
-    if not edges:
-        return lines
-    low, high = math.log10(edges[0]), math.log10(edges[-1])
-    height = cell_height * (len(edges) - 1)
-    room = cell_height * ROWS_PER_DECADE * 0.3 >= 14
-    for decade in range(math.floor(low), math.ceil(high) + 1):
-        for step in (1, 2, 5) if room else (1,):
-            value = step * 10**decade
-            if value < 1 or not edges[0] <= value <= edges[-1]:
-                continue
-            y = height * (1 - float(np.interp(value, edges, np.arange(len(edges)))) / (len(edges) - 1))
-            lines.append(f'<path class="rule" d="M-5 {y:.1f}H0" stroke="#bbb"/>')
-            if step == 1:
-                lines.append(f'<path class="rule" d="M0 {y:.1f}H{width}" stroke="#bbb" stroke-opacity=".4"/>')
-            lines.append(_label(-9, y + 4, _round(int(value)), "end"))
+    for value, is_major in _marks(heatmap, edges, cell_height):
+        y = cell_height * (len(edges) - 1 - float(np.interp(value, edges, np.arange(len(edges)))))
+        lines.append(f'<path class="rule" d="M-5 {y:.1f}H0" stroke="#bbb"/>')
+        if is_major:
+            lines.append(f'<path class="rule" d="M0 {y:.1f}H{width}" stroke="#bbb" stroke-opacity=".4"/>')
+        lines.append(_label(-9, y + 4, _round(value), "end"))
     return lines
+
+
+def _marks(heatmap: Heatmap, edges: list[int], cell_height: int) -> Iterator[tuple[int, bool]]:
+    """Yield the values to label, and whether a line runs from them across the map.
+
+    Offsets: about ten. Latencies: each decade, and 2 and 5 between where there is room.
+    """
+    if not edges:
+        return
+    if heatmap.rows_of == "offset":
+        step = _round_step(edges[-1] / 10)
+        yield from ((value, value % (5 * step) == 0) for value in range(0, edges[-1] + 1, step))
+        return
+    if edges[0] == 0:
+        yield 0, False
+    scaled = [edge for edge in edges if edge]
+    room = cell_height * ROWS_PER_DECADE * 0.3 >= 14
+    for decade in range(len(str(scaled[0])) - 1, len(str(scaled[-1]))):
+        for step in (1, 2, 5) if room else (1,):
+            if scaled[0] <= step * 10**decade <= scaled[-1]:
+                yield step * 10**decade, step == 1
 
 
 def _time_axis(heatmap: Heatmap, width: int, height: int) -> list[str]:
@@ -184,8 +216,13 @@ def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
 
 def _description(heatmap: Heatmap) -> str:
     edges = _edges(heatmap)
-    if not edges:
+    if not heatmap.total:
         return "Heat map: nothing to show."
+    if heatmap.rows_of == "offset":
+        return (
+            f"Heat map of {count(heatmap.total)} moments. Every {duration(heatmap.column_ns)} is a column, "
+            "and the offset within it runs up; darker red is more."
+        )
     return (
         f"Heat map of {count(heatmap.total)} latencies from {duration(edges[0])} to {duration(edges[-1])}. "
         "Time runs across, latency up; darker red is more."

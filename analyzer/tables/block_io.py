@@ -1,13 +1,13 @@
 """`block-io`: every block I/O request, matched from queueing to completion by the kernel's request pointer."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.decode import Rows
-from offwake.analyzer.heatmap import Heatmap, latency_heatmap
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Column, Table
@@ -15,7 +15,7 @@ from offwake.analyzer.tables import Column, Table
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
-__all__ = ["heatmap", "table"]
+__all__ = ["NONE", "OPERATIONS", "Requests", "device_name", "requests", "table"]
 
 COLUMNS = (
     Column("start_ns", "ns"),
@@ -32,12 +32,36 @@ COLUMNS = (
 # REQ_OP_*, include/linux/blk_types.h
 OPERATIONS = {0: "read", 1: "write", 2: "flush", 3: "discard", 5: "secure erase", 7: "zone append", 9: "write zeroes"}
 OPERATION_BITS = 0xFF
+FLUSH = 2
+MINOR_BITS = 20  # include/linux/kdev_t.h
 
 # The steps of a request, in the order in which they are taken when the clock says the same.
 STEPS = ("block_io_start", "block_rq_insert", "block_rq_issue", "block_rq_requeue", "block_rq_complete")
 START, INSERT, ISSUE, REQUEUE, COMPLETE = range(len(STEPS))
 NONE = -1
 MATCHED = ("block_io_start", "block_rq_insert", "block_rq_issue", "block_rq_complete")
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Completed requests in the order of completion: int64 columns of one length, NONE for what is not known.
+
+    Times are CLOCK_MONOTONIC. `thread` is the starter's place in the thread table, `device` the kernel's dev_t.
+    """
+
+    began_ns: NDArray[np.int64]
+    completed_ns: NDArray[np.int64]
+    queued_ns: NDArray[np.int64]
+    service_ns: NDArray[np.int64]
+    thread: NDArray[np.int64]
+    device: NDArray[np.int64]
+    operation: NDArray[np.int64]
+    sector: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+
+    def where(self, which: NDArray[np.bool_]) -> "Requests":
+        """Return some of the requests."""
+        return Requests(*(getattr(self, column.name)[which] for column in fields(self)))
 
 
 class _Steps:
@@ -68,34 +92,40 @@ class _Steps:
         _match(self.request[self.order], self.step[self.order], self.place[self.order], (sizes, parts), found)
         return found[np.argsort(found[:, 3], kind="stable")]
 
-    def times(self, places: list[int]) -> list[Any]:
-        """Return when a request was started, inserted, issued and completed (ns, CLOCK_MONOTONIC), None where missing."""
-        return [
-            int(self.rows[step].time_ns[place]) if place != NONE else None
-            for step, place in zip(MATCHED, places, strict=True)
-        ]
-
-    def starter(self, places: list[int]) -> int | None:
-        """Return the thread that started a request: the current one at its earliest step, never at completion."""
-        for step, place in zip(MATCHED[:3], places, strict=False):
-            if place != NONE:
-                return int(self.rows[step].payload["tid"][place])
-        return None
-
-    def what(self, places: list[int]) -> dict[str, Any]:
-        """Return what a request asks for; only its issue says, except for the bytes completed."""
-        bytes_done = int(self.rows["block_rq_complete"].payload["bytes"][places[3]])
-        if places[2] == NONE:
-            return {"device": None, "operation": None, "sector": None, "bytes": bytes_done}
-        issue = self.rows["block_rq_issue"].payload[places[2]]
-        operation = OPERATIONS.get(int(issue["command"]) & OPERATION_BITS, "other")
-        sector = None if operation == "flush" else int(issue["sector"])
-        return {
-            "device": f"{issue['major']}:{issue['minor']}",
-            "operation": operation,
-            "sector": sector,
-            "bytes": bytes_done,
+    def requests(self, replay: Replay) -> Requests:
+        """Return what is known of each completion."""
+        places = self.completions()
+        started, inserted, issued, completed = (
+            self._of(step, "time_ns", places[:, at]) for at, step in enumerate(MATCHED)
+        )
+        began = np.where(started != NONE, started, np.where(inserted != NONE, inserted, issued))
+        tid = np.full(len(places), NONE)
+        for at, step in reversed(list(enumerate(MATCHED[:3]))):  # the earliest step speaks
+            tid = np.where(places[:, at] != NONE, self._of(step, "tid", places[:, at]), tid)
+        tids, which = np.unique(tid, return_inverse=True)
+        about = {
+            name: self._of("block_rq_issue", name, places[:, 2]) for name in ("major", "minor", "command", "sector")
         }
+        operation = np.where(issued == NONE, NONE, about["command"] & OPERATION_BITS)
+        return Requests(
+            began_ns=np.where(began != NONE, began, completed),
+            completed_ns=completed,
+            queued_ns=np.where((issued == NONE) | (began == issued), NONE, issued - began),
+            service_ns=np.where(issued == NONE, NONE, completed - issued),
+            thread=np.array([replay.timeline.place(tid) for tid in tids.tolist()], np.int64)[which],
+            device=np.where(issued == NONE, NONE, (about["major"] << MINOR_BITS) | about["minor"]),
+            operation=operation,
+            sector=np.where(operation == FLUSH, NONE, about["sector"]),
+            bytes=self._of("block_rq_complete", "bytes", places[:, 3]),
+        )
+
+    def _of(self, step: str, column: str, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return a column of a step's rows at these places, NONE where there is no such step."""
+        if step not in self.rows:
+            return np.full(len(places), NONE)
+        rows = self.rows[step]
+        values = rows.time_ns if column == "time_ns" else rows.payload[column].astype(np.int64)
+        return np.where(places == NONE, NONE, values[places])
 
 
 @compiled
@@ -129,6 +159,37 @@ def _match(
                 start, insert, issue = NONE, NONE, NONE
 
 
+def requests(replay: Replay, selection: Selection) -> Requests:
+    """Return the requests that selected threads started and that completed in the selected time.
+
+    `min_ns` and `max_ns` bound the service time. The states of waits say nothing about requests and restrict nothing.
+    """
+    found = _Steps(replay).requests(replay)
+    threads, which = np.unique(found.thread, return_inverse=True)
+    chosen = np.array([_is_selected(place, replay, selection) for place in threads.tolist()], np.bool_)[which]
+    chosen &= selection.within(found.completed_ns, replay)
+    if selection.min_ns is not None or selection.max_ns is not None:
+        chosen &= (found.service_ns != NONE) & selection.lasting(found.service_ns)
+    return found.where(chosen)
+
+
+def _is_selected(place: int, replay: Replay, selection: Selection) -> bool:
+    if place == NONE:
+        return selection.fits(None, None, None, "")
+    thread = replay.timeline.threads[place]
+    pid = int(thread["tgid"])
+    comm = replay.names.texts[thread["name"]] if thread["name"] != NONE else None
+    is_theirs = pid != replay.recording.recorder_pid
+    return is_theirs and selection.fits(int(thread["tid"]), pid, comm, replay.cgroups.path(pid))
+
+
+def device_name(device: int, replay: Replay) -> str:
+    """Return what a dev_t is called: `vda`, or `major:minor` where the recording has no name for it."""
+    numbers = f"{device >> MINOR_BITS}:{device & (1 << MINOR_BITS) - 1}"
+    name: str = replay.recording.keyframe["devices"].get(numbers, numbers)
+    return name
+
+
 def table(recording: "Recording", selection: Selection) -> Table:
     """Return a row a completion, in the order of completion.
 
@@ -137,36 +198,24 @@ def table(recording: "Recording", selection: Selection) -> Table:
     of the completion.
     """
     replay = recording.replay()
-    steps = _Steps(replay)
-    begin, end = selection.window(replay)
-    names, tgids, devices = replay.tid_names(), replay.tid_tgids(), recording.keyframe["devices"]
-    found = []
-    for places in steps.completions().tolist():
-        times, who, what = steps.times(places), steps.starter(places), steps.what(places)
-        started_ns = next(time for time in times if time is not None)
+    found = requests(replay, selection)
+    devices = {device: device_name(device, replay) for device in np.unique(found.device).tolist()}
+    names, threads = replay.names.texts, replay.timeline.threads
+    rows = []
+    for began, _, queued, service, place, device, operation, sector, size in zip(
+        *(getattr(found, column.name).tolist() for column in fields(found)), strict=True
+    ):
+        name = threads[place]["name"] if place != NONE else NONE
         row = {
-            "start_ns": started_ns - recording.began_ns,
-            "comm": names.get(who),
-            "pid": tgids.get(who),
-            "device": devices.get(what["device"], what["device"]),
-            "operation": what["operation"],
-            "sector": what["sector"],
-            "bytes": what["bytes"],
-            "queued_ns": None if times[ISSUE] is None or started_ns == times[ISSUE] else times[ISSUE] - started_ns,
-            "service_ns": None if times[ISSUE] is None else times[-1] - times[ISSUE],
+            "start_ns": began - recording.began_ns,
+            "comm": names[name] if name != NONE else None,
+            "pid": int(threads[place]["tgid"]) if place != NONE else None,
+            "device": devices[device] if device != NONE else None,
+            "operation": OPERATIONS.get(operation, "other") if operation != NONE else None,
+            "sector": sector if sector != NONE else None,
+            "bytes": size,
+            "queued_ns": queued if queued != NONE else None,
+            "service_ns": service if service != NONE else None,
         }
-        if (
-            begin <= times[-1] < end
-            and selection.fits(who, row["pid"], row["comm"])
-            and row["pid"] != recording.recorder_pid
-        ):
-            found.append(row)
-    return Table("block-io", COLUMNS, found)
-
-
-def heatmap(recording: "Recording", selection: Selection) -> Heatmap:
-    """Return service times over the time of completion."""
-    rows = [row for row in table(recording, selection).rows if row["service_ns"] is not None]
-    service = np.array([row["service_ns"] for row in rows], np.int64)
-    completed = np.array([row["start_ns"] + (row["queued_ns"] or 0) + row["service_ns"] for row in rows], np.int64)
-    return latency_heatmap("block-io", completed, service, recording.duration_ns)
+        rows.append(row)
+    return Table("block-io", COLUMNS, rows)

@@ -153,7 +153,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
             session.start_ns < end
             and ended_ns >= begin
             and pid != recording.recorder_pid
-            and selection.fits(session.owner, pid, comm)
+            and selection.fits(session.owner, pid, comm, "" if pid is None else replay.cgroups.path(pid))
         ):
             found.append(_row(session, recording.began_ns, ended_ns) | {"pid": pid, "comm": comm})
     found.sort(key=lambda row: (row["start_ns"], row["local_port"]))

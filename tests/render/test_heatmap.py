@@ -3,14 +3,16 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from offwake.analyzer.heatmap import Heatmap, latency_heatmap
+from offwake.analyzer.heatmap import Heatmap, latency_map, offset_map
+from offwake.analyzer.latencies import Latencies
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.documents import heatmap_document
-from offwake.analyzer.render.heatmap import draw, heat_map
+from offwake.analyzer.render.heatmap import draw, heat_map, remarks, title
 from offwake.analyzer.render.svg import Caption
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -18,11 +20,15 @@ CAPTION = Caption("off-cpu latency", "web01")
 RUN = re.compile(r"M(\d+) (\d+)h(\d+)v1H\d+z")
 
 
-def random_heatmap(points: int = 100_000) -> Heatmap:
+def random_latencies(points: int = 100_000) -> Latencies:
     chosen = np.random.default_rng(3)
     when = chosen.integers(0, 10_000_000_000, points)
     latency = (10 ** chosen.normal(5, 1, points)).astype(np.int64)
-    return latency_heatmap("off-cpu", when, latency, 10_000_000_000)
+    return Latencies("off-cpu", 0, 10_000_000_000, when, latency)
+
+
+def random_heatmap(points: int = 100_000) -> Heatmap:
+    return latency_map(random_latencies(points))
 
 
 def cells(svg: str) -> dict[tuple[int, int], tuple[str, float]]:
@@ -35,8 +41,8 @@ def cells(svg: str) -> dict[tuple[int, int], tuple[str, float]]:
     return found
 
 
-def test_every_cell_with_a_count_is_drawn_once_and_no_other() -> None:
-    heatmap = random_heatmap()
+@pytest.mark.parametrize("heatmap", [random_heatmap(), offset_map(random_latencies(3000))])
+def test_every_cell_with_a_count_is_drawn_once_and_no_other(heatmap: Heatmap) -> None:
     rows = len(heatmap.rows)
     drawn = {(rows - 1 - row, column) for row, column in cells(draw(heatmap, CAPTION))}
     assert drawn == {(int(row), int(column)) for row, column in np.argwhere(heatmap.counts)}
@@ -47,15 +53,15 @@ def test_colours_run_on_a_square_root_scale_from_white_over_orange_to_red() -> N
     assert heat_colour(0.5) == ("#ff5032", 1)
     assert heat_colour(1) == ("#e50914", 1)
     counts = np.array([[1, 25, 100]])
-    heatmap = Heatmap("x", "ns", np.array([0, 1, 2]), 1, np.array([10]), counts)
+    heatmap = Heatmap("x", "latency", np.array([0, 1, 2]), 1, np.array([10]), 13, counts)
     drawn = cells(draw(heatmap, CAPTION))
     assert drawn[0, 2] == ("#e50914", 1)
     assert drawn[0, 1] == ("#ff5032", 1)  # a quarter of the most is half of the scale
     assert drawn[0, 0][0] == "#ff5032" and 0 < drawn[0, 0][1] < 0.3
 
 
-def test_the_script_and_the_document_read_the_same_counts() -> None:
-    heatmap = random_heatmap()
+@pytest.mark.parametrize("heatmap", [random_heatmap(), offset_map(random_latencies())])
+def test_the_script_and_the_document_read_the_same_counts(heatmap: Heatmap) -> None:
     root = ET.fromstring(heat_map(heatmap, CAPTION).encode())
     data = json.loads(root.findtext(f"{SVG}metadata") or "")
     counts = np.zeros_like(heatmap.counts)
@@ -65,13 +71,34 @@ def test_the_script_and_the_document_read_the_same_counts() -> None:
     document = heatmap_document(heatmap)
     assert (counts == heatmap.counts).all() and document["counts"] == counts.tolist()
     assert document["total"] == data["total"] == 100_000
-    assert data["edges_ns"][:-1] == document["rows"]
+    assert data["edges_ns"] == [*document["rows"], heatmap.top_ns]
+    assert data["rows_of"] == document["rows_of"] == heatmap.rows_of
+
+
+def labels_of(heatmap: Heatmap) -> set[str | None]:
+    return {text.text for text in ET.fromstring(draw(heatmap, CAPTION).encode()).iter(f"{SVG}text")}
 
 
 def test_axes_have_round_labels() -> None:
-    root = ET.fromstring(draw(random_heatmap(), CAPTION).encode())
-    labels = {text.text for text in root.iter(f"{SVG}text")}
-    assert {"0 s", "1 s", "10 s", "1 µs", "100 µs", "1 ms", "10 ms"} <= labels
+    assert {"0 s", "1 s", "10 s", "1 µs", "100 µs", "1 ms", "10 ms"} <= labels_of(random_heatmap())
+    assert {"0 s", "1 s", "10 s", "100 ms", "500 ms"} <= labels_of(offset_map(random_latencies()))
+    assert {"0 s", "5 ms", "50 ms"} <= labels_of(offset_map(random_latencies(), 50_000_000))
+
+
+def test_what_took_no_time_is_labelled_so() -> None:
+    none_and_some = Latencies("blocked", 0, 1_000, np.array([5, 6]), np.array([0, 100_000]))
+    assert {"0 s", "100 µs"} <= labels_of(latency_map(none_and_some))
+
+
+def test_a_map_says_what_it_does_not_show() -> None:
+    whole = random_heatmap(10)
+    assert list(remarks(whole)) == ["10 in all"]
+    part = list(remarks(replace(whole, hidden_ns=3_000_000_000, open=2)))
+    assert part[1].startswith("3.00 s hidden") and part[2].startswith("2 open")
+    assert (title(whole), title(offset_map(random_latencies(10)))) == (
+        "off-cpu latency",
+        "off-cpu by the offset within each 1 s",
+    )
 
 
 def test_a_full_map_stays_small() -> None:
@@ -81,6 +108,8 @@ def test_a_full_map_stays_small() -> None:
 @pytest.mark.parametrize("duration_ns", [0, 1, 999, 10**9, 10**14])
 def test_maps_of_any_length_and_with_nothing_in_them_are_pictures(duration_ns: int) -> None:
     nothing = np.empty(0, np.int64)
-    ET.fromstring(heat_map(latency_heatmap("off-cpu", nothing, nothing, duration_ns), CAPTION).encode())
-    one = latency_heatmap("off-cpu", np.array([0]), np.array([1]), duration_ns)
-    ET.fromstring(heat_map(one, Caption("\x00<>&\"'", "\ufffe", ("\ud800",))).encode())
+    for when, latency in ((nothing, nothing), (np.array([0]), np.array([0])), (np.array([0]), np.array([1]))):
+        found = Latencies("off-cpu", 0, duration_ns, when, latency)
+        maps = [latency_map(found), offset_map(found, max(50, duration_ns // 100))]
+        for shown in maps:
+            ET.fromstring(heat_map(shown, Caption("\x00<>&\"'", "\ufffe", ("\ud800",))).encode())

@@ -1,0 +1,216 @@
+"""Latencies: when something ended, how long it had taken, and whose it was.
+
+Heat maps, offset maps and histograms are functions of these and of nothing else, so they agree with each other, with the
+views of the same waits and with the tables of the same requests.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.cpus import Cpus
+from offwake.analyzer.groups import Groups
+from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.naming import Naming
+from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.roots import BY, named_by
+from offwake.analyzer.search import matching_names
+from offwake.analyzer.select import Selection
+from offwake.analyzer.states import letters_of
+from offwake.analyzer.tables import block_io, tcp_sessions
+from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView
+from offwake.errors import UsageError
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
+
+WAIT_FIELDS = (*BY, "cpu", "state")
+REQUEST_FIELDS = ("device", "operation", *BY)
+SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
+Fields = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A word for each latency: `codes` (integers, N), and what a code is called."""
+
+    codes: NDArray[np.signedinteger]
+    name: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """N latencies that ended in a time, and how long those were together that pictures leave out.
+
+    `ended_ns` (int64, N) and the time itself, from `begin_ns` to `end_ns`, count from the recording's start; `latency_ns`
+    (int64, N) is never cut to that time. `open` of them began before the recording or did not end in it: they are longer
+    than is known.
+    """
+
+    of: str
+    begin_ns: int
+    end_ns: int
+    ended_ns: NDArray[np.int64]
+    latency_ns: NDArray[np.int64]
+    labels: dict[str, Label] = field(default_factory=dict)
+    hidden_ns: int = 0
+    open: int = 0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a recording: which latencies, with which labels."""
+
+    replay: Replay
+    selection: Selection
+    by: Fields
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of latency: what it is, by which fields it can be told apart, and how it is found."""
+
+    summary: str
+    fields: Fields
+    find: Callable[[Ask, Latencies], Latencies]
+
+
+def latencies(recording: "Recording", of: str, selection: Selection, by: Fields = ()) -> Latencies:
+    """Return the selected latencies of a kind, with the labels `by`.
+
+    A latency is selected by when it ended, and by its own length. Raises UsageError for a field that the kind has not.
+    """
+    kind = KINDS[of]
+    if unknown := [name for name in by if name not in kind.fields]:
+        raise UsageError(f"--by {unknown[0]}: {of} has no such field; there are {', '.join(kind.fields)}")
+    replay = recording.replay()
+    begin, end = selection.window(replay)
+    nothing = np.empty(0, np.int64)
+    none = Latencies(of, begin - recording.began_ns, end - recording.began_ns, nothing, nothing)
+    return kind.find(Ask(replay, selection, by), none)
+
+
+def _view(view: IntervalView, ask: Ask, none: Latencies) -> Latencies:
+    return _waits(view, ask.replay, ask, none)
+
+
+def _run_queue(ask: Ask, none: Latencies) -> Latencies:
+    """Find the waits for a CPU that ran another thread meanwhile, in the run queue or preempted."""
+    cpus = Cpus(ask.replay.timeline.cpus)
+
+    def remembered() -> Iterator[Batch]:
+        for batch in ask.replay:
+            cpus.feed(batch.activity.slices)
+            yield batch
+
+    view = replace(OFF_CPU, counts=lambda rows: cpus.queued_ns(rows) > 0, value_ns=cpus.queued_ns)
+    return _waits(view, remembered(), ask, none)
+
+
+def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latencies) -> Latencies:
+    """Find the waits that a view counts, at the moment at which the thread ran again."""
+    replay, selection, hidden_ns = ask.replay, replace(ask.selection, ended=True), 0
+    parts: list[list[NDArray[np.signedinteger]]] = []
+    stacks: Groups | None = None
+    for batch in batches:
+        shown, hidden = selection.waits(batch.activity.intervals, replay, view.counts, view.value_ns)
+        hidden_ns += int(view.value_ns(hidden).sum())
+        columns = [shown["end_ns"] - replay.recording.began_ns, view.value_ns(shown), shown["open"]]
+        columns += [_wait_codes(name, shown, replay) for name in ask.by]
+        if selection.grep is not None:
+            keys = view.keys(shown)
+            stacks = stacks or Groups(len(keys))
+            columns.append(stacks.ids(keys))
+        parts.append(columns)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if selection.grep is not None and stacks is not None:
+        kept = _matching(selection.grep, stacks, view, replay.recording.naming)[columns.pop()]
+        columns = [column[kept] for column in columns]
+    ended_ns, latency_ns, is_open, *codes = columns
+    labels = {name: Label(column, _wait_name(name, replay)) for name, column in zip(ask.by, codes, strict=True)}
+    open_count = int(np.count_nonzero(is_open))
+    return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, hidden_ns, open_count)
+
+
+def _matching(pattern: str, stacks: Groups, view: IntervalView, naming: Naming) -> NDArray[np.bool_]:
+    """Tell which stacks have a frame that matches."""
+    frames = [view.frames(tuple(key), naming) for key in stacks.keys.tolist()]
+    matches = matching_names(pattern, {name for names in frames for name in names})
+    return np.array([not matches.isdisjoint(names) for names in frames], np.bool_)
+
+
+def _wait_codes(name: str, rows: NDArray[np.void], replay: Replay) -> NDArray[np.signedinteger]:
+    if name == "cpu":
+        return np.asarray(rows["cpu"])
+    if name == "state":
+        letters = np.where(rows["kind"] == BLOCKED, letters_of(rows["state"]), "R")
+        return letters.view(np.int32)
+    return named_by(name, rows["thread"], rows["name"], replay)
+
+
+def _wait_name(name: str, replay: Replay) -> Callable[[int], str]:
+    if name == "cpu":
+        return lambda cpu: str(cpu) if cpu >= 0 else "[open]"
+    return chr if name == "state" else replay.recording.naming.name
+
+
+def _requests(column: str, ask: Ask, none: Latencies) -> Latencies:
+    """Find block I/O requests: the service time when they completed, or the time in a queue when they left it."""
+    replay, selection = ask.replay, ask.selection
+    anything = replace(selection, begin_ns=None, end_ns=None, min_ns=None, max_ns=None)
+    rows = block_io.requests(replay, anything)
+    rows = rows.where(getattr(rows, column) != block_io.NONE)
+    ended_ns = rows.completed_ns - (rows.service_ns if column == "queued_ns" else 0)
+    chosen = selection.within(ended_ns, replay) & selection.lasting(getattr(rows, column))
+    rows, ended_ns = rows.where(chosen), ended_ns[chosen] - replay.recording.began_ns
+    labels = {name: _request_label(name, rows, replay) for name in ask.by}
+    return replace(none, ended_ns=ended_ns, latency_ns=getattr(rows, column), labels=labels)
+
+
+def _request_label(name: str, rows: block_io.Requests, replay: Replay) -> Label:
+    if name == "device":
+        devices, codes = np.unique(rows.device, return_inverse=True)
+        return Label(codes, lambda code: block_io.device_name(int(devices[code]), replay))
+    if name == "operation":
+        return Label(rows.operation, lambda code: block_io.OPERATIONS.get(code, "other"))
+    named = np.where(rows.thread >= 0, replay.timeline.threads["name"][rows.thread], block_io.NONE)
+    return Label(named_by(name, rows.thread.astype(np.int32), named, replay), replay.recording.naming.name)
+
+
+def _sessions(ask: Ask, none: Latencies) -> Latencies:
+    """Find TCP sessions that were closed."""
+    selection, recording = ask.selection, ask.replay.recording
+    table = tcp_sessions.table(recording, selection)
+    rows = [row for row in table.rows if row["state"] == "CLOSE"]
+    latency_ns = np.array([row["duration_ns"] for row in rows], np.int64)
+    ended_ns = np.array([row["start_ns"] for row in rows], np.int64) + latency_ns
+    chosen = selection.within(ended_ns + recording.began_ns, ask.replay) & selection.lasting(latency_ns)
+    labels = {}
+    for name in ask.by:
+        texts, codes = np.unique([str(row[name]) for row in rows], return_inverse=True)
+        labels[name] = Label(codes[chosen], texts.tolist().__getitem__)
+    return replace(none, ended_ns=ended_ns[chosen], latency_ns=latency_ns[chosen], labels=labels)
+
+
+KINDS = {
+    "off-cpu": Kind("time off the CPU, when threads ran again", WAIT_FIELDS, partial(_view, OFF_CPU)),
+    "blocked": Kind(
+        "the part of it until they were woken, when threads ran again", WAIT_FIELDS, partial(_view, OFF_WAKE)
+    ),
+    "run-queue": Kind(
+        "the part of it in which another thread had the CPU, when threads ran again", WAIT_FIELDS, _run_queue
+    ),
+    "block-io": Kind(
+        "service time of block I/O requests, when they completed", REQUEST_FIELDS, partial(_requests, "service_ns")
+    ),
+    "block-io-queue": Kind(
+        "time of block I/O requests in a queue, when they left it", REQUEST_FIELDS, partial(_requests, "queued_ns")
+    ),
+    "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
+}
