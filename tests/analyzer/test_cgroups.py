@@ -1,12 +1,12 @@
 """Cgroups: where a process is, from what was known when, and what people call it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from offwake.analyzer.cgroups import Cgroups
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.shapes import SNAPSHOT, require
 from offwake.errors import DamagedRecording
 from tests.analyzer.recorded import recorded
 from tests.events import Fork, Known, Trace
@@ -95,6 +95,8 @@ def test_a_recording_of_before_cgroups_were_recorded() -> None:
 
 
 @pytest.mark.parametrize("strange", [{}, [["/a"]], [["/a", 1]], [[1, [1]]], [["/a", ["1"]]], [["/a", [-1]]]])
-def test_strange_cgroups_are_refused(strange: object) -> None:
-    with pytest.raises(DamagedRecording, match="snapshot.cgroups"):
-        require({"cgroups": strange, "listeners": []}, SNAPSHOT, "snapshot")
+def test_strange_cgroups_are_refused(strange: Any) -> None:
+    with pytest.raises(DamagedRecording, match=r"keyframe\.cgroups"):
+        recorded(Trace(cgroups=strange))
+    with pytest.raises(DamagedRecording, match=r"snapshot\.cgroups"):
+        recorded(Trace(cgroups_at_end=strange))
