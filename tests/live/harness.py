@@ -56,6 +56,13 @@ class Recorded:
         rows: list[dict[str, Any]] = ask("table", self.path, "--of", of, "--json")
         return rows
 
+    @property
+    def not_comparable_ns(self) -> int:
+        """Time of the workload's threads that the kernel did not show, or that a hypervisor stole."""
+        tids = {thread.tid for thread in self.threads}
+        unknown_ns = sum(row["unknown_ns"] for row in self.table("threads") if row["tid"] in tids)
+        return int(self.document["stolen_ns"] + unknown_ns)
+
     def hidden_waits(self, thread: Thread) -> int:
         """How many of the thread's waits have no waking or no switch-in among the raw events.
 

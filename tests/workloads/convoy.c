@@ -1,5 +1,5 @@
 /*
- * A lock convoy: four threads want one mutex, and whoever has it sleeps 10 ms before it lets go. Between two holds a
+ * A lock convoy: four threads want one mutex, and whoever has it sleeps 20 ms before it lets go. Between two holds a
  * thread pauses for a moment, so that the next in line gets the lock and not the thread that just had it. At the end
  * each takes the lock once more, so that all have waited while any of the others held it.
  *
@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 4, HOLDS = 61, HOLD_US = 10000, PAUSE_US = 200 };
+enum { THREADS = 4, HOLDS = 37, HOLD_US = 20000, PAUSE_US = 100 };
 
 static const struct {
     const char *waiting, *holding;

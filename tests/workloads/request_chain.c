@@ -34,6 +34,12 @@ NOINLINE static void transmit(int socket)
     require(system_call(SYS_sendto, socket, (long)"x", 1, 0, 0, 0) == 1, "send");
 }
 
+NOINLINE static void request(int socket)
+{
+    transmit(socket);
+    receive(socket);
+}
+
 NOINLINE static void sync_file(int file)
 {
     system_call(SYS_fdatasync, file, 0, 0, 0, 0, 0);
@@ -47,8 +53,7 @@ NOINLINE static void ask(void *argument)
     for (int i = 0; i < REQUESTS; i++) {
         pause_us(PAUSE_US);
         operation_begins(worker->report);
-        transmit(worker->to);
-        receive(worker->to);
+        request(worker->to);
         operation_ends(worker->report);
     }
     end(worker->report);
@@ -62,8 +67,7 @@ NOINLINE static void relay(void *argument)
     for (int i = 0; i < REQUESTS; i++) {
         receive(worker->from);
         operation_begins(worker->report);
-        transmit(worker->to);
-        receive(worker->to);
+        request(worker->to);
         operation_ends(worker->report);
         transmit(worker->from);
     }
