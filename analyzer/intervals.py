@@ -4,6 +4,7 @@ Layouts are numpy structured dtypes, so that compiled loops and array expression
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "ASLEEP",
@@ -35,6 +36,8 @@ __all__ = [
     "UNKNOWN",
     "UNSEEN",
     "WOKEN",
+    "blocked_ns",
+    "is_blocked",
 ]
 
 NEVER = -1
@@ -64,6 +67,7 @@ EVENT = np.dtype(
         ("tgid", "i8"),  # the subject's process
         ("state", "u4"),  # SWITCHED: prev's; BORN: the name's id
         ("stack", "i4"),
+        ("fired", "i4"),  # WOKEN: what fired in the interrupt that woke, NEVER for nothing; see completions.py
     ],
     align=True,
 )
@@ -75,8 +79,8 @@ THREAD = np.dtype(
         ("born_ns", "i8"), ("died_ns", "i8"), ("since_ns", "i8"), ("cpu", "i4"),
         ("out_state", "u4"), ("out_stack", "i4"), ("out_name", "i4"), ("out_space", "i4"), ("samples", "i4"),
         ("wake_ns", "i8"), ("woken", "?"), ("waker", "i4"), ("waker_name", "i4"), ("waker_space", "i4"),
-        ("waker_stack", "i4"), ("waker_cpu", "i4"), ("slice", "i8"), ("switches", "i8"), ("wakeups", "i8"),
-        ("missing", "i4"),
+        ("waker_stack", "i4"), ("waker_cpu", "i4"), ("fired", "i4"), ("slice", "i8"), ("switches", "i8"),
+        ("wakeups", "i8"), ("missing", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -87,12 +91,13 @@ INTERVAL = np.dtype(
     [
         ("begin_ns", "i8"), ("wake_ns", "i8"), ("end_ns", "i8"), ("thread", "i4"), ("name", "i4"), ("space", "i4"),
         ("kind", "i4"), ("open", "i4"), ("state", "u4"), ("stack", "i4"), ("waker", "i4"), ("waker_name", "i4"),
-        ("waker_space", "i4"), ("waker_stack", "i4"), ("waker_cpu", "i4"), ("cpu", "i4"),
+        ("waker_space", "i4"), ("waker_stack", "i4"), ("waker_cpu", "i4"), ("fired", "i4"), ("cpu", "i4"),
     ],
     align=True,
 )  # fmt: skip
 """Time off the CPU. BLOCKED and NEW: blocked from begin to wake, run queue from wake to end (NEW: begin is wake).
-`waker` is a place in the thread table, IDLE where the CPU was idle; `open` says which ends lie outside the recording."""
+`waker` is a place in the thread table, IDLE where the CPU was idle; `open` says which ends lie outside the recording.
+`fired` is what fired in the interrupt that woke (`Replay.ends`), NEVER where nothing is known to have."""
 
 SLICE = np.dtype(
     [
@@ -105,3 +110,13 @@ SLICE = np.dtype(
 
 SAMPLE = np.dtype([("time_ns", "i8"), ("serial", "i8"), ("stack", "i4")], align=True)
 """A sample of what ran, and the slice that it fell into."""
+
+
+def is_blocked(intervals: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which intervals (INTERVAL, N) are waits."""
+    return np.asarray(intervals["kind"] == BLOCKED)
+
+
+def blocked_ns(intervals: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return how long each interval (INTERVAL, N) was blocked (ns)."""
+    return np.asarray(intervals["wake_ns"] - intervals["begin_ns"])

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.cgroups import Cgroups
+from offwake.analyzer.completions import NOTHING, Ends
 from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
+from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.shapes import TICK, require
 from offwake.analyzer.stacks import NO_STACK, StackTable
 from offwake.analyzer.states import bits_of
+from offwake.analyzer.symbols import KERNEL, Symbolizer
 from offwake.analyzer.timeline import Activity, Timeline
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.records import Comm, Fork, Mmap2, sideband_records
@@ -37,6 +40,7 @@ TIMELINE_KINDS = ("sched_switch", "sched_waking", "sched_wakeup_new")
 SideRecord = Comm | Fork | Mmap2
 ASLEEP = "SDTtIP"
 PREEMPTED = np.uint16(1)
+NO_SPACE = -1
 
 
 @dataclass
@@ -84,6 +88,8 @@ class Replay:
         self.spaces = AddressSpaces()
         self.cgroups = Cgroups(recording.keyframe["cgroups"], recording.snapshot["cgroups"])
         scanned_ns = recording.keyframe["clocks"]["monotonic_ns"]
+        self.symbolizer = Symbolizer(recording.symbols, self.spaces)
+        self.ends = Ends(recording.keyframe["devices"], self._fired_before)
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
         self.counts: Counter[str] = Counter()
@@ -149,6 +155,11 @@ class Replay:
         used = self.timeline.threads[: self.timeline.thread_count]
         return dict(zip(used["tid"].tolist(), used["tgid"].tolist(), strict=True))
 
+    def _fired_before(self, stack: int) -> str | None:
+        """Say which kind of event comes just before a waking from this stack, see `interrupts.fired_before`."""
+        addresses = [address for address in self.stacks.addresses(stack) if address >= KERNEL] if stack >= 0 else []
+        return fired_before(self.symbolizer.frames(addresses, NO_SPACE))
+
     def _read_keyframe(self) -> None:
         keyframe = self.recording.keyframe
         stacks: dict[tuple[str, ...], int] = {}
@@ -206,7 +217,7 @@ class Replay:
         for record in sorted(records, key=lambda record: record.time_ns):
             if isinstance(record, Comm):
                 name = self.names.id(record.comm)
-                yield (record.time_ns, 0, NAMED, 0, record.tid, name, record.pid, 0, NO_STACK)
+                yield (record.time_ns, 0, NAMED, 0, record.tid, name, record.pid, 0, NO_STACK, NOTHING)
                 if record.exec:
                     yield _moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
             elif isinstance(record, Fork):
@@ -239,6 +250,7 @@ class Replay:
 
     def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
         """Yield the scheduling events in the timeline's own form."""
+        fired = self.ends.feed(rows)
         if part := rows.get("sched_wakeup_new"):
             events = _events(part, BORN, part.payload["target"], part.payload["waker"])
             events["tgid"] = part.payload["target_tgid"]
@@ -249,6 +261,7 @@ class Replay:
         if part := rows.get("sched_waking"):
             events = _events(part, WOKEN, part.payload["target"], part.payload["waker"])
             events["tgid"] = part.payload["target_tgid"]
+            events["fired"] = fired
             yield events
         if part := rows.get("sched_switch"):
             events = _events(part, SWITCHED, part.payload["prev"], part.payload["next"])
@@ -284,12 +297,12 @@ class Replay:
 def _events(rows: Rows, kind: int, subject: NDArray[Any], other: NDArray[Any]) -> NDArray[np.void]:
     events = np.zeros(len(rows), EVENT)
     events["time_ns"], events["cpu"], events["stack"], events["type"] = rows.time_ns, rows.cpu, rows.stack, kind
-    events["subject"], events["other"] = subject, other
+    events["subject"], events["other"], events["fired"] = subject, other, NOTHING
     return events
 
 
 def _moved(time_ns: int, tgid: int, space: int) -> tuple[int, ...]:
-    return (time_ns, 0, MOVED, 0, tgid, space, 0, 0, NO_STACK)
+    return (time_ns, 0, MOVED, 0, tgid, space, 0, 0, NO_STACK, NOTHING)
 
 
 def _gap(cpu: int, begin_ns: int, end_ns: int) -> Rows:

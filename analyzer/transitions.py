@@ -102,7 +102,7 @@ def _off(out: Out, thread: Row, place: int, kind: int, end_ns: int, cpu: int) ->
     row.name = thread.out_name if thread.out_name != NEVER else thread.name
     row.space, row.state, row.stack = thread.out_space, thread.out_state, thread.out_stack
     row.waker, row.waker_name, row.waker_space, row.waker_stack = IDLE, NEVER, NEVER, NEVER
-    row.waker_cpu = NEVER
+    row.waker_cpu, row.fired = NEVER, NEVER
     return row
 
 
@@ -110,7 +110,7 @@ def _off(out: Out, thread: Row, place: int, kind: int, end_ns: int, cpu: int) ->
 def _wake_of(row: Row, thread: Row, wake_ns: int) -> None:
     row.wake_ns = wake_ns
     row.waker, row.waker_name, row.waker_space = thread.waker, thread.waker_name, thread.waker_space
-    row.waker_stack, row.waker_cpu = thread.waker_stack, thread.waker_cpu
+    row.waker_stack, row.waker_cpu, row.fired = thread.waker_stack, thread.waker_cpu, thread.fired
 
 
 @compiled
@@ -203,7 +203,7 @@ def _wake(threads: Table, place: int, event: Row, tables: State) -> None:
 
 @compiled
 def _note_waker(threads: Table, thread: Row, event: Row, tables: State) -> None:
-    thread.waker_stack, thread.waker_cpu = event.stack, event.cpu
+    thread.waker_stack, thread.waker_cpu, thread.fired = event.stack, event.cpu, event.fired
     if event.other:
         waker = _find(threads, tables[0], tables[4], event.other, 0)
         thread.waker, thread.waker_name = waker, threads[waker].name
