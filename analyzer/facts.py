@@ -7,23 +7,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offwake.analyzer.groups import Weights
+from offwake.analyzer.intervals import UNKNOWN
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.select import Selection
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
 __all__ = ["facts", "notices"]
 
+EVERYTHING = Selection(show_all=True)
+
 
 def facts(recording: "Recording") -> dict[str, Any]:
     """Return the document of `offwake info --json`. `verdict` holds a sentence for everything that is not as it should be.
 
-    `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost.
+    `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost. Of the threads'
+    time `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did not end in it.
     """
-    replay, stacks = recording.replay(), Weights(2)
+    replay, stacks, unknown_ns, open_ns = recording.replay(), Weights(2), 0, 0
     for batch in replay:
         rows = batch.activity.intervals
+        unknown_ns += EVERYTHING.unknown_ns(rows, replay)
+        waits = rows[(rows["kind"] != UNKNOWN) & (rows["open"] > 0) & EVERYTHING.chosen(rows, replay)]
+        open_ns += int((waits["end_ns"] - waits["begin_ns"]).sum())
         for stack, space in (("stack", "space"), ("waker_stack", "waker_space")):
             walked = rows[rows[stack] >= 0]
             stacks.add([walked[stack], walked[space]], np.ones(len(walked), np.int64))
@@ -43,6 +51,10 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "sources": _sources(replay),
         "events": sum(source["events"] for source in _sources(replay)),
         "lost": {"total": sum(lost.values()), "by_cause": lost},
+        "unknown_ns": unknown_ns,
+        "open_ns": open_ns,
+        "ended": reader.finished,
+        "damaged_bytes": sum(damage.length for damage in reader.damage),
         "complete": reader.finished and not reader.damage and not any(lost.values()),
         "blocks": len(reader.blocks),
         "bytes": reader.size,

@@ -4,6 +4,7 @@ Commands and pages call these and nothing below them.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
@@ -15,19 +16,24 @@ from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
-from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads
+from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
 __all__ = [
     "HEATMAPS",
     "HISTOGRAMS",
+    "OPTIONS",
     "TABLES",
     "VIEWS",
     "ViewOptions",
     "heatmap",
     "histogram",
+    "lacks",
+    "matching",
+    "must_understand",
     "offsets",
     "profile",
     "table",
@@ -57,6 +63,7 @@ _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collecto
 _TABLES: dict[str, tuple[str, Callable[[Recording, Selection], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
+    "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
 }
 
@@ -64,17 +71,33 @@ VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
+OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chain": ("by", "chain")}
+"""What each view can be asked for, by the names of ViewOptions."""
+
+_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
+"""What rests on another source than the scheduler's events."""
+
 
 def profile(recording: Recording, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Profile:
-    """Return a view's stacks. Raises UsageError for a view or an option that does not exist."""
+    """Return a view's stacks. Raises UsageError for a view or an option that it does not have."""
     _must_exist("view", view, VIEWS)
+    for option in ("split", "chain"):
+        if getattr(options, option) != getattr(DEFAULTS, option):
+            must_understand(view, option)
     replay = recording.replay()
-    collector = _VIEWS[view][1](replay, selection, options)
+    naming, unknown_ns = recording.naming, 0
+    collector = _VIEWS[view][1](replay, replace(selection, grep=None), options)
     for batch in replay:
         collector.feed(batch)
-    found = collector.profile(recording.naming)
-    found.view = view
-    return found
+        unknown_ns += selection.unknown_ns(batch.activity.intervals, replay)
+    found = collector.profile(naming)
+    found.view, found.unknown_ns = view, unknown_ns
+    return found if selection.grep is None else matching(found, selection.grep)
+
+
+def matching(whole: Profile, pattern: str) -> Profile:
+    """Return the stacks with a frame that the regular expression fits. Raises UsageError, see `matching_names`."""
+    return whole.containing(matching_names(pattern, {name for frames in whole.weights for name in frames}))
 
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
@@ -98,7 +121,34 @@ def histogram(recording: Recording, of: str, selection: Selection, options: Buck
 def table(recording: Recording, of: str, selection: Selection) -> Table:
     """Return a table's rows. Raises UsageError for a table that does not exist."""
     _must_exist("table", of, TABLES)
-    return _TABLES[of][1](recording, selection)
+    found = _TABLES[of][1](recording, replace(selection, grep=None))
+    return found if selection.grep is None else _rows_matching(found, selection.grep)
+
+
+def _rows_matching(whole: Table, pattern: str) -> Table:
+    """Return the rows with a text that the regular expression fits."""
+    texts = [
+        [row[column.name] for column in whole.columns if isinstance(row.get(column.name), str)] for row in whole.rows
+    ]
+    names = matching_names(pattern, {text for row in texts for text in row})
+    return replace(whole, rows=[row for row, own in zip(whole.rows, texts, strict=True) if not names.isdisjoint(own)])
+
+
+def must_understand(view: str, option: str) -> None:
+    """Raise UsageError for an option (a name of ViewOptions) that says nothing to a view."""
+    _must_exist("view", view, VIEWS)
+    if option not in OPTIONS[view]:
+        known = " or ".join(other for other in VIEWS if option in OPTIONS[other])
+        raise UsageError(f"--{option} says nothing to --view {view}: leave it out, or choose --view {known}")
+
+
+def lacks(recording: Recording, name: str) -> str:
+    """Say why a recording has nothing for a view, heat map or table; "" where it has something."""
+    needed = _SOURCES.get(name, "sched")
+    events = {source["name"]: source["events"] for source in recording.info()["sources"]}
+    if needed not in events:
+        return f"not recorded (source {needed})"
+    return "" if events[needed] else f"no events (source {needed})"
 
 
 def _must_exist(what: str, name: str, known: Iterable[str]) -> None:

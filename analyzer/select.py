@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.intervals import BLOCKED, OPEN_BEGIN, OPEN_END, UNKNOWN
+from offwake.analyzer.cgroups import Cgroups
+from offwake.analyzer.idle import IdleRules
+from offwake.analyzer.intervals import BLOCKED, UNKNOWN
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.states import LETTERS, letters_of
 from offwake.errors import UsageError
 
 __all__ = ["Selection"]
-
-THROUGHOUT = OPEN_BEGIN | OPEN_END
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Selection:
     included, how long a wait was in what a view, table or heat map weighs it by. `begin_ns` and `end_ns` are nanoseconds
     since the recording's start; intervals are clipped to them, but with `ended` the waits that ended between them count,
     whole: what a region of a heat map holds. `grep` is a regular expression that some frame of a stack must match.
-    `show_all` brings back threads that slept throughout, and idle waits.
+    `show_all` brings back the waits that `idle_rules` call idle.
     """
 
     pid: int | None = None
@@ -42,6 +42,7 @@ class Selection:
     ended: bool = False
     grep: str | None = None
     show_all: bool = False
+    idle_rules: IdleRules = field(default_factory=IdleRules.default)
 
     def __post_init__(self) -> None:
         wrong = set(self.states or "") - set(LETTERS)
@@ -98,6 +99,10 @@ class Selection:
             chosen &= value_ns <= self.max_ns
         return chosen
 
+    def lasts(self, value_ns: int) -> bool:
+        """Tell whether one duration lies between them."""
+        return (self.min_ns is None or value_ns >= self.min_ns) and (self.max_ns is None or value_ns <= self.max_ns)
+
     def cut(self, rows: NDArray[np.void], replay: Replay) -> NDArray[np.void]:
         """Return the rows that lie in the selected time, cut to it (waits: see `ended`); `rows` stays as it is."""
         if self.begin_ns is None and self.end_ns is None:
@@ -117,7 +122,7 @@ class Selection:
         return self.cut(rows if bool(chosen.all()) else rows[chosen], replay)
 
     def _in_cgroup(self, path: str) -> bool:
-        return fnmatchcase(path, str(self.cgroup))
+        return fnmatchcase(path, str(self.cgroup)) or fnmatchcase(Cgroups.label(path), str(self.cgroup))
 
     def _in_state(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
         """Running, preempted and new threads are in state R; of unknown time no state is known."""
@@ -144,15 +149,23 @@ class Selection:
         rows = self.cut(rows, replay)
         if self.show_all:
             return rows, rows[:0]
-        hidden = self.hides(rows)
+        hidden = self.hides(rows, replay)
         return rows[~hidden], rows[hidden]
 
-    def hides(self, intervals: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Tell which intervals pictures leave out: those of threads that slept through the whole recording."""
+    def unknown_ns(self, intervals: NDArray[np.void], replay: Replay) -> int:
+        """Return the time of selected threads of which nothing is known (ns), whatever states and durations are wanted."""
+        unknown = intervals[intervals["kind"] == UNKNOWN]
+        if not len(unknown):
+            return 0
+        whole = replace(self, states=None, ended=False)
+        rows = whole.cut(unknown[whole.chosen(unknown, replay)], replay)
+        return int((rows["end_ns"] - rows["begin_ns"]).sum())
+
+    def hides(self, intervals: NDArray[np.void], replay: Replay) -> NDArray[np.bool_]:
+        """Tell which intervals pictures leave out: idle waits, and those of threads that slept throughout."""
         if self.show_all:
             return np.zeros(len(intervals), np.bool_)
-        slept = (intervals["kind"] == BLOCKED) & (intervals["open"] == THROUGHOUT)
-        return np.asarray(slept & (intervals["waker"] < 0) & (intervals["waker_cpu"] < 0))
+        return replay.recording.idle(self.idle_rules).idle(intervals)
 
     def fits(self, tid: int | None, pid: int | None, comm: str | None, cgroup: str) -> bool:
         """Tell whether an event of this thread is selected; one whose thread is not known fits only no restriction."""

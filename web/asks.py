@@ -1,36 +1,48 @@
-"""Asks: a request's query as a selection, and as the command line that makes the same picture."""
+"""Asks: a request's query as a selection and a view's options, and as the command line that makes the same picture.
 
-import math
+What can be selected, and what is wrong with a value, is the analyzer's to say (options.py); an empty field says nothing.
+"""
+
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from offwake.analyzer import options
+from offwake.analyzer.query import OPTIONS
 from offwake.analyzer.select import Selection
+from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = ["SELECTION_FIELDS", "Ask", "command_line", "parse_ask", "parse_selection"]
+__all__ = ["REGION_FIELDS", "SELECTION_FIELDS", "VIEW_FIELDS", "Ask", "command_line", "parse_ask", "parse_selection"]
 
-SELECTION_FIELDS = ("pid", "tid", "comm", "from", "to", "grep", "all")
+SELECTION_FIELDS = tuple(option.name for option in options.SELECTION)
+VIEW_FIELDS = tuple(option.name for option in options.VIEW)
+REGION_FIELDS = ("from", "to", "min_us", "max_us", "ended")
+"""What picking a region of a heat map selects."""
 TEXT_AT_MOST = 500
-SECONDS_AT_MOST = 1e9
-ID_AT_MOST = 2**32
+KEY_AT_MOST = 2**32
 
 
 @dataclass(frozen=True)
 class Ask:
-    """How a flame graph was asked for, besides the selection: the frame to zoom to, what to search, which way up."""
+    """How a flame graph was asked for, besides the selection.
 
+    The view's options, the frame to zoom to, what to search, which way up.
+    """
+
+    options: ViewOptions
     zoom: int | None
     search: str | None
     ignore_case: bool
     icicle: bool
 
 
-def parse_ask(query: Mapping[str, str]) -> Ask:
-    """Read what a flame graph's address says, or raise UsageError."""
+def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
+    """Read what a flame graph's address says, or raise UsageError. Options of other views are not for this one."""
     return Ask(
-        zoom=_whole(query, "zoom"),
-        search=_text(query, "search"),
+        options=options.parse_view_options(_given(query, OPTIONS[view])),
+        zoom=_key(query, "zoom"),
+        search=_search(query),
         ignore_case="icase" in query,
         icicle="icicle" in query,
     )
@@ -38,67 +50,31 @@ def parse_ask(query: Mapping[str, str]) -> Ask:
 
 def parse_selection(query: Mapping[str, str]) -> Selection:
     """Read the filters of a page's address, or raise UsageError saying which one is wrong."""
-    begin_ns, end_ns = _nanoseconds(query, "from"), _nanoseconds(query, "to")
-    if begin_ns is not None and end_ns is not None and begin_ns >= end_ns:
-        raise UsageError("“from” must be before “to”")
-    return Selection(
-        pid=_whole(query, "pid"),
-        tid=_whole(query, "tid"),
-        comm=_text(query, "comm"),
-        begin_ns=begin_ns,
-        end_ns=end_ns,
-        grep=_text(query, "grep"),
-        show_all="all" in query,
-    )
+    return options.parse_selection(_given(query, SELECTION_FIELDS))
 
 
-def command_line(command: list[str], selection: Selection) -> str:
+def command_line(command: list[str], selection: Selection, view_options: ViewOptions = DEFAULTS) -> str:
     """Return the shell command that makes what a page shows."""
-    options: dict[str, object] = {
-        "--pid": selection.pid,
-        "--tid": selection.tid,
-        "--comm": selection.comm,
-        "--from": _seconds(selection.begin_ns),
-        "--to": _seconds(selection.end_ns),
-        "--grep": selection.grep,
-    }
-    words = ["offwake", *command]
-    for option, value in options.items():
-        if value is not None:
-            words += [option, str(value)]
-    if selection.show_all:
-        words.append("--all")
-    return shlex.join(words)
+    chosen = [*options.words(options.VIEW, view_options), *options.words(options.SELECTION, selection)]
+    return shlex.join(["offwake", *command, *chosen])
 
 
-def _text(query: Mapping[str, str], name: str) -> str | None:
-    text = query.get(name, "")
+def _given(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    texts = {name: query.get(name, "").strip() for name in names}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _search(query: Mapping[str, str]) -> str | None:
+    text = query.get("search", "")
     if len(text) > TEXT_AT_MOST:
-        raise UsageError(f"“{name}” is longer than {TEXT_AT_MOST} characters; shorten it")
+        raise UsageError(f"“search” is longer than {TEXT_AT_MOST} characters; shorten it")
     return text or None
 
 
-def _whole(query: Mapping[str, str], name: str) -> int | None:
+def _key(query: Mapping[str, str], name: str) -> int | None:
     text = query.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < ID_AT_MOST):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < KEY_AT_MOST):
         raise UsageError(f"“{name}” must be a whole number below 2³², not “{text[:40]}”")
     return int(text)
-
-
-def _nanoseconds(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= SECONDS_AT_MOST:
-        raise UsageError(f"“{name}” must be seconds since the recording's start, such as 1.5, not “{text[:40]}”")
-    return round(seconds * 1e9)
-
-
-def _seconds(ns: int | None) -> str | None:
-    return None if ns is None else f"{ns / 1e9:.9f}".rstrip("0").rstrip(".")

@@ -2,17 +2,19 @@
 
 import json
 import re
+from typing import Any
 
 from flask import Blueprint, Response, request
 
-from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document
+from offwake.analyzer.completeness import remarks
+from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.folded import folded
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.table import csv_table
-from offwake.web.asks import parse_selection
+from offwake.web.asks import parse_ask, parse_selection
 from offwake.web.library import Entry
-from offwake.web.pages import caption, entry_or_404, library, time_region_left_out
+from offwake.web.pages import caption, entry_or_404, library, region_left_out
 
 __all__ = ["downloads"]
 
@@ -24,22 +26,23 @@ downloads = Blueprint("downloads", __name__)
 def flame(entry_id: str, name: str, form: str) -> Response:
     """Send a view's selected stacks."""
     entry = entry_or_404(entry_id, "flame", name)
-    profile = library().stacks(entry, name, parse_selection(request.args)).profile
+    selection, ask = parse_selection(request.args), parse_ask(name, request.args)
+    profile = library().stacks(entry, name, selection, ask.options).profile
     if form == "svg":
-        return _file(entry, f"{name}.svg", flame_graph(profile, caption(entry, "flame", name, profile.hidden_ns)))
+        return _file(entry, f"{name}.svg", flame_graph(profile, caption(entry, "flame", name, remarks(profile))))
     if form == "folded":
         return _file(entry, f"{name}.folded", folded(profile))
-    return _file(entry, f"{name}.json", json.dumps(profile_document(profile)))
+    return _file(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/heatmap/<name>.<any(svg, json):form>")
 def heatmap(entry_id: str, name: str, form: str) -> Response:
     """Send a heat map of the selected threads."""
     entry = entry_or_404(entry_id, "heatmap", name)
-    shown = library().heatmap(entry, name, time_region_left_out(parse_selection(request.args)))
+    shown = library().heatmap(entry, name, region_left_out(parse_selection(request.args)))
     if form == "svg":
         return _file(entry, f"{name}.svg", heat_map(shown, caption(entry, "heatmap", name)))
-    return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown)))
+    return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/table/<name>.<any(csv, json):form>")
@@ -48,6 +51,10 @@ def table(entry_id: str, name: str, form: str) -> Response:
     entry = entry_or_404(entry_id, "table", name)
     shown = library().table(entry, name, parse_selection(request.args))
     return _file(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+
+
+def _trust(entry: Entry) -> dict[str, Any]:
+    return trust(library().listed(entry).info or {})
 
 
 def _file(entry: Entry, name: str, text: str) -> Response:

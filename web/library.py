@@ -19,9 +19,9 @@ from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.tree import FrameTree
-from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
+from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import OffwakeError
 
 __all__ = ["Entry", "Library", "Listed", "Stacks"]
@@ -75,7 +75,7 @@ class Library:
         self._working = threading.RLock()
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
-        self._answers: Recent[tuple[Entry, str, str, Selection], Any] = Recent(ANSWERS_AT_MOST)
+        self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
 
     def entries(self) -> list[Entry]:
         """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, at most 1,000, sorted by name."""
@@ -90,22 +90,23 @@ class Library:
         """Return what the list shows of a file, however damaged or foreign it is."""
         return self._infos.get(entry, lambda: self._listed(entry), self._working)
 
-    def stacks(self, entry: Entry, view: str, selection: Selection) -> Stacks:
-        """Return the selected stacks of a view."""
+    def stacks(self, entry: Entry, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Stacks:
+        """Return the selected stacks of a view. Another `grep` needs no other pass."""
 
         def make() -> Stacks:
             if selection.grep is None:
-                profile = query.profile(self._recording(entry), view, selection)
+                profile = query.profile(self._recording(entry), view, selection, options)
             else:
-                profile = _matching(self.stacks(entry, view, replace(selection, grep=None)).profile, selection.grep)
+                whole = self.stacks(entry, view, replace(selection, grep=None), options)
+                profile = query.matching(whole.profile, selection.grep)
             return Stacks(profile, FrameTree(profile))
 
-        answer: Stacks = self._answers.get((entry, "flame", view, selection), make, self._working)
+        answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)
         return answer
 
     def heatmap(self, entry: Entry, of: str, selection: Selection) -> Heatmap:
         """Return a heat map of the selected threads."""
-        key = (entry, "heatmap", of, selection)
+        key = (entry, "heatmap", of, selection, DEFAULTS)
         answer: Heatmap = self._answers.get(
             key, lambda: query.heatmap(self._recording(entry), of, selection), self._working
         )
@@ -113,7 +114,7 @@ class Library:
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
         """Return a table of the selected threads."""
-        key = (entry, "table", of, selection)
+        key = (entry, "table", of, selection, DEFAULTS)
         answer: Table = self._answers.get(
             key, lambda: query.table(self._recording(entry), of, selection), self._working
         )
@@ -157,13 +158,6 @@ class Recent(Generic[Key, Value]):
             for old in dropped:
                 self._drop(old)
             return value
-
-
-def _matching(profile: Profile, pattern: str) -> Profile:
-    """Return the stacks with a frame that matches: what the analyzer's `grep` does, within a time limit."""
-    matches = matching_names(pattern, {name for frames in profile.weights for name in frames})
-    kept = {frames: weight for frames, weight in profile.weights.items() if not matches.isdisjoint(frames)}
-    return Profile(profile.view, kept, profile.hidden_ns)
 
 
 def _scan(path: Path) -> Iterator[Entry]:

@@ -1,5 +1,6 @@
 """Pages: the list of recordings, and one recording's flame graphs, heat maps and tables."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from offwake.analyzer import query
+from offwake.analyzer.completeness import remarks
 from offwake.analyzer.render import flamegraph, heatmap, svg
 from offwake.analyzer.render.table import heading
 from offwake.analyzer.render.tree import FrameTree, top_frames
@@ -25,16 +27,26 @@ from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
 from offwake.errors import UsageError
-from offwake.web.asks import SELECTION_FIELDS, Ask, command_line, parse_ask, parse_selection
+from offwake.web.asks import (
+    REGION_FIELDS,
+    SELECTION_FIELDS,
+    VIEW_FIELDS,
+    Ask,
+    command_line,
+    parse_ask,
+    parse_selection,
+)
 from offwake.web.library import Entry, Library
 
-__all__ = ["caption", "entry_or_404", "library", "link", "pages", "time_region_left_out"]
+__all__ = ["caption", "entry_or_404", "library", "link", "pages", "region_left_out"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
 FIRST_VIEW = "off-wake"
 PICTURE_FILES = ("flamegraph.js", "heatmap.js", "picture.css")
 KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
+CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS)
+"""Fields of an address that hold for the other pages of a recording too."""
 pages = Blueprint("pages", __name__)
 
 
@@ -54,21 +66,21 @@ def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
     return entry
 
 
-def link(endpoint: str, keep: tuple[str, ...] = SELECTION_FIELDS, **values: Any) -> str:
-    """Return a link that carries the page's selection along."""
+def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
+    """Return a link that carries along what the page selects."""
     kept = {name: value for name, value in request.args.items() if name in keep and value}
     return url_for(endpoint, **{**kept, **values})
 
 
-def time_region_left_out(selection: Selection) -> Selection:
-    """Return the selection without its time range: a heat map shows all of the time that a region is picked from."""
-    return replace(selection, begin_ns=None, end_ns=None)
+def region_left_out(selection: Selection) -> Selection:
+    """Return the selection without a region: a heat map shows all of what one is picked from."""
+    return replace(selection, begin_ns=None, end_ns=None, min_ns=None, max_ns=None, ended=False)
 
 
-def caption(entry: Entry, kind: str, name: str, hidden_ns: int = 0) -> svg.Caption:
-    """Caption a picture of a recording, with what is missing from it."""
+def caption(entry: Entry, kind: str, name: str, about: Iterable[str] = ()) -> svg.Caption:
+    """Caption a picture of a recording, with what is missing from it and what else is said `about` it."""
     info = library().listed(entry).info or {}
-    return svg.caption(f"{name}: {KINDS[kind][name]}", info, hidden_ns)
+    return svg.caption(f"{name}: {KINDS[kind][name]}", info, about)
 
 
 @pages.get("/")
@@ -98,11 +110,11 @@ def flame(entry_id: str, name: str) -> str:
     entry, selection, ask = (
         entry_or_404(entry_id, "flame", name),
         parse_selection(request.args),
-        parse_ask(request.args),
+        parse_ask(name, request.args),
     )
-    stacks = library().stacks(entry, name, selection)
+    stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
-    picture = _flame_graph(stacks.tree, caption(entry, "flame", name, stacks.tree.hidden_ns), ask)
+    picture = _flame_graph(stacks.tree, caption(entry, "flame", name, remarks(stacks.profile)), ask)
     frames = top_frames(top)
     return _page(
         ("flame.html", entry, "flame", name),
@@ -110,23 +122,26 @@ def flame(entry_id: str, name: str) -> str:
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
-        command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection),
+        hidden_ns=stacks.profile.hidden_ns,
+        command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection, ask.options),
         forms=("svg", "folded", "json"),
-        hidden=("zoom", "icicle"),
+        filters=(*SELECTION_FIELDS, *query.OPTIONS[name]),
+        kept=("zoom", "icicle", *VIEW_FIELDS),
     )
 
 
 @pages.get("/recording/<entry_id>/heatmap/<name>")
 def heat(entry_id: str, name: str) -> str:
     """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
-    entry, selection = entry_or_404(entry_id, "heatmap", name), time_region_left_out(parse_selection(request.args))
+    entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out(parse_selection(request.args))
     shown = replace(caption(entry, "heatmap", name), notices=())
     return _page(
         ("heatmap.html", entry, "heatmap", name),
         picture=Markup(heatmap.draw(library().heatmap(entry, name, selection), shown)),
         command=command_line(["heatmap", entry.name, "--of", name, "-o", f"{name}.svg"], selection),
         forms=("svg", "json"),
-        hidden=("grep", "all", "min_us", "max_us"),
+        filters=[field for field in SELECTION_FIELDS if field not in REGION_FIELDS],
+        kept=(*REGION_FIELDS, *VIEW_FIELDS),
     )
 
 
@@ -144,7 +159,9 @@ def table(entry_id: str, name: str) -> str:
         in_all=len(whole.rows),
         command=command_line(["table", entry.name, "--of", name], selection),
         forms=("csv", "json"),
-        hidden=("grep", "all", "sort", "down"),
+        filters=[field for field in SELECTION_FIELDS if field not in ("all", "ended")],
+        carried=CARRIED,
+        kept=("all", "ended", "sort", "down", *VIEW_FIELDS),
     )
 
 

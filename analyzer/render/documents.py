@@ -7,7 +7,7 @@ from offwake.analyzer.histogram import Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
-__all__ = ["heatmap_document", "histogram_document", "profile_document", "table_document"]
+__all__ = ["heatmap_document", "histogram_document", "profile_document", "table_document", "trust"]
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
@@ -17,6 +17,8 @@ def profile_document(profile: Profile) -> dict[str, Any]:
         "unit": "ns",
         "total_ns": profile.total_ns,
         "hidden_ns": profile.hidden_ns,
+        "open_ns": profile.open_ns,
+        "unknown_ns": profile.unknown_ns,
         "stacks": [
             {"frames": list(frames), "value_ns": weight.value_ns, "count": weight.count} for frames, weight in profile
         ],
@@ -70,6 +72,11 @@ def histogram_document(found: Histograms) -> dict[str, Any]:
             for one in found.found
         ],
     }
+
+
+def trust(info: dict[str, Any]) -> dict[str, Any]:
+    """Return what a document says besides of the recording (its `info()`): whether it is complete, and what to know of it."""
+    return {"complete": info["complete"], "notices": info["verdict"]}
 
 
 def table_document(table: Table) -> list[dict[str, Any]]:

@@ -4,11 +4,14 @@ Only presentation attributes are used, so a page with a strict content security 
 style sheet beside this module adds the dark theme and the marks under the pointer.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
+from offwake.analyzer.completeness import completeness
 from offwake.analyzer.render.text import count, duration, printable
 
 __all__ = ["Caption", "FONT", "HERE", "Head", "caption", "cut", "document", "escape", "head", "opening", "resource"]
@@ -19,6 +22,8 @@ CHARACTER_PX = 0.603
 """Width of a character of these fonts, as a share of the font's size."""
 MARGIN = 10
 LINE = 16
+LINES_AT_MOST = 3
+"""A subtitle or a notice that needs more is cut off."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,9 @@ class Head:
     height: int
 
 
-def caption(title: str, info: dict[str, Any], hidden_ns: int = 0) -> Caption:
-    """Caption a picture of a recording (its `info()`): host, length, events, what is hidden and what is missing."""
-    parts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events"]
-    if hidden_ns:
-        parts.append(f"{duration(hidden_ns)} hidden: threads that slept throughout")
+def caption(title: str, info: dict[str, Any], about: Iterable[str] = ()) -> Caption:
+    """Caption a picture of a recording (its `info()`): host, length, events, how complete it is, and what else is said."""
+    parts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events", completeness(info), *about]
     return Caption(title, " · ".join(parts), tuple(info["verdict"]))
 
 
@@ -71,16 +74,16 @@ def opening(kind: str, width: int, height: int, about: tuple[str, str, str]) -> 
 
 
 def head(shown: Caption, width: int) -> Head:
-    """Draw a caption: the title, the subtitle, then a line for each notice."""
+    """Draw a caption: the title, the subtitle, then the notices, in as many lines as they need."""
     lines = [f'<text x="{MARGIN}" y="24" font-size="16" font-weight="bold" class="ink">{escape(shown.title)}</text>']
     y = 24
     for text, fill, name in [
         *([(shown.subtitle, "#555", "faint")] if shown.subtitle else []),
         *((f"⚠ {notice}", "#a33c00", "warn") for notice in shown.notices),
     ]:
-        y += LINE + 2
-        fitted = cut(printable(text), width - 2 * MARGIN, 12)
-        lines.append(f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(fitted)}</text>')
+        for line in wrap(printable(text), int((width - 2 * MARGIN) / (12 * CHARACTER_PX)), max_lines=LINES_AT_MOST):
+            y += LINE + 2
+            lines.append(f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(line)}</text>')
     return Head("\n".join(lines), y + 10)
 
 

@@ -138,7 +138,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
     `duration_ns` runs to the recording's end for a session that is still open. Bytes are the kernel's `bytes_acked` and
     `bytes_received` at CLOSE, less the SYN and the FINs that they count; None for a session that has not closed, and for
     what was sent in one that was established before the recording: whose SYN it was, is not known. Selected are sessions
-    that overlap the selected time.
+    that overlap the selected time; `min_ns` and `max_ns` bound their duration.
     """
     replay, sessions = recording.replay(), _Sessions()
     for batch in replay:
@@ -152,6 +152,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
         if (
             session.start_ns < end
             and ended_ns >= begin
+            and selection.lasts(ended_ns - session.start_ns)
             and pid != recording.recorder_pid
             and selection.fits(session.owner, pid, comm, "" if pid is None else replay.cgroups.path(pid))
         ):

@@ -26,16 +26,16 @@ COLUMNS = (
     Column("switches", "count"),
     Column("wakeups", "count"),
 )
-ON_CPU, BLOCKED_PART, RUN_QUEUE, PREEMPTED_PART, UNKNOWN_PART = range(5)
+ON_CPU, BLOCKED_PART, RUN_QUEUE, PREEMPTED_PART, UNKNOWN_PART, SWITCHES = range(6)
 
 
 class _Sums:
-    """Nanoseconds by thread and part, growing with the threads."""
+    """Nanoseconds by thread and part, and switches; growing with the threads."""
 
     def __init__(self) -> None:
-        self.ns = np.zeros((256, 5), np.int64)
+        self.ns = np.zeros((256, 6), np.int64)
 
-    def add(self, rows: NDArray[np.void], part: int, value_ns: NDArray[np.int64]) -> None:
+    def add(self, rows: NDArray[np.void], part: int, value_ns: NDArray[np.int64] | int) -> None:
         top = int(rows["thread"].max(initial=-1)) + 1
         while top > len(self.ns):
             self.ns = np.concatenate((self.ns, np.zeros_like(self.ns)))
@@ -44,16 +44,20 @@ class _Sums:
     def lived(self, threads: int) -> NDArray[np.bool_]:
         """Tell which of the first `threads` threads spent any time."""
         found = np.zeros(threads, np.bool_)
-        found[: len(self.ns)] = self.ns[:threads].any(axis=1)
+        found[: len(self.ns)] = self.ns[:threads, :SWITCHES].any(axis=1)
         return found
 
 
 def table(recording: "Recording", selection: Selection) -> Table:
     """Return a row for every thread that has selected time, the longest blocked first.
 
-    Its name is its last one. Switches and wakeups are those of the whole recording.
+    Its name is its last one. Of a selected time, switches are those that ended running inside it, and wakeups are None:
+    not every waking ends a wait. Of selected states or durations both are None.
     """
     replay, sums = recording.replay(), _Sums()
+    _, until_ns = selection.window(replay)
+    narrowed = selection.begin_ns is not None or selection.end_ns is not None
+    of_waits = selection.states is not None or selection.min_ns is not None or selection.max_ns is not None
     for batch in replay:
         rows = selection.clip(batch.activity.intervals, replay)
         waits = rows[(rows["kind"] == BLOCKED) | (rows["kind"] == NEW)]
@@ -64,6 +68,8 @@ def table(recording: "Recording", selection: Selection) -> Table:
             sums.add(other, part, other["end_ns"] - other["begin_ns"])
         slices = selection.clip(batch.activity.slices, replay)
         sums.add(slices, ON_CPU, slices["end_ns"] - slices["begin_ns"])
+        if narrowed:
+            sums.add(slices[slices["end_ns"] < until_ns], SWITCHES, 1)
     threads = replay.timeline.threads[: replay.timeline.thread_count]
     found = []
     for place in np.flatnonzero(sums.lived(len(threads))).tolist():
@@ -72,9 +78,9 @@ def table(recording: "Recording", selection: Selection) -> Table:
             int(thread["tid"]),
             int(thread["tgid"]),
             replay.names.texts[thread["name"]] if thread["name"] != NEVER else "",
-            *sums.ns[place].tolist(),
-            int(thread["switches"]),
-            int(thread["wakeups"]),
+            *sums.ns[place, :SWITCHES].tolist(),
+            None if of_waits else int(sums.ns[place, SWITCHES] if narrowed else thread["switches"]),
+            None if of_waits or narrowed else int(thread["wakeups"]),
         )
         found.append(dict(zip((column.name for column in COLUMNS), values, strict=True)))
     found.sort(key=lambda row: (-row["blocked_ns"], row["tid"]))

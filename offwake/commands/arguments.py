@@ -1,28 +1,35 @@
-"""Arguments that several commands share: the recording, the selection, where the output goes."""
+"""Arguments that several commands share: the recording, the selection, where the output goes; and how they answer."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from offwake.analyzer import query
+from offwake.analyzer.completeness import nothing_fits
+from offwake.analyzer.options import IDLE_RULES, SELECTION, VIEW, Option, parse_selection, parse_view_options, words
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.text import printable
 from offwake.analyzer.select import Selection
+from offwake.analyzer.views import ViewOptions
 from offwake.errors import DamagedRecording, OutputError, UsageError
 
 __all__ = [
+    "Question",
+    "add_output",
     "add_recording",
     "add_selection",
-    "list_names",
-    "must_differ",
+    "add_view",
+    "answer",
     "opened",
     "selection",
     "status",
+    "view_options",
     "write_output",
 ]
-
-SECOND = 1_000_000_000
-LONGEST_S = 1e9
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
@@ -30,36 +37,83 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a recording")
 
 
-def add_selection(parser: argparse.ArgumentParser, of_stacks: bool = False) -> None:
-    """Add the options that say which threads and which time, and where it is of stacks, which of them."""
-    group = parser.add_argument_group("selection")
-    group.add_argument("--pid", type=int, metavar="PID", help="threads of this process")
-    group.add_argument("--tid", type=int, metavar="TID", help="this thread")
-    group.add_argument("--comm", metavar="GLOB", help="threads whose name fits, such as 'postgres*'")
-    group.add_argument("--from", type=float, dest="begin_s", metavar="SECONDS", help="from so long after the start")
-    group.add_argument("--to", type=float, dest="end_s", metavar="SECONDS", help="until so long after the start")
-    if of_stacks:
-        group.add_argument("--grep", metavar="REGEX", help="stacks with a frame that matches")
-    group.add_argument("--all", action="store_true", dest="show_all", help="also threads that slept throughout")
+def add_output(parser: argparse.ArgumentParser, metavar: str = "OUT.svg") -> None:
+    """Add -o."""
+    parser.add_argument("-o", "--output", type=Path, metavar=metavar, help="default: standard output")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which threads, which time and which waits."""
+    _add(parser.add_argument_group("selection"), (*SELECTION, IDLE_RULES))
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Add --view, and what a view can be asked for besides."""
+    parser.add_argument(
+        "--view",
+        dest="name",
+        default="off-wake",
+        metavar="V",
+        help="default: off-wake; `help` lists what FILE can give",
+    )
+    _add(parser, VIEW)
 
 
 def selection(args: argparse.Namespace) -> Selection:
-    """Return the selection that the options describe. Raises UsageError where they contradict each other."""
-    begin_s, end_s = args.begin_s, args.end_s
-    for name, seconds in (("--from", begin_s), ("--to", end_s)):
-        if seconds is not None and not 0 <= seconds <= LONGEST_S:
-            raise UsageError(f"{name} {seconds:g}: a time is 0 or more seconds after the recording's start")
-    if begin_s is not None and end_s is not None and begin_s >= end_s:
-        raise UsageError(f"--from {begin_s:g} --to {end_s:g}: nothing lies between them")
-    return Selection(
-        pid=args.pid,
-        tid=args.tid,
-        comm=args.comm,
-        begin_ns=None if begin_s is None else int(begin_s * SECOND),
-        end_ns=None if end_s is None else int(end_s * SECOND),
-        grep=getattr(args, "grep", None),
-        show_all=args.show_all,
-    )
+    """Return the selection that the options describe. Raises UsageError for values that are none, or contradict."""
+    return parse_selection(_given(args, (*SELECTION, IDLE_RULES)))
+
+
+def view_options(args: argparse.Namespace) -> ViewOptions:
+    """Return what the view is asked for. Raises UsageError for values that are none, or say nothing to this view."""
+    given = _given(args, VIEW)
+    for name in given:
+        query.must_understand(args.name, name)
+    return parse_view_options(given)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a command was asked, of a recording that is open."""
+
+    args: argparse.Namespace
+    recording: Recording
+    selection: Selection
+
+    def wonder(self, found: int) -> None:
+        """Say on standard error why nothing was found, where that is so."""
+        if not found:
+            why = query.lacks(self.recording, self.args.name) or nothing_fits(self.recording, self.selection)
+            self.say(why)
+
+    def say(self, sentence: str) -> None:
+        """Say something on standard error, of this file."""
+        print(printable(f"offwake: {self.args.file}: {sentence}"), file=sys.stderr)
+
+    @property
+    def selected(self) -> list[str]:
+        """The selection in words, for captions; nothing where everything is selected."""
+        chosen = words(SELECTION, self.selection)
+        if self.args.idle_rules is not None:
+            chosen += [IDLE_RULES.flag, self.args.idle_rules]
+        return [shlex.join(chosen)] if chosen else []
+
+
+def answer(args: argparse.Namespace, known: dict[str, str], make: Callable[[Question], str]) -> int:
+    """Write what `make` makes of a question, by the name in `args.name`; `help` lists what the recording can give.
+
+    `known` are the names with what they give. Returns the exit code.
+    """
+    chosen = selection(args)
+    output: Path | None = getattr(args, "output", None)
+    if output is not None and output.exists() and args.file.exists() and output.samefile(args.file):
+        raise UsageError(f"-o {output}: that is the recording itself; choose another name")
+    with opened(args.file) as recording:
+        if args.name == "help":
+            sys.stdout.write(_listed(recording, known))
+        else:
+            write_output(output, make(Question(args, recording, chosen)))
+    return status(recording)
 
 
 @contextmanager
@@ -77,20 +131,6 @@ def status(recording: Recording) -> int:
     return 0 if reader.finished and not reader.damage else DamagedRecording.exit_code
 
 
-def list_names(names: dict[str, str]) -> int:
-    """Print names with what they give; returns the exit code."""
-    width = max(map(len, names))
-    for name, summary in names.items():
-        print(f"{name:<{width}}  {summary}")
-    return 0
-
-
-def must_differ(recording: Path, output: Path | None) -> None:
-    """Raise UsageError where a result would overwrite the recording that it is of."""
-    if output is not None and output.exists() and recording.exists() and output.samefile(recording):
-        raise UsageError(f"-o {output}: that is the recording itself; choose another name")
-
-
 def write_output(path: Path | None, text: str) -> None:
     """Write a result to a file, or to standard output for None and `-`. Raises OutputError."""
     if path is None or str(path) == "-":
@@ -100,3 +140,28 @@ def write_output(path: Path | None, text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
+
+
+def _add(group: argparse._ActionsContainer, options: tuple[Option, ...]) -> None:
+    """Add options. Their values stay text here: parse_selection says in one line what is wrong with one."""
+    for option in options:
+        about = option.about.replace("%", "%%")
+        if option.metavar:
+            group.add_argument(option.flag, dest=option.name, metavar=option.metavar, help=about)
+        else:
+            group.add_argument(option.flag, dest=option.name, action="store_const", const="", help=about)
+
+
+def _given(args: argparse.Namespace, options: tuple[Option, ...]) -> dict[str, str]:
+    values = {option.name: getattr(args, option.name) for option in options}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _listed(recording: Recording, known: dict[str, str]) -> str:
+    """List names with what they give, and say what this recording has nothing for."""
+    width = max(map(len, known))
+    lines = []
+    for name, summary in known.items():
+        lacking = query.lacks(recording, name)
+        lines.append(f"{name:<{width}}  {lacking + ': ' if lacking else ''}{summary}\n")
+    return "".join(lines)

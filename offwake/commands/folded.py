@@ -4,9 +4,10 @@ import argparse
 import json
 
 from offwake.analyzer import query
-from offwake.analyzer.render.documents import profile_document
+from offwake.analyzer.completeness import completeness, remarks
+from offwake.analyzer.render.documents import profile_document, trust
 from offwake.analyzer.render.folded import folded
-from offwake.commands.arguments import add_recording, add_selection, list_names, opened, selection, status, write_output
+from offwake.commands.arguments import Question, add_recording, add_selection, add_view, answer, view_options
 
 __all__ = ["add_arguments", "run"]
 
@@ -14,16 +15,19 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `folded`."""
     add_recording(parser)
-    parser.add_argument("--view", default="off-wake", metavar="V", help="default: off-wake; `help` lists them")
+    add_view(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, in nanoseconds")
-    add_selection(parser, of_stacks=True)
+    add_selection(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a view's stacks."""
-    if args.view == "help":
-        return list_names(query.VIEWS)
-    with opened(args.file) as recording:
-        profile = query.profile(recording, args.view, selection(args))
-        write_output(None, json.dumps(profile_document(profile)) + "\n" if args.json else folded(profile))
-    return status(recording)
+    """Print a view's stacks; how complete they are, on standard error."""
+    return answer(args, query.VIEWS, _stacks)
+
+
+def _stacks(asked: Question) -> str:
+    profile = query.profile(asked.recording, asked.args.name, asked.selection, view_options(asked.args))
+    asked.wonder(len(profile))
+    info = asked.recording.info()
+    asked.say("; ".join([completeness(info), *remarks(profile)]))
+    return json.dumps(profile_document(profile) | trust(info)) + "\n" if asked.args.json else folded(profile)

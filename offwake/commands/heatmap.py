@@ -2,22 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from offwake.analyzer import query
-from offwake.analyzer.render.documents import heatmap_document
-from offwake.analyzer.render.heatmap import heat_map
+from offwake.analyzer.render.documents import heatmap_document, trust
+from offwake.analyzer.render.heatmap import heat_map, remarks, title
 from offwake.analyzer.render.svg import caption
-from offwake.commands.arguments import (
-    add_recording,
-    add_selection,
-    list_names,
-    must_differ,
-    opened,
-    selection,
-    status,
-    write_output,
-)
+from offwake.commands.arguments import Question, add_output, add_recording, add_selection, answer
+from offwake.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,21 +16,43 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `heatmap`."""
     add_recording(parser)
-    parser.add_argument("--of", default="block-io", metavar="H", help="default: block-io; `help` lists them")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT.svg", help="default: standard output")
+    parser.add_argument(
+        "--of", dest="name", default="off-cpu", metavar="H", help="default: off-cpu; `help` lists what FILE can give"
+    )
+    parser.add_argument(
+        "--offset", action="store_true", help="when in each second it ended, instead of how long it took"
+    )
+    parser.add_argument(
+        "--period",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="with --offset: instead of each second (default: 1)",
+    )
+    add_output(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a picture")
     add_selection(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write a heat map."""
-    if args.of == "help":
-        return list_names(query.HEATMAPS)
-    must_differ(args.file, args.output)
-    with opened(args.file) as recording:
-        found = query.heatmap(recording, args.of, selection(args))
-        if args.json:
-            write_output(args.output, json.dumps(heatmap_document(found)) + "\n")
-        else:
-            write_output(args.output, heat_map(found, caption(f"{args.of} latency", recording.info())))
-    return status(recording)
+    return answer(args, query.HEATMAPS, _picture)
+
+
+def _picture(asked: Question) -> str:
+    name = asked.args.name
+    if asked.args.offset:
+        found = query.offsets(asked.recording, name, asked.selection, _period_ns(asked.args.period))
+    else:
+        found = query.heatmap(asked.recording, name, asked.selection)
+    asked.wonder(found.total)
+    info = asked.recording.info()
+    if asked.args.json:
+        return json.dumps(heatmap_document(found) | trust(info)) + "\n"
+    return heat_map(found, caption(title(found), info, [*remarks(found), *asked.selected]))
+
+
+def _period_ns(seconds: float) -> int:
+    if not 0 < seconds <= 1e9:
+        raise UsageError(f"--period {seconds:g}: a period is a number of seconds above 0")
+    return round(seconds * 1e9)

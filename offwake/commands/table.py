@@ -6,7 +6,7 @@ import json
 from offwake.analyzer import query
 from offwake.analyzer.render.documents import table_document
 from offwake.analyzer.render.table import csv_table, text_table
-from offwake.commands.arguments import add_recording, add_selection, list_names, opened, selection, status, write_output
+from offwake.commands.arguments import Question, add_recording, add_selection, answer
 
 __all__ = ["add_arguments", "run"]
 
@@ -14,7 +14,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `table`."""
     add_recording(parser)
-    parser.add_argument("--of", default="threads", metavar="T", help="default: threads; `help` lists them")
+    parser.add_argument(
+        "--of", dest="name", default="threads", metavar="T", help="default: threads; `help` lists what FILE can give"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a JSON list, a row an object")
     form.add_argument("--csv", action="store_true", help="comma-separated values, times in nanoseconds")
@@ -23,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table."""
-    if args.of == "help":
-        return list_names(query.TABLES)
-    with opened(args.file) as recording:
-        found = query.table(recording, args.of, selection(args))
-        if args.json:
-            write_output(None, json.dumps(table_document(found)) + "\n")
-        else:
-            write_output(None, csv_table(found) if args.csv else text_table(found))
-    return status(recording)
+    return answer(args, query.TABLES, _rows)
+
+
+def _rows(asked: Question) -> str:
+    found = query.table(asked.recording, asked.args.name, asked.selection)
+    asked.wonder(len(found.rows))
+    if asked.args.json:
+        return json.dumps(table_document(found)) + "\n"
+    return csv_table(found) if asked.args.csv else text_table(found)

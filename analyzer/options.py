@@ -1,0 +1,194 @@
+"""Options: how a selection, and what a view can be asked for besides, are written: on a command line and in an address.
+
+One list serves both, so that a page and the command that it names cannot mean different things. What is wrong with a
+value is said here, once: what, where, and what would be right.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from offwake.analyzer.idle import IdleRules
+from offwake.analyzer.intervals import PID_LIMIT
+from offwake.analyzer.roots import BY
+from offwake.analyzer.select import Selection
+from offwake.analyzer.states import LETTERS
+from offwake.analyzer.views import CHAIN_WEIGHTS, ViewOptions
+from offwake.errors import UsageError
+
+__all__ = ["IDLE_RULES", "SELECTION", "VIEW", "Option", "parse_selection", "parse_view_options", "words"]
+
+TEXT_AT_MOST = 500
+LONGEST_S = 10**9
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name in an address, and the field that it sets. `metavar` is what it takes, "" for a mere flag."""
+
+    name: str
+    field: str
+    metavar: str
+    about: str
+    parse: Callable[[str, str], Any] = lambda flag, text: text
+    write: Callable[[Any], str] = str
+
+    @property
+    def flag(self) -> str:
+        """The option as the command line has it."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _id(flag: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) < PID_LIMIT):
+        raise UsageError(f"{flag} {text[:40]}: an id is a whole number from 1 to {PID_LIMIT - 1}")
+    return int(text)
+
+
+def _text(flag: str, text: str) -> str:
+    if len(text) > TEXT_AT_MOST:
+        raise UsageError(f"{flag} is longer than {TEXT_AT_MOST} characters; shorten it")
+    return text
+
+
+def _states(flag: str, text: str) -> str:
+    letters = [letter.strip() for letter in text.split(",")]
+    for letter in letters:
+        if letter not in LETTERS or len(letter) != 1:
+            raise UsageError(f"{flag} {text[:40]}: “{letter[:40]}” is no state; there are {','.join(LETTERS)}")
+    return "".join(dict.fromkeys(letters))
+
+
+def _nanoseconds(flag: str, text: str, unit: str, unit_ns: int) -> int:
+    try:
+        value = Decimal(text) if text.isascii() else Decimal("nan")
+    except InvalidOperation:
+        value = Decimal("nan")
+    if not (value.is_finite() and 0 <= value * unit_ns <= LONGEST_S * 1_000_000_000):
+        raise UsageError(f"{flag} {text[:40]}: it takes {unit}, 0 or more, such as 1.5")
+    return round(value * unit_ns)
+
+
+def _seconds(flag: str, text: str) -> int:
+    return _nanoseconds(flag, text, "seconds since the recording's start", 1_000_000_000)
+
+
+def _microseconds(flag: str, text: str) -> int:
+    return _nanoseconds(flag, text, "microseconds", 1_000)
+
+
+def _number(ns: int, unit_ns: int) -> str:
+    """Write nanoseconds in another unit, exactly, without needless digits."""
+    digits = round(math.log10(unit_ns))
+    whole, rest = divmod(ns, unit_ns)
+    return f"{whole}.{rest:0{digits}}".rstrip("0").rstrip(".")
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[str, str], str]:
+    def parse(flag: str, text: str) -> str:
+        if text not in names:
+            raise UsageError(f"{flag} {text[:40]}: there is no such choice; there are {', '.join(names)}")
+        return text
+
+    return parse
+
+
+SELECTION = (
+    Option("pid", "pid", "PID", "threads of this process", _id),
+    Option("tid", "tid", "TID", "this thread", _id),
+    Option("comm", "comm", "GLOB", "threads whose name fits, such as 'postgres*'", _text),
+    Option("cgroup", "cgroup", "GLOB", "threads whose cgroup's path or name fits, such as '*docker*'", _text),
+    Option("state", "states", "S,D,…", f"waits in these states of {','.join(LETTERS)}", _states, ",".join),
+    Option(
+        "min_us",
+        "min_ns",
+        "MICROSECONDS",
+        "waits, requests and sessions of at least so long",
+        _microseconds,
+        lambda ns: _number(ns, 1_000),
+    ),
+    Option(
+        "max_us",
+        "max_ns",
+        "MICROSECONDS",
+        "waits, requests and sessions of at most so long",
+        _microseconds,
+        lambda ns: _number(ns, 1_000),
+    ),
+    Option(
+        "from", "begin_ns", "SECONDS", "from so long after the start", _seconds, lambda ns: _number(ns, 1_000_000_000)
+    ),
+    Option("to", "end_ns", "SECONDS", "until so long after the start", _seconds, lambda ns: _number(ns, 1_000_000_000)),
+    Option("ended", "ended", "", "waits that ended between them, whole: what a region of a heat map holds"),
+    Option("grep", "grep", "REGEX", "stacks with a frame that matches, table rows with a text that does", _text),
+    Option("all", "show_all", "", "also threads that slept throughout, and idle waits"),
+)
+"""The selection's options; `field` is that of a Selection."""
+
+IDLE_RULES = Option(
+    "idle_rules",
+    "idle_rules",
+    "FILE",
+    "what waits count as idle; `offwake idle --rules` prints the default ones",
+    lambda flag, text: IdleRules.read(Path(text)),
+)
+"""Of the selection too, but of the command line alone: an address names no file."""
+
+VIEW = (
+    Option("by", "by", "|".join(BY), "what the first frame is (default: comm)", _one_of(BY)),
+    Option("split", "split", "", "end off-CPU stacks in [blocked], [run queue], [wake-up] or [preempted]"),
+    Option(
+        "chain",
+        "chain",
+        "|".join(CHAIN_WEIGHTS),
+        "what a chain weighs: what the waker did inside the wait, or the whole wait (default: time)",
+        _one_of(CHAIN_WEIGHTS),
+    ),
+)
+"""What a view can be asked for; `field` is that of ViewOptions."""
+
+
+def parse_selection(given: Mapping[str, str]) -> Selection:
+    """Return the selection that options describe, by their names. Raises UsageError for a value that is none."""
+    selection = Selection(**_parsed((*SELECTION, IDLE_RULES), given))
+    _must_ascend(given, ("min_us", "max_us"), (selection.min_ns, selection.max_ns))
+    _must_ascend(given, ("from", "to"), (selection.begin_ns, selection.end_ns))
+    if selection.begin_ns is not None and selection.begin_ns == selection.end_ns:
+        raise UsageError(f"--from {given['from']} --to {given['to']}: nothing lies between them")
+    return selection
+
+
+def parse_view_options(given: Mapping[str, str]) -> ViewOptions:
+    """Return what a view is asked for, by the options' names. Raises UsageError for a value that is none."""
+    return ViewOptions(**_parsed(VIEW, given))
+
+
+def words(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:
+    """Return the words of a command line that choose this; what is as it would be anyway is left out."""
+    found, defaults = [], type(chosen)()
+    for option in options:
+        value = getattr(chosen, option.field)
+        if value != getattr(defaults, option.field):
+            found += [option.flag, option.write(value)] if option.metavar else [option.flag]
+    return found
+
+
+def _parsed(options: tuple[Option, ...], given: Mapping[str, str]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for option in options:
+        if option.name in given:
+            text = given[option.name]
+            if not text and option.metavar:
+                raise UsageError(f"{option.flag}: it is empty; leave the option out to select everything")
+            parsed[option.field] = option.parse(option.flag, text) if option.metavar else True
+    return parsed
+
+
+def _must_ascend(given: Mapping[str, str], names: tuple[str, str], values: tuple[int | None, int | None]) -> None:
+    low, high = values
+    if low is not None and high is not None and low > high:
+        asked = " ".join(f"--{name.replace('_', '-')} {given[name]}" for name in names)
+        raise UsageError(f"{asked}: nothing lies between them; exchange the two")
