@@ -71,6 +71,10 @@ class Evidence:
         """The last name of each group's thread."""
         return [self.lives.comm[place] for place in self.thread.tolist()]
 
+    def groups(self, waits: NDArray[np.void]) -> Ids:
+        """Return the group of each wait, of any pass over the recording."""
+        return np.asarray(self.group_of[self.raw.ids([waits["thread"], waits["stack"], waits["space"]])])
+
     @property
     def blocked_ns(self) -> Floats:
         """Nanoseconds that the waits took."""

@@ -40,23 +40,16 @@ class Verdicts:
     def idle(self, intervals: NDArray[np.void]) -> Mask:
         """Tell which intervals, of any pass over the recording, are idle waits."""
         found: Mask = np.asarray(intervals["kind"] == BLOCKED)
-        rows = intervals[found]
-        raw = self.evidence.raw.ids([rows["thread"], rows["stack"], rows["space"]])
-        found[found] = (self.rule >= 0)[self.evidence.group_of[raw]]
+        found[found] = self.rule[self.evidence.groups(intervals[found])] >= 0
         return found
 
     def nearest(self, group: int) -> int:
-        """Return the number of the rule that came nearest to fitting a group, −1 if none came near.
-
-        One comes near that speaks of such stacks, threads and processes, and has at least half of its conditions met.
-        """
-        failed = {
-            number: sum(not condition.holds[group] for condition in conditions)
-            for number, conditions in enumerate(self.conditions)
-            if all(condition.holds[group] for condition in conditions if condition.figures is None)
-        }
-        near = [number for number, count in failed.items() if 2 * count <= len(self.conditions[number])]
-        return min(near, key=failed.__getitem__, default=-1)
+        """Return the number of the first rule that only one condition keeps away, other than stack and name; −1 for none."""
+        for number, conditions in enumerate(self.conditions):
+            failed = [condition for condition in conditions if not condition.holds[group]]
+            if len(failed) == 1 < len(conditions) and failed[0].key not in ("stack", "comm"):
+                return number
+        return -1
 
 
 def judge(evidence: Evidence, listeners: frozenset[int], rules: IdleRules) -> Verdicts:

@@ -126,7 +126,8 @@ class Known:
 class Trace:
     """A recording. One CPU's records have the order of `events`, which need not quite be that of time.
 
-    Cgroups are paths, each with the processes in it, when the recording begins and when it ends.
+    Cgroups are paths, each with the processes in it, when the recording begins and when it ends. Listeners are processes
+    that serve others.
     """
 
     cpus: int = 1
@@ -137,6 +138,7 @@ class Trace:
     recorder_pid: int = 999_999
     cgroups: list[tuple[str, list[int]]] = field(default_factory=list)
     cgroups_at_end: list[tuple[str, list[int]]] = field(default_factory=list)
+    listeners: list[int] = field(default_factory=list)
 
 
 def state_letter(state: int) -> str:

@@ -55,7 +55,12 @@ class _Recording:
             tick = {"time_ns": tick_ns, "counters": self._counters(segment), "recursion_misses": {}}
             writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
         at_end = clocks(self._trace.ended_ns)
-        snapshot = {"threads": self._encoder.threads(), "cgroups": self._trace.cgroups_at_end, "clocks": at_end}
+        snapshot = {
+            "threads": self._encoder.threads(),
+            "cgroups": self._trace.cgroups_at_end,
+            "listeners": self._trace.listeners,
+            "clocks": at_end,
+        }
         writer.write_values(Block(Kind.SNAPSHOT), snapshot)
         writer.write_values(Block(Kind.SYMBOLS), self._encoder.symbols.payload())
         lost = sum(event.count for event in self._trace.events if isinstance(event, Lost))

@@ -1,0 +1,133 @@
+"""Why waits are called idle, or are not: each decision with the figures that it rests on."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offwake.analyzer.idle import Rule
+from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.select import Selection
+from offwake.analyzer.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from offwake.analyzer.recording import Recording
+
+__all__ = ["Decision", "Reason", "explain"]
+
+SYSTEM_CALLS = ("__x64_sys_", "__arm64_sys_", "ksys_", "kernel_")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One condition of a rule: what it wants, and what was found; None where it is no figure."""
+
+    key: str
+    wanted: str
+    found: float | None
+    holds: bool
+
+
+@dataclass
+class Decision:
+    """Waits of threads of one name at one stack: `rule` makes them idle; if none does, `nearest` came nearest, if any.
+
+    `reasons` are the conditions of whichever it is, with the figures of the thread that waited longest. `waited_for_ns`
+    says which threads, by name, waited for these meanwhile, without idle waits.
+    """
+
+    comm: str
+    stack: list[str]
+    rule: Rule | None
+    nearest: Rule | None
+    reasons: list[Reason]
+    threads: set[int] = field(default_factory=set)
+    waits: int = 0
+    blocked_ns: int = 0
+    waited_for_ns: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def place(self) -> str:
+        """In what the threads waited: the function, and the system call if there is one."""
+        if not self.stack:
+            return "[no stack]"
+        names = [frame.removesuffix("_[k]") for frame in self.stack]
+        call = next((name for name in names if name.startswith(SYSTEM_CALLS)), "")
+        for prefix in SYSTEM_CALLS:
+            call = call.removeprefix(prefix)
+        return f"{names[-1]} in {call}" if call else names[-1]
+
+
+def explain(recording: "Recording", selection: Selection) -> list[Decision]:
+    """Return the decisions on the selected waits, the longest first. Figures are those of the whole recording."""
+    verdicts = recording.idle(selection.idle_rules)
+    evidence = verdicts.evidence
+    waits, blocked_ns = _selected(recording, selection, verdicts)
+    waiters = _waiters(verdicts)
+    found: dict[tuple[str, str, int], Decision] = {}
+    for group in np.argsort(-blocked_ns, kind="stable").tolist():
+        if not waits[group]:
+            continue
+        comm, text, rule = _kind(evidence.comm[group], evidence.text[group]), evidence.text[group], verdicts.rule[group]
+        key = (comm, text, int(rule))
+        if key not in found:
+            found[key] = _decision(comm, group, verdicts)
+        found[key].threads.add(int(evidence.thread[group]))
+        found[key].waits += int(waits[group])
+        found[key].blocked_ns += int(blocked_ns[group])
+        found[key].waited_for_ns.update(waiters.get(group, {}))
+    return sorted(found.values(), key=lambda decision: -decision.blocked_ns)
+
+
+def _selected(
+    recording: "Recording", selection: Selection, verdicts: Verdicts
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many selected waits each group has, and their time."""
+    replay = recording.replay()
+    whole = replace(selection, show_all=True)
+    sums = np.zeros((len(verdicts.evidence), 2), np.int64)
+    for batch in replay:
+        rows, _ = whole.waits(batch.activity.intervals, replay, _is_blocked, _blocked_ns)
+        groups = verdicts.evidence.groups(rows)
+        np.add.at(sums[:, 0], groups, 1)
+        np.add.at(sums[:, 1], groups, _blocked_ns(rows))
+    return sums[:, 0], sums[:, 1]
+
+
+def _decision(comm: str, group: int, verdicts: Verdicts) -> Decision:
+    number = int(verdicts.rule[group])
+    is_idle = number >= 0
+    shown = number if is_idle else verdicts.nearest(group)
+    rule = verdicts.rules[shown] if shown >= 0 else None
+    reasons = [
+        Reason(
+            part.key, part.wanted, None if part.figures is None else float(part.figures[group]), bool(part.holds[group])
+        )
+        for part in (verdicts.conditions[shown] if rule else ())
+    ]
+    stack = verdicts.evidence.text[group].split(";")[:-1]
+    return Decision(comm, stack, rule if is_idle else None, None if is_idle else rule, reasons)
+
+
+def _waiters(verdicts: Verdicts) -> dict[int, Counter[str]]:
+    """Return of each group who waited for its threads meanwhile, by name."""
+    evidence, found = verdicts.evidence, dict[int, Counter[str]]()
+    for (waiter, group), ns in zip(evidence.pairs.tolist(), evidence.pair_ns.tolist(), strict=True):
+        if verdicts.rule[waiter] < 0:
+            found.setdefault(group, Counter())[_kind(evidence.comm[waiter], evidence.text[waiter])] += ns
+    return found
+
+
+def _kind(comm: str, text: str) -> str:
+    """Name threads alike: kernel threads tell their CPU and their work after a slash."""
+    return comm.partition("/")[0] if ";kthread_[k];" in text else comm
+
+
+def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    return np.asarray(rows["kind"] == BLOCKED)
+
+
+def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    return np.asarray(rows["wake_ns"] - rows["begin_ns"])
