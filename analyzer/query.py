@@ -84,6 +84,8 @@ def profile(recording: Recording, view: str, selection: Selection, options: View
     for option in ("split", "chain"):
         if getattr(options, option) != getattr(DEFAULTS, option):
             must_understand(view, option)
+    if not selection.show_all:
+        recording.idle(selection.idle_rules)  # first, so that the pass to come can go over what this one keeps
     replay = recording.replay()
     naming, unknown_ns = recording.naming, 0
     collector = _VIEWS[view][1](replay, replace(selection, grep=None), options)
