@@ -115,7 +115,7 @@ class Chain:
         """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""
         hops = self._lives.hops.keys.tolist()
         return np.array(
-            [idle_cpu == -1 and naming.is_thread(stack, space) for _, stack, space, idle_cpu in hops], np.bool_
+            [idle_cpu == -1 and naming.is_thread(stack, space) for _, stack, space, idle_cpu, _ in hops], np.bool_
         )
 
     def _named(self, tree: "_Tree", naming: Naming) -> Profile:
@@ -130,8 +130,8 @@ class Chain:
             elif what < 0:
                 frames.append((*frames[parent], ENDS[-1 - what]))
             else:
-                name, stack, space, idle_cpu = hops[what]
-                ending = ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)
+                name, stack, space, idle_cpu, fired = hops[what]
+                ending = ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu, fired)
                 frames.append((*frames[parent], "--", *ending))
             if value_ns:
                 found.add(frames[-1], value_ns, count, open_ns)

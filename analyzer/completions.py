@@ -9,6 +9,7 @@ without having been issued for it. Their end is the flush's.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from offwake.analyzer.decode import Rows
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.interrupts import BLOCK, TCP
 
-__all__ = ["NOTHING", "OPERATIONS", "OPERATION_BITS", "End", "Ends"]
+__all__ = ["NOTHING", "OPERATIONS", "OPERATION_BITS", "End", "Ends", "without_time"]
 
 NOTHING = -1
 """Nothing that is known of fired: it was no interrupt, or one whose cause was not recorded."""
@@ -34,8 +35,10 @@ NOT_ISSUED, UNKNOWN = -1, -2
 """Instead of an operation: a completion of a request that is known but not issued, and any other without an issue."""
 
 MILLISECOND = 1_000_000
+SERVICE_TIME = re.compile(r", \d+ (?:µs|ms|s)\]$")
 UNITS = ("B", "KiB", "MiB", "GiB")
 NO_SIZE = -1
+SHORTEST = -10  # as a power of two of a millisecond
 INET = 2
 
 # What happens to a request, in the order in which it does when the clock says the same.
@@ -57,13 +60,13 @@ STEP = np.dtype(
 
 FIRED = np.dtype(
     [("time_ns", "i8"), ("service_ns", "i8"), ("bytes", "i8"), ("device", "i8"), ("request", "i8"), ("operation", "i4"),
-     ("cpu", "i4"), ("kind", "i4"), ("label", "i4"), ("serial", "i4")],
+     ("cpu", "i4"), ("kind", "i4"), ("label", "i4")],
     align=True,
 )  # fmt: skip
-"""What fired: a completion or a packet (`kind` is a place in KINDS); `serial` counts through the recording."""
+"""What fired: a completion or a packet; `kind` is a place in KINDS, `label` the number of its End."""
 
 KINDS = (BLOCK, TCP)
-KEPT = np.dtype([("service_ns", "i8"), ("label", "i4")], align=True)
+ORDERED = ("sched_switch", "sched_waking", "block_rq_complete", "tcp_data_ready", "lost")
 Columns = list[NDArray[np.int32]]
 
 
@@ -76,6 +79,11 @@ class End:
 
     def __str__(self) -> str:
         return f"[{self.what}]" if self.service_ns is None else f"[{self.what}, {_duration(self.service_ns)}]"
+
+
+def without_time(waker: str) -> str:
+    """Return a waker's name as a picture has it without the service time, if it has one: `[vda read 4 KiB]`."""
+    return SERVICE_TIME.sub("]", waker)
 
 
 class Ends:
@@ -92,40 +100,28 @@ class Ends:
         self._sockets = _Names(self._labels, 11, _packet)
         self._open = np.empty(0, STEP)  # of each request that was seen: that it is issued, or only that it is known
         self._last = np.empty(0, FIRED)  # what fired last on each CPU that has not switched since
-        self._kept = np.empty(1024, KEPT)
-        self._count = 0
 
     def feed(self, rows: dict[str, Rows]) -> NDArray[np.int32]:
-        """Take the events of a stretch, by kind; returns what fired before each of its wakings (int32, N), or NOTHING."""
+        """Take the events of a stretch, by kind; returns the label of what fired before each of its wakings (int32, N)."""
         wakings = rows.get("sched_waking")
         found = np.full(len(wakings) if wakings else 0, NOTHING, np.int32)
         fired = np.concatenate((self._last, self._completed(rows), self._arrived(rows)))
         if not len(fired):
             return found
         fired = fired[np.lexsort((fired["time_ns"], fired["cpu"]))]
-        order = _Order(rows, fired)
+        order = _Order(rows)
         key, epoch = order.of(fired["cpu"], fired["time_ns"])
         _inherit(fired, epoch)
-        self._number(fired)
+        self._label(fired)
         if wakings:
             at, waking_epoch = order.of(wakings.cpu, wakings.time_ns)
             before = np.searchsorted(key, at, side="right") - 1
-            fits = (before >= 0) & (epoch[before] == waking_epoch)
+            fits = (before >= 0) & (epoch[before] == waking_epoch) & (fired["cpu"][before] == wakings.cpu)
             fits[fits] = fired["kind"][before[fits]] == self._kinds_before(wakings.stack[fits])
-            found[fits] = fired["serial"][before[fits]]
+            found[fits] = fired["label"][before[fits]]
         last = np.append(np.flatnonzero(np.diff(fired["cpu"])), len(fired) - 1)
         self._last = fired[last][epoch[last] == order.last_epoch(fired["cpu"][last])]
         return found
-
-    def labels(self, intervals: NDArray[np.void]) -> NDArray[np.int32]:
-        """Return the label of what fired to end each interval (INTERVAL, N) as int32, N; NOTHING where nothing did."""
-        fired = intervals["fired"]
-        return np.where(fired == NOTHING, np.int32(NOTHING), self._kept["label"][fired])
-
-    def service_ns(self, intervals: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the service time of the request that ended each interval (INTERVAL, N), NOTHING where none is known."""
-        fired = intervals["fired"]
-        return np.where(fired == NOTHING, np.int64(NOTHING), self._kept["service_ns"][fired])
 
     def end(self, label: int) -> End:
         """Return what a label stands for."""
@@ -137,8 +133,8 @@ class Ends:
         fired = np.zeros(len(done) if done else 0, FIRED)
         steps = np.concatenate([self._open, *(_steps(rows[name], step) for name, step in STEPS.items() if name in rows)])
         if done:
-            fired["time_ns"], fired["cpu"], fired["serial"] = done.time_ns, done.cpu, NOTHING
-            fired["request"], fired["bytes"], fired["label"] = done.payload["request"], done.payload["bytes"], NOTHING
+            fired["time_ns"], fired["cpu"], fired["label"] = done.time_ns, done.cpu, NOTHING
+            fired["request"], fired["bytes"] = done.payload["request"], done.payload["bytes"]
         if len(steps) > len(self._open):
             steps = steps[np.lexsort((steps["step"], steps["time_ns"], steps["request"]))]
             still_open = np.empty(len(steps), STEP)
@@ -151,27 +147,19 @@ class Ends:
         packets = rows.get("tcp_data_ready")
         fired = np.zeros(len(packets) if packets else 0, FIRED)
         if packets:
-            fired["time_ns"], fired["cpu"], fired["serial"] = packets.time_ns, packets.cpu, NOTHING
-            fired["kind"], fired["operation"], fired["service_ns"] = KINDS.index(TCP), UNKNOWN, NOTHING
+            fired["time_ns"], fired["cpu"] = packets.time_ns, packets.cpu
+            fired["kind"], fired["operation"] = KINDS.index(TCP), UNKNOWN
             fired["label"] = self._sockets.labels(_endpoints(packets.payload))
         return fired
 
-    def _number(self, fired: NDArray[np.void]) -> None:
-        """Name what is new, number it, and keep what is asked for later."""
-        is_known = (fired["kind"] == KINDS.index(BLOCK)) & (fired["operation"] >= 0)
+    def _label(self, fired: NDArray[np.void]) -> None:
+        """Label the completions of requests whose issue is known."""
+        is_known = fired["operation"] >= 0
         known = fired[is_known]
         size = np.where((known["operation"] == FLUSH) | (known["bytes"] <= 0), NO_SIZE, _exponent(known["bytes"], 1))
-        service = np.maximum(_exponent(known["service_ns"], MILLISECOND), -10)
-        device = [(known["device"] >> 32).astype(np.int32), known["device"].astype(np.int32)]
+        service = np.maximum(_exponent(known["service_ns"], MILLISECOND), SHORTEST)
+        device = (known["device"] >> 32).astype(np.int32), known["device"].astype(np.int32)
         fired["label"][is_known] = self._requests.labels([*device, known["operation"], size, service])
-        is_new = fired["serial"] == NOTHING
-        count = self._count + int(is_new.sum())
-        fired["serial"][is_new] = np.arange(self._count, count)
-        while count > len(self._kept):
-            self._kept = np.concatenate((self._kept, np.empty_like(self._kept)))
-        for column in KEPT.names or ():
-            self._kept[column][self._count : count] = fired[column][is_new]
-        self._count = count
 
     def _kinds_before(self, stacks: NDArray[np.int32]) -> NDArray[np.int32]:
         ids, which = np.unique(stacks, return_inverse=True)
@@ -209,20 +197,20 @@ class _Names:
 class _Order:
     """The order of a stretch's events on each CPU, and the epochs that switches and gaps cut it into.
 
-    Two events are of one epoch if they were on one CPU, and it neither switched nor lost events between them.
+    Two events of one CPU are of one epoch if it neither switched nor lost events between them.
     """
 
     CPU_AT = 48  # a key is the CPU, and below this bit nanoseconds since the stretch began, 0 for what was before it
 
-    def __init__(self, rows: dict[str, Rows], fired: NDArray[np.void]) -> None:
-        switches, gaps, wakings = rows.get("sched_switch"), rows.get("lost"), rows.get("sched_waking")
-        is_new = fired["serial"] == NOTHING
-        cuts = [(part.cpu, part.payload["until_ns"] if part is gaps else part.time_ns) for part in (switches, gaps) if part]
-        events = [*cuts, (fired["cpu"], fired["time_ns"]), *([(wakings.cpu, wakings.time_ns)] if wakings else [])]
-        new_times = [times for _, times in cuts] + [fired["time_ns"][is_new]] + ([wakings.time_ns] if wakings else [])
-        self._start_ns = min((int(times.min()) for times in new_times if len(times)), default=0)
-        every_cpu = np.arange(1 + max(int(cpu.max()) for cpu, _ in events), dtype=np.int64)
-        self._cuts = np.sort(np.concatenate([every_cpu << self.CPU_AT, *(self._key(*cut) for cut in cuts)]))
+    def __init__(self, rows: dict[str, Rows]) -> None:
+        parts = [rows[name] for name in ORDERED if len(rows.get(name, ()))]
+        self._start_ns = min((int(part.time_ns.min()) for part in parts), default=0)
+        cuts = [np.empty(0, np.int64)]
+        if switches := rows.get("sched_switch"):
+            cuts.append(self._key(switches.cpu, switches.time_ns))
+        if gaps := rows.get("lost"):
+            cuts.append(self._key(gaps.cpu, gaps.payload["until_ns"]))
+        self._cuts = np.sort(np.concatenate(cuts))
 
     def of(self, cpu: NDArray[np.int32], time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return events' keys and epochs."""
@@ -284,7 +272,8 @@ def _inherit(fired: NDArray[np.void], epoch: NDArray[np.int64]) -> None:
     """Give completions without an issue the end that they follow in the same interrupt: a flush, or their own data's."""
     places = np.arange(len(fired))
     source = np.maximum.accumulate(np.where(fired["operation"] >= 0, places, -1))
-    heir = (fired["operation"] == NOT_ISSUED) & (source >= 0) & (epoch[source] == epoch)
+    heir = (fired["operation"] == NOT_ISSUED) & (source >= 0)
+    heir &= (fired["cpu"][source] == fired["cpu"]) & (epoch[source] == epoch)
     heir &= (fired["operation"][source] == FLUSH) | (fired["request"][source] == fired["request"])
     for column in ("operation", "device", "service_ns", "bytes"):
         fired[column][heir] = fired[column][source[heir]]

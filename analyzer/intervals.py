@@ -67,7 +67,7 @@ EVENT = np.dtype(
         ("tgid", "i8"),  # the subject's process
         ("state", "u4"),  # SWITCHED: prev's; BORN: the name's id
         ("stack", "i4"),
-        ("fired", "i4"),  # WOKEN: what fired in the interrupt that woke, NEVER for nothing; see completions.py
+        ("fired", "i4"),  # WOKEN: the label of what fired in the interrupt that woke, NEVER for nothing
     ],
     align=True,
 )
@@ -97,7 +97,7 @@ INTERVAL = np.dtype(
 )  # fmt: skip
 """Time off the CPU. BLOCKED and NEW: blocked from begin to wake, run queue from wake to end (NEW: begin is wake).
 `waker` is a place in the thread table, IDLE where the CPU was idle; `open` says which ends lie outside the recording.
-`fired` is what fired in the interrupt that woke (`Replay.ends`), NEVER where nothing is known to have."""
+`fired` is the label of what fired in the interrupt that woke (see completions.py), NEVER where nothing is known to have."""
 
 SLICE = np.dtype(
     [

@@ -52,14 +52,15 @@ class Lives:
 
 
 class LivesBuilder:
-    """Gathers lives from the batches of a pass. `hops` are who ended waits: waker's name, stack, space, idle CPU.
+    """Gathers lives from the batches of a pass. `hops` are who ended waits: waker's name, stack, space, idle
+    CPU and what fired.
 
     The idle CPU is that on which an idle task or an interrupt woke, −1 for a thread, NO_WAKER for a wait that is open.
     """
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
-        self.hops = Groups(4)
+        self.hops = Groups(5)
         self._parts: list[NDArray[np.void]] = []
         self._births: list[tuple[NDArray[np.int32], ...]] = []
 
@@ -88,7 +89,7 @@ class LivesBuilder:
         """Return the number of the hop that ended each interval (int32, N)."""
         is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
         idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-        return self.hops.ids([rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu])
+        return self.hops.ids([rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu, rows["fired"]])
 
     def lives(self) -> Lives:
         """Return the lives; the pass must be complete."""

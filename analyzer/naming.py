@@ -2,9 +2,10 @@
 
 from functools import cached_property
 
+from offwake.analyzer.completions import NOTHING
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
-from offwake.analyzer.symbols import KERNEL, Symbolizer
+from offwake.analyzer.symbols import KERNEL
 
 __all__ = ["Frames", "Naming"]
 
@@ -23,7 +24,7 @@ class Naming:
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
-        self._symbolizer = Symbolizer(replay.recording.symbols, replay.spaces)
+        self._symbolizer = replay.symbolizer
         self._known: dict[tuple[int, int], Frames] = {}
 
     def name(self, name: int) -> str:
@@ -45,15 +46,15 @@ class Naming:
         """Return a target's name and the stack at which it blocked, root first."""
         return self.name(name), *(self.root_first(stack, space) or ("[no stack]",))
 
-    def waker(self, name: int, stack: int, space: int, idle_cpu: int) -> Frames:
+    def waker(self, name: int, stack: int, space: int, idle_cpu: int, fired: int) -> Frames:
         """Return a waker's frames, leaf first, and who it was: a thread, an interrupt's source, or an idle CPU.
 
-        `idle_cpu` is the CPU if the idle task ran there, else −1.
+        `idle_cpu` is the CPU if the idle task ran there, else −1; `fired` the label of what fired in the interrupt.
         """
         frames = self.leaf_first(stack, space)
         if cut := interrupt_source(frames):
             length, source = cut
-            return (*frames[:length], source)
+            return (*frames[:length], source if fired == NOTHING else str(self._replay.ends.end(fired)))
         return (*frames, f"swapper/{idle_cpu}" if idle_cpu >= 0 else self.name(name))
 
     def is_thread(self, stack: int, space: int) -> bool:

@@ -156,10 +156,10 @@ def _off_cpu_frames(key: Key, naming: Naming) -> Frames:
 
 
 def _waker_keys(rows: NDArray[np.void]) -> Columns:
-    """The waker's last part is the CPU on which an idle task or an interrupt woke, −1 for a thread."""
+    """The waker's last parts are the CPU on which an idle task or an interrupt woke, −1 for a thread, and what fired."""
     is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
     idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-    return [rows["name"], rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu]
+    return [rows["name"], rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu, rows["fired"]]
 
 
 def _off_wake_keys(rows: NDArray[np.void]) -> Columns:
@@ -178,8 +178,8 @@ def _wakeup_frames(key: Key, naming: Naming) -> Frames:
 
 
 def _waker(parts: list[int], naming: Naming) -> Frames:
-    name, stack, space, idle_cpu = parts
-    return ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)
+    name, stack, space, idle_cpu, fired = parts
+    return ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu, fired)
 
 
 def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.completions import without_time
 from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.lives import NO_WAKER, LivesBuilder
@@ -101,7 +102,7 @@ class _Waits:
         for (waiter, waker, hop), (waits, value_ns, longest_ns) in zip(
             self._weights.groups.keys.tolist(), sums, strict=True
         ):
-            _, stack, space, idle_cpu = hops[hop]
+            _, stack, space, idle_cpu, _ = hops[hop]
             is_thread = idle_cpu == -1 and naming.is_thread(stack, space)
             edge = waiter, waker if is_thread else _source(hops[hop], naming)
             before = found.get(edge, (0, 0, 0))
@@ -110,8 +111,7 @@ class _Waits:
 
 
 def _source(hop: list[int], naming: Naming) -> str:
-    name, stack, space, idle_cpu = hop
-    return OPEN if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu)[-1]
+    return OPEN if hop[3] == NO_WAKER else without_time(naming.waker(*hop)[-1])
 
 
 def _who(who: int | str, replay: "Replay") -> tuple[str, int | None, int | None]:
