@@ -45,7 +45,7 @@ MOST_THREADS = 50
 E = TypeVar("E", bound=Event)
 
 IDLE_LOOP: Stack = ("do_idle_[k]", "cpuidle_enter_[k]")
-IDLE_WAKES: Stack = ("do_idle_[k]", "flush_smp_call_function_queue_[k]", "try_to_wake_up_[k]")
+IDLE_WAKES: Stack = ("do_idle_[k]", "nohz_run_idle_balance_[k]", "try_to_wake_up_[k]")
 INTERRUPTS: dict[str, Stack] = {
     "[timer]": ("asm_sysvec_apic_timer_interrupt_[k]", "hrtimer_interrupt_[k]", "hrtimer_wakeup_[k]"),
     "[block device]": ("asm_common_interrupt_[k]", "virtblk_done_[k]", "blk_mq_end_request_[k]"),

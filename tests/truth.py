@@ -58,12 +58,16 @@ class ThreadTruth:
     pieces: list[Piece] = field(default_factory=list)
     switches: int = 0
     wakeups: int = 0
-    slept_throughout: bool = False
 
     @property
     def comm(self) -> str:
         """Return the thread's last name."""
         return self.life.comm
+
+    @property
+    def lived_ns(self) -> int:
+        """Return how much of its life lies in the recording."""
+        return sum(piece.end_ns - piece.begin_ns for piece in self.pieces)
 
     def row(self) -> dict[str, int]:
         """Return the thread's row of the table, but for its name."""
@@ -145,13 +149,7 @@ class _Seen:
         changes = [change for change in life.changes if self._shown(change.event)]
         leavings = [change for change in changes if isinstance(change.event, Switch) and change.part != "on_cpu"]
         wakings = [wakeup.event for wakeup in life.wakeups if self._shown(wakeup.event)]
-        return ThreadTruth(
-            life,
-            pieces,
-            len(leavings),
-            len(wakings),
-            slept_throughout=not wakings and not changes and {piece.part for piece in pieces} == {"blocked"},
-        )
+        return ThreadTruth(life, pieces, len(leavings), len(wakings))
 
     def _shown(self, event: Event | None) -> bool:
         """Return whether the recording holds the event, within its time."""

@@ -190,7 +190,7 @@ def test_an_interrupt_ends_a_chain_whatever_it_interrupted(chain: str) -> None:
     interrupted = ("main", "compute", *TIMER)
     trace = trace_of(*reads(1110, 1290), *wait(1100, Waking(1300, 1, 8, 7, interrupted), 1350))
     assert chains(trace, chain) == {BY_TIMER: 200}
-    idle = ("do_idle_[k]", "flush_smp_call_function_queue_[k]", "try_to_wake_up_[k]")
+    idle = ("do_idle_[k]", "nohz_run_idle_balance_[k]", "try_to_wake_up_[k]")
     trace = trace_of(*wait(1100, Waking(1300, 1, IDLE, 7, idle), 1350))
     assert chains(trace, chain) == {hop(idle, "swapper/1"): 200}
 
@@ -363,3 +363,15 @@ def test_a_selected_time_cuts_waits_and_not_what_explains_them() -> None:
             selection = Selection(tid=7, begin_ns=100, end_ns=300)
             found = weights_of(query.profile(recording, "chain", selection, ViewOptions(chain=chain)))
             assert found == {("seven", *SLEEPS, *frames): value_ns for frames, value_ns in expected.items()}
+
+
+def test_a_selected_time_before_a_waker_was_born_is_its_parents() -> None:
+    trace = trace_of(
+        Switch(1100, 0, 7, IDLE, S, stack=SLEEPS),
+        WakeupNew(1500, 1, 8, 9, 8, "nine", BEARS),
+        Switch(1550, 0, IDLE, 9),
+        Waking(1900, 0, 9, 7, WAKES),
+    )
+    with recorded(trace) as recording:
+        found = weights_of(query.profile(recording, "chain", Selection(tid=7, begin_ns=0, end_ns=200)))
+    assert found == {("seven", *SLEEPS, *BY_NINE, *hop(BEARS, "eight"), "[on CPU]"): 100}

@@ -99,9 +99,13 @@ def test_a_new_thread_waits_for_its_first_cpu() -> None:
         Switch(1160, 0, IDLE, 9),
     )
     assert below(trace, "run-queue", tid=9) == {("[run queue]", "seven"): 50, ("[wake-up]",): 10}
-    new = {("[run queue]",): 50, ("[wake-up]",): 10}
-    assert stacks(trace, "off-cpu", 9, ViewOptions(split=True)) == {("nine", *frames): ns for frames, ns in new.items()}
-    assert below(trace, "wall", tid=9) == {**new, ("[not sampled]", "[on CPU]"): 840}
+    split = stacks(trace, "off-cpu", 9, ViewOptions(split=True))
+    assert split == {("nine", "[run queue]"): 50, ("nine", "[wake-up]"): 10}
+    assert below(trace, "wall", tid=9) == {
+        ("[run queue]",): 50,
+        ("[wake-up]",): 10,
+        ("[not sampled]", "[on CPU]"): 840,
+    }
 
 
 def test_a_thread_that_never_comes_on_waits_openly() -> None:
@@ -116,7 +120,7 @@ def test_a_thread_that_never_comes_on_waits_openly() -> None:
 
 
 def test_wakers_are_shown_with_all_they_woke() -> None:
-    idle = ("do_idle_[k]", "flush_smp_call_function_queue_[k]", "try_to_wake_up_[k]")
+    idle = ("do_idle_[k]", "nohz_run_idle_balance_[k]", "try_to_wake_up_[k]")
     trace = trace_of(
         *wait(1100, Waking(1200, 1, 8, 7, WAKES), 1250),
         *wait(1300, Waking(1450, 1, 8, 7, (*WORKS, *TIMER)), 1460),

@@ -122,7 +122,7 @@ def test_every_trap_is_set() -> None:
     assert woken_early
     assert any(event.preempted and event.state for event in simulator.trace.events if isinstance(event, Switch))
     assert len({life.tid for life in lives}) < len(lives)
-    assert any(thread.slept_throughout for thread in threads)
+    assert any(thread.row()["blocked_ns"] == thread.lived_ns for thread in threads)
     assert any(piece.ending == Ending() and piece.begin_ns > simulator.trace.began_ns for piece in pieces)
     assert len({event.time_ns for event in simulator.trace.events}) < len(simulator.trace.events)
 

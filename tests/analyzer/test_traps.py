@@ -159,7 +159,7 @@ def test_a_packet_that_a_thread_happens_to_receive_is_the_devices() -> None:
 
 
 def test_the_idle_task_wakes_in_its_own_name() -> None:
-    stack = ("do_idle_[k]", "flush_smp_call_function_queue_[k]", *WAKE)
+    stack = ("do_idle_[k]", "nohz_run_idle_balance_[k]", *WAKE)
     trace = trace_of(*wait(1100, Waking(1300, 1, IDLE, 7, stack), 1350))
     assert stacks(trace, "off-wake") == {("seven", *SLEEPS, "--", *reversed(stack), "swapper/1"): 200}
 
