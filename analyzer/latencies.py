@@ -16,6 +16,7 @@ from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import BLOCKED
 from offwake.analyzer.naming import Naming
+from offwake.analyzer.on_cpu import Samples, fallen_into
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import BY, named_by
 from offwake.analyzer.search import matching_names
@@ -89,6 +90,8 @@ def latencies(recording: "Recording", of: str, selection: Selection, by: Fields 
     kind = KINDS[of]
     if unknown := [name for name in by if name not in kind.fields]:
         raise UsageError(f"--by {unknown[0]}: {of} has no such field; there are {', '.join(kind.fields)}")
+    if not selection.show_all:
+        recording.idle(selection.idle_rules)  # first, so that the pass to come can go over what this one keeps
     replay = recording.replay()
     begin, end = selection.window(replay)
     nothing = np.empty(0, np.int64)
@@ -136,6 +139,23 @@ def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latenci
     labels = {name: Label(column, _wait_name(name, replay)) for name, column in zip(ask.by, codes, strict=True)}
     open_count = int(np.count_nonzero(is_open))
     return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, hidden_ns, open_count)
+
+
+def _running(ask: Ask, none: Latencies) -> Latencies:
+    """Find the samples of what ran; their latency is how long their thread ran at a stretch."""
+    replay, samples = ask.replay, Samples()
+    selection, parts = replace(ask.selection, begin_ns=None, end_ns=None), []
+    for batch in replay:
+        ended, taken = samples.feed(batch)
+        slices = selection.clip(ended, replay)
+        taken, owner = fallen_into(slices, taken)
+        mine = ask.selection.within(taken["time_ns"], replay)
+        taken, slices = taken[mine], slices[owner[mine]]
+        columns = [taken["time_ns"] - replay.recording.began_ns, slices["end_ns"] - slices["begin_ns"]]
+        parts.append(columns + [_wait_codes(name, slices, replay) for name in ask.by])
+    ended_ns, latency_ns, *codes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    labels = {name: Label(column, _wait_name(name, replay)) for name, column in zip(ask.by, codes, strict=True)}
+    return replace(none, ended_ns=ended_ns, latency_ns=latency_ns, labels=labels)
 
 
 def _matching(pattern: str, stacks: Groups, view: IntervalView, naming: Naming) -> NDArray[np.bool_]:
@@ -206,6 +226,7 @@ KINDS = {
     "run-queue": Kind(
         "the part of it in which another thread had the CPU, when threads ran again", WAIT_FIELDS, _run_queue
     ),
+    "on-cpu": Kind("samples of what ran, by how long threads ran at a stretch", (*BY, "cpu"), _running),
     "block-io": Kind(
         "service time of block I/O requests, when they completed", REQUEST_FIELDS, partial(_requests, "service_ns")
     ),

@@ -15,33 +15,44 @@ from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
 from offwake.analyzer.views import ViewOptions, named
 
-__all__ = ["OnCpu"]
+__all__ = ["OnCpu", "Samples", "fallen_into"]
+
+
+class Samples:
+    """Holds samples back until the slice that they fell into has ended."""
+
+    def __init__(self) -> None:
+        self._waiting = np.empty(0, SAMPLE)
+
+    def feed(self, batch: Batch) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return the slices that ended (SLICE, by serial), and their samples (SAMPLE)."""
+        samples = np.concatenate((self._waiting, batch.activity.samples))
+        ended = batch.activity.slices[np.argsort(batch.activity.slices["serial"])]
+        self._waiting = samples[~np.isin(samples["serial"], ended["serial"])]
+        return ended, fallen_into(ended, samples)[0]
+
+
+def fallen_into(slices: NDArray[np.void], samples: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Return the samples that fell into slices (by serial), and the place of each one's slice."""
+    owner = np.minimum(np.searchsorted(slices["serial"], samples["serial"]), max(len(slices) - 1, 0))
+    mine = slices["serial"][owner] == samples["serial"] if len(slices) else np.zeros(len(samples), np.bool_)
+    return samples[mine], owner[mine]
 
 
 class OnCpu:
-    """Collects slices and their samples. Samples wait for their slice to end. Each stack ends in `mark`, if any."""
+    """Collects slices and their samples. Each stack ends in `mark`, if any."""
 
     def __init__(self, replay: Replay, selection: Selection, options: ViewOptions, mark: Frames = ()) -> None:
         self._replay, self._selection, self._options, self._mark = replay, selection, options, mark
         self._weights = Weights(3)
-        self._waiting = np.empty(0, SAMPLE)
+        self._samples = Samples()
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's slices and samples."""
-        begin, end = self._selection.window(self._replay)
-        samples = np.concatenate((self._waiting, batch.activity.samples))
-        ended = batch.activity.slices[np.argsort(batch.activity.slices["serial"])]
-        place = np.minimum(np.searchsorted(ended["serial"], samples["serial"]), max(len(ended) - 1, 0))
-        has_ended = ended["serial"][place] == samples["serial"] if len(ended) else np.zeros(len(samples), np.bool_)
-        self._waiting = samples[~has_ended]
-        samples = samples[has_ended]
-        samples = samples[(samples["time_ns"] >= begin) & (samples["time_ns"] < end)]
-
+        ended, samples = self._samples.feed(batch)
+        samples = samples[self._selection.within(samples["time_ns"], self._replay)]
         slices = self._selection.clip(ended, self._replay)
-        owner = np.searchsorted(slices["serial"], samples["serial"])
-        owner = np.minimum(owner, max(len(slices) - 1, 0))
-        mine = slices["serial"][owner] == samples["serial"] if len(slices) else np.zeros(len(samples), np.bool_)
-        samples, owner = samples[mine], owner[mine]
+        samples, owner = fallen_into(slices, samples)
         shared = np.bincount(owner, minlength=len(slices))
         whole = slices["end_ns"] - slices["begin_ns"]
         alone = slices[shared == 0]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.heatmap import ROWS_PER_DECADE, Heatmap
+from offwake.analyzer.heatmap import ROWS_PER_DECADE, SECOND, Heatmap
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
 from offwake.analyzer.render.text import count, duration
@@ -31,7 +31,8 @@ LEVELS = 24
 def title(heatmap: Heatmap) -> str:
     """Return what a map shows, in a few words."""
     if heatmap.rows_of == "offset":
-        return f"{heatmap.of} by the offset within each {_round(heatmap.column_ns)}"
+        period = "second" if heatmap.column_ns == SECOND else _round(heatmap.column_ns)
+        return f"{heatmap.of} by the offset within each {period}"
     return f"{heatmap.of} latency"
 
 

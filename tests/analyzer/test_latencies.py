@@ -135,6 +135,16 @@ def test_latencies_add_up_to_the_view(workload: Workload) -> None:
         assert int(queued.sum()) <= waited
 
 
+@given(workloads())
+def test_every_sample_of_what_ran_is_there_once(workload: Workload) -> None:
+    with recorded(Simulator(workload).trace) as recording:
+        weights = query.profile(recording, "on-cpu", ALL).weights.items()
+        sampled = sum(weight.count for frames, weight in weights if frames[-1] != "[not sampled]")
+        assert query.offsets(recording, "on-cpu", ALL, 1000).total == sampled
+        by_cpu = query.histogram(recording, "on-cpu", ALL, Buckets(("cpu", "comm")))
+        assert by_cpu.total == sampled
+
+
 @given(st.lists(st.integers(0, 10**12), max_size=50), st.sampled_from(("nsecs", "usecs", "msecs")))
 def test_buckets_and_percentiles_against_a_slow_count(latency_ns: list[int], unit: str) -> None:
     answer = histograms(made(latency_ns), Buckets(unit=unit))

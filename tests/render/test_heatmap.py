@@ -97,7 +97,7 @@ def test_a_map_says_what_it_does_not_show() -> None:
     assert part[1].startswith("3.00 s hidden") and part[2].startswith("2 open")
     assert (title(whole), title(offset_map(random_latencies(10)))) == (
         "off-cpu latency",
-        "off-cpu by the offset within each 1 s",
+        "off-cpu by the offset within each second",
     )
 
 
