@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.colours import MATCH, frame_colour
+from offwake.analyzer.render.colours import MATCH, Family, frame_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
 from offwake.analyzer.render.text import duration, percent
 from offwake.analyzer.render.tree import OTHER, Box, Frame, FrameTree, boxes, matched_ns
@@ -25,6 +25,8 @@ NAME_AT_MOST = 300
 ON_CPU_VIEWS = {"on-cpu"}
 WAKER_VIEWS = {"wakeup"}
 """Views whose stacks are all wakers'."""
+MIXED_VIEWS = {"wall"}
+"""Views in which some stacks are on the CPU, those that end in `[on CPU]`, and the others are off it."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,10 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
     """Return the rectangles in the order of the boxes, and the labels of those wide enough for one."""
     full = next(box.value_ns for box in laid if not box.ancestor)
     rectangles, labels = [], []
-    on_cpu, wakers = tree.view in ON_CPU_VIEWS, tree.view in WAKER_VIEWS
     for box, row in zip(laid, rows, strict=True):
         x = box.begin_ns * scale.px_per_ns
         width = (full if box.ancestor else box.value_ns) * scale.px_per_ns
-        colour = "#a0a0a0" if box.name == OTHER and not box.key else frame_colour(box.name, on_cpu, box.waker or wakers)
+        colour = "#a0a0a0" if box.name == OTHER and not box.key else frame_colour(box.name, _family(box, tree.view))
         if scale.matches and box.name in scale.matches and box.key:
             colour = MATCH
         faint = ' opacity=".5"' if box.ancestor else ""
@@ -104,6 +105,14 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
     if not tree.root.children:
         labels = ['<text class="ink" x="3" y="11">no stacks</text>']
     return rectangles, labels
+
+
+def _family(box: Box, view: str) -> Family:
+    if view in MIXED_VIEWS:
+        return Family.ON_CPU if box.hot else Family.COLD
+    if view in ON_CPU_VIEWS:
+        return Family.ON_CPU
+    return Family.WAKER if box.waker or view in WAKER_VIEWS else Family.OFF_CPU
 
 
 def _metadata(laid: list[Box], top: Frame, icicle: bool) -> str:

@@ -21,26 +21,36 @@ __all__ = ["Box", "Frame", "FrameTree", "boxes", "frame_key", "matched_ns", "top
 ROOT = "all"
 OTHER = "other"
 WAKER_MARK = "--"
+ON_CPU_MARK = "[on CPU]"
 NARROWEST_PX = 0.1
 BOXES_AT_MOST = 4000
 """So that a picture stays under 500 KB, whatever the profile: the widest are drawn, the rest is folded into "other"."""
 
 
 class Frame:
-    """One function, thread or mark under one path of callers, with its nanoseconds and those of all that it called."""
+    """One function, thread or mark under one path of callers, with its nanoseconds and those of all that it called.
 
-    __slots__ = ("children", "name", "parent", "value_ns")
+    `on_cpu_ns` is the part of stacks that end in `[on CPU]`.
+    """
+
+    __slots__ = ("children", "name", "on_cpu_ns", "parent", "value_ns")
 
     def __init__(self, name: str, parent: "Frame | None" = None) -> None:
         self.name = name
         self.parent = parent
         self.value_ns = 0
+        self.on_cpu_ns = 0
         self.children: dict[str, Frame] = {}
 
     @property
     def self_ns(self) -> int:
         """Nanoseconds of the stacks that end here."""
         return self.value_ns - sum([child.value_ns for child in self.children.values()])
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether most of its time is of stacks that end in `[on CPU]`."""
+        return 2 * self.on_cpu_ns > self.value_ns
 
     def path(self) -> list["Frame"]:
         """Return the frames from the root to this one."""
@@ -73,12 +83,15 @@ class FrameTree:
         for frames, weight in profile.weights.items():
             frame = self.root
             frame.value_ns += weight.value_ns
+            on_cpu_ns = weight.value_ns if frames and frames[-1] == ON_CPU_MARK else 0
+            frame.on_cpu_ns += on_cpu_ns
             for name in frames:
                 name = safe[name]
                 child = frame.children.get(name)
                 if child is None:
                     child = frame.children[name] = Frame(name, frame)
                 child.value_ns += weight.value_ns
+                child.on_cpu_ns += on_cpu_ns
                 frame = child
 
     def __iter__(self) -> Iterator[Frame]:
@@ -156,7 +169,7 @@ class Box:
     """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
 
     `begin_ns` counts from the left of the shown frame, whose width is the picture's; its ancestors span it. `waker` is
-    set behind a `--`. `key` is 0 for what was folded into "other".
+    set behind a `--`, `hot` where most of the time is on the CPU. `key` is 0 for what was folded into "other".
     """
 
     name: str
@@ -165,6 +178,7 @@ class Box:
     value_ns: int
     key: int
     waker: bool
+    hot: bool = False
     ancestor: bool = False
 
 
@@ -187,7 +201,7 @@ def _lay_out(top: Frame, drawn: set[Frame], least_ns: float) -> list[Box]:
     key, waker = 0, False
     for depth, frame in enumerate(top.path()):
         key, waker = frame_key(key, frame.name), waker or frame.name == WAKER_MARK
-        laid.append(Box(frame.name, depth, 0, frame.value_ns, key, waker, ancestor=frame is not top))
+        laid.append(Box(frame.name, depth, 0, frame.value_ns, key, waker, frame.is_hot, ancestor=frame is not top))
     waiting = [(top, laid.pop())]
     while waiting:
         frame, box = waiting.pop()
@@ -200,7 +214,7 @@ def _lay_out(top: Frame, drawn: set[Frame], least_ns: float) -> list[Box]:
         depth, row = box.depth + 1, []
         for child in shown:
             waker, key = box.waker or child.name == WAKER_MARK, frame_key(box.key, child.name)
-            row.append((child, Box(child.name, depth, begin_ns, child.value_ns, key, waker)))
+            row.append((child, Box(child.name, depth, begin_ns, child.value_ns, key, waker, child.is_hot)))
             begin_ns += child.value_ns
         if other_ns:
             row.append((Frame(OTHER), Box(OTHER, depth, begin_ns, other_ns, 0, box.waker)))

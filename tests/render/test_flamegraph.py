@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.colours import frame_colour
+from offwake.analyzer.render.colours import Family, frame_colour
 from offwake.analyzer.render.flamegraph import FlameOptions, draw, flame_graph
 from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.tree import FrameTree, boxes
@@ -41,11 +41,14 @@ def test_a_small_picture_shows_its_frames_in_their_place(view: str, icicle: bool
     assert by_name["all"]["y"] == (0 if icicle else 7 * 16)
 
 
+def is_between(colour: str | None, low: tuple[int, ...], high: tuple[int, ...]) -> bool:
+    return all(a <= channel <= b for a, channel, b in zip(low, rgb(colour or ""), high, strict=True))
+
+
 @pytest.mark.parametrize("view", ["off-wake", "on-cpu"])
 def test_colours_follow_the_family(view: str) -> None:
     def between(name: str, low: tuple[int, ...], high: tuple[int, ...]) -> bool:
-        colour = rgb(dict(drawn(flame_graph(small_profile(view), CAPTION)))[name].get("fill", ""))
-        return all(a <= channel <= b for a, channel, b in zip(low, colour, high, strict=True))
+        return is_between(dict(drawn(flame_graph(small_profile(view), CAPTION)))[name].get("fill"), low, high)
 
     for kernel in ("read_[k]", "write_[k]"):
         assert between(kernel, (190, 90, 0), (255, 155, 0))
@@ -59,9 +62,21 @@ def test_colours_follow_the_family(view: str) -> None:
         )
 
 
+def test_all_time_is_hot_on_the_cpu_and_cold_off_it() -> None:
+    profile = Profile("wall")
+    profile.add(("busy", "compute", "fault_[k]", "[on CPU]"), 9_000_000)
+    profile.add(("busy", "read_[k]", "[blocked]"), 8_000_000)
+    profile.add(("lazy", "sleep_[k]", "[blocked]"), 9_000_000)
+    frames = [(name, rect.get("fill")) for name, rect in drawn(flame_graph(profile, CAPTION))]
+    hot, cold = ((190, 0, 0), (255, 230, 55)), ((80, 80, 190), (140, 140, 245))
+    for name, colour in frames:
+        assert is_between(colour, *(hot if name in ("busy", "compute", "fault_[k]", "[on CPU]") else cold)), name
+    assert {name for name, _ in frames} >= {"all", "lazy", "read_[k]", "sleep_[k]", "[blocked]"}
+
+
 def test_a_name_has_one_shade_and_names_have_many() -> None:
-    assert frame_colour("read", False, False) == frame_colour("read", False, False)
-    assert len({frame_colour(f"f{number}", False, False) for number in range(200)}) > 40
+    assert frame_colour("read", Family.OFF_CPU) == frame_colour("read", Family.OFF_CPU)
+    assert len({frame_colour(f"f{number}", Family.OFF_CPU) for number in range(200)}) > 40
 
 
 def test_hostile_names_leave_the_file_well_formed_and_without_markup() -> None:
