@@ -41,7 +41,7 @@ def remarks(profile: Profile) -> Iterator[str]:
 def nothing_fits(recording: Recording, selection: Selection) -> str:
     """Say why a selection selects nothing of a recording: which part of it nothing fits, and what is there instead."""
     if selection.begin_ns is not None and selection.begin_ns >= recording.duration_ns:
-        return f"nothing is selected: the recording is only {duration(recording.duration_ns)} long"
+        return f"the recording is only {duration(recording.duration_ns)} long"
     replay = recording.replay()
     for _ in replay:  # so that every thread is known
         pass

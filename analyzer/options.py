@@ -16,7 +16,7 @@ from offwake.analyzer.intervals import PID_LIMIT
 from offwake.analyzer.roots import BY
 from offwake.analyzer.select import Selection
 from offwake.analyzer.states import LETTERS
-from offwake.analyzer.views import CHAIN_WEIGHTS, ViewOptions
+from offwake.analyzer.views import CHAIN_WEIGHTS, DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
 __all__ = ["IDLE_RULES", "SELECTION", "VIEW", "Option", "parse_selection", "parse_view_options", "words"]
@@ -166,8 +166,12 @@ def parse_view_options(given: Mapping[str, str]) -> ViewOptions:
     return ViewOptions(**_parsed(VIEW, given))
 
 
-def words(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:
+def words(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
     """Return the words of a command line that choose this; what is as it would be anyway is left out."""
+    return [*_written(VIEW, view_options), *_written(SELECTION, selection)]
+
+
+def _written(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:
     found, defaults = [], type(chosen)()
     for option in options:
         value = getattr(chosen, option.field)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
+from offwake.analyzer.completeness import nothing_fits
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
@@ -37,6 +38,7 @@ __all__ = [
     "offsets",
     "profile",
     "table",
+    "why_nothing",
 ]
 
 _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collector]]] = {
@@ -151,6 +153,11 @@ def lacks(recording: Recording, name: str) -> str:
     if needed not in events:
         return f"not recorded (source {needed})"
     return "" if events[needed] else f"no events (source {needed})"
+
+
+def why_nothing(recording: Recording, name: str, selection: Selection) -> str:
+    """Say why nothing was found of a view, heat map or table: the recording lacks it, or the selection fits nothing."""
+    return lacks(recording, name) or nothing_fits(recording, selection)
 
 
 def _must_exist(what: str, name: str, known: Iterable[str]) -> None:

@@ -13,7 +13,16 @@ from offwake.analyzer.select import Selection
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = ["REGION_FIELDS", "SELECTION_FIELDS", "VIEW_FIELDS", "Ask", "command_line", "parse_ask", "parse_selection"]
+__all__ = [
+    "REGION_FIELDS",
+    "SELECTION_FIELDS",
+    "VIEW_FIELDS",
+    "Ask",
+    "chosen",
+    "command_line",
+    "parse_ask",
+    "parse_selection",
+]
 
 SELECTION_FIELDS = tuple(option.name for option in options.SELECTION)
 VIEW_FIELDS = tuple(option.name for option in options.VIEW)
@@ -55,8 +64,13 @@ def parse_selection(query: Mapping[str, str]) -> Selection:
 
 def command_line(command: list[str], selection: Selection, view_options: ViewOptions = DEFAULTS) -> str:
     """Return the shell command that makes what a page shows."""
-    chosen = [*options.words(options.VIEW, view_options), *options.words(options.SELECTION, selection)]
-    return shlex.join(["offwake", *command, *chosen])
+    return shlex.join(["offwake", *command, *options.words(selection, view_options)])
+
+
+def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
+    """Return what was chosen as a caption says it; nothing where nothing was."""
+    words = options.words(selection, view_options)
+    return [shlex.join(words)] if words else []
 
 
 def _given(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

@@ -6,15 +6,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from offwake.analyzer.completeness import remarks
 from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.folded import folded
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.table import csv_table
-from offwake.web.asks import parse_ask, parse_selection
+from offwake.web.asks import chosen, parse_ask, parse_selection
 from offwake.web.library import Entry
-from offwake.web.pages import caption, entry_or_404, library, region_left_out
+from offwake.web.pages import entry_or_404, flame_caption, heat_caption, library, region_left_out
 
 __all__ = ["downloads"]
 
@@ -29,7 +28,8 @@ def flame(entry_id: str, name: str, form: str) -> Response:
     selection, ask = parse_selection(request.args), parse_ask(name, request.args)
     profile = library().stacks(entry, name, selection, ask.options).profile
     if form == "svg":
-        return _file(entry, f"{name}.svg", flame_graph(profile, caption(entry, "flame", name, remarks(profile))))
+        caption = flame_caption(entry, profile, chosen(selection, ask.options))
+        return _file(entry, f"{name}.svg", flame_graph(profile, caption))
     if form == "folded":
         return _file(entry, f"{name}.folded", folded(profile))
     return _file(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
@@ -39,9 +39,10 @@ def flame(entry_id: str, name: str, form: str) -> Response:
 def heatmap(entry_id: str, name: str, form: str) -> Response:
     """Send a heat map of the selected threads."""
     entry = entry_or_404(entry_id, "heatmap", name)
-    shown = library().heatmap(entry, name, region_left_out(parse_selection(request.args)))
+    selection = region_left_out(parse_selection(request.args))
+    shown = library().heatmap(entry, name, selection, "offset" in request.args)
     if form == "svg":
-        return _file(entry, f"{name}.svg", heat_map(shown, caption(entry, "heatmap", name)))
+        return _file(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
     return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
 
 

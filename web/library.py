@@ -104,12 +104,11 @@ class Library:
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)
         return answer
 
-    def heatmap(self, entry: Entry, of: str, selection: Selection) -> Heatmap:
-        """Return a heat map of the selected threads."""
-        key = (entry, "heatmap", of, selection, DEFAULTS)
-        answer: Heatmap = self._answers.get(
-            key, lambda: query.heatmap(self._recording(entry), of, selection), self._working
-        )
+    def heatmap(self, entry: Entry, of: str, selection: Selection, by_offset: bool = False) -> Heatmap:
+        """Return a heat map of the selected threads, over latency or over the offset within each second."""
+        kind, make = ("offsets", query.offsets) if by_offset else ("heatmap", query.heatmap)
+        key = (entry, kind, of, selection, DEFAULTS)
+        answer: Heatmap = self._answers.get(key, lambda: make(self._recording(entry), of, selection), self._working)
         return answer
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
@@ -117,6 +116,14 @@ class Library:
         key = (entry, "table", of, selection, DEFAULTS)
         answer: Table = self._answers.get(
             key, lambda: query.table(self._recording(entry), of, selection), self._working
+        )
+        return answer
+
+    def why_nothing(self, entry: Entry, name: str, selection: Selection) -> str:
+        """Say why nothing was found of a view, heat map or table."""
+        key = (entry, "why", name, selection, DEFAULTS)
+        answer: str = self._answers.get(
+            key, lambda: query.why_nothing(self._recording(entry), name, selection), self._working
         )
         return answer
 

@@ -1,7 +1,7 @@
 """Pages: the list of recordings, and one recording's flame graphs, heat maps and tables."""
 
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import (
@@ -20,6 +20,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from offwake.analyzer import query
 from offwake.analyzer.completeness import remarks
+from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, svg
 from offwake.analyzer.render.table import heading
 from offwake.analyzer.render.tree import FrameTree, top_frames
@@ -32,13 +34,14 @@ from offwake.web.asks import (
     SELECTION_FIELDS,
     VIEW_FIELDS,
     Ask,
+    chosen,
     command_line,
     parse_ask,
     parse_selection,
 )
 from offwake.web.library import Entry, Library
 
-__all__ = ["caption", "entry_or_404", "library", "link", "pages", "region_left_out"]
+__all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "pages", "region_left_out"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
@@ -66,6 +69,11 @@ def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
     return entry
 
 
+def carried(from_kind: str, to_kind: str) -> tuple[str, ...]:
+    """Return the fields of an address that hold for a page of another kind: a text in a row is no frame of a stack."""
+    return tuple(name for name in CARRIED if name != "grep" or (from_kind == "table") == (to_kind == "table"))
+
+
 def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
     """Return a link that carries along what the page selects."""
     kept = {name: value for name, value in request.args.items() if name in keep and value}
@@ -77,10 +85,16 @@ def region_left_out(selection: Selection) -> Selection:
     return replace(selection, begin_ns=None, end_ns=None, min_ns=None, max_ns=None, ended=False)
 
 
-def caption(entry: Entry, kind: str, name: str, about: Iterable[str] = ()) -> svg.Caption:
-    """Caption a picture of a recording, with what is missing from it and what else is said `about` it."""
-    info = library().listed(entry).info or {}
-    return svg.caption(f"{name}: {KINDS[kind][name]}", info, about)
+def flame_caption(entry: Entry, profile: Profile, chosen: list[str]) -> svg.Caption:
+    """Caption a flame graph of a recording, with what is missing from it, and what was chosen."""
+    title = f"{profile.view}: {query.VIEWS[profile.view]}"
+    return svg.caption(title, library().listed(entry).info or {}, [*remarks(profile), *chosen])
+
+
+def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption:
+    """Caption a heat map of a recording, with what is missing from it, and what was chosen."""
+    title = f"{heatmap.title(shown)}: {query.HEATMAPS[shown.of]}"
+    return svg.caption(title, library().listed(entry).info or {}, [*heatmap.remarks(shown), *chosen])
 
 
 @pages.get("/")
@@ -114,7 +128,7 @@ def flame(entry_id: str, name: str) -> str:
     )
     stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
-    picture = _flame_graph(stacks.tree, caption(entry, "flame", name, remarks(stacks.profile)), ask)
+    picture = _flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
     frames = top_frames(top)
     return _page(
         ("flame.html", entry, "flame", name),
@@ -122,6 +136,7 @@ def flame(entry_id: str, name: str) -> str:
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
+        nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection),
         hidden_ns=stacks.profile.hidden_ns,
         command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection, ask.options),
         forms=("svg", "folded", "json"),
@@ -134,20 +149,24 @@ def flame(entry_id: str, name: str) -> str:
 def heat(entry_id: str, name: str) -> str:
     """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
     entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out(parse_selection(request.args))
-    shown = replace(caption(entry, "heatmap", name), notices=())
+    by_offset = "offset" in request.args
+    shown = library().heatmap(entry, name, selection, by_offset)
+    command = ["heatmap", entry.name, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
     return _page(
         ("heatmap.html", entry, "heatmap", name),
-        picture=Markup(heatmap.draw(library().heatmap(entry, name, selection), shown)),
-        command=command_line(["heatmap", entry.name, "--of", name, "-o", f"{name}.svg"], selection),
+        picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
+        hidden_ns=shown.hidden_ns,
+        nothing="" if shown.total else library().why_nothing(entry, name, selection),
+        command=command_line(command, selection),
         forms=("svg", "json"),
-        filters=[field for field in SELECTION_FIELDS if field not in REGION_FIELDS],
+        filters=["offset", *(field for field in SELECTION_FIELDS if field not in REGION_FIELDS)],
         kept=(*REGION_FIELDS, *VIEW_FIELDS),
     )
 
 
 @pages.get("/recording/<entry_id>/table/<name>")
 def table(entry_id: str, name: str) -> str:
-    """Show a table, sorted and filtered as the address says."""
+    """Show a table, sorted as the address says."""
     entry, selection = entry_or_404(entry_id, "table", name), parse_selection(request.args)
     whole = library().table(entry, name, selection)
     rows = _arranged(whole)
@@ -156,11 +175,10 @@ def table(entry_id: str, name: str) -> str:
         columns=[(column, heading(column)) for column in whole.columns],
         rows=rows[:ROWS_AT_MOST],
         found=len(rows),
-        in_all=len(whole.rows),
+        nothing="" if rows else library().why_nothing(entry, name, selection),
         command=command_line(["table", entry.name, "--of", name], selection),
         forms=("csv", "json"),
         filters=[field for field in SELECTION_FIELDS if field not in ("all", "ended")],
-        carried=CARRIED,
         kept=("all", "ended", "sort", "down", *VIEW_FIELDS),
     )
 
@@ -169,7 +187,8 @@ def _page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
-    return render_template(template, entry=entry, kind=kind, name=name, info=info, kinds=KINDS, **values)
+    values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS}
+    return render_template(template, carried=partial(carried, kind), **values)
 
 
 def _flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask) -> str:
@@ -187,9 +206,8 @@ def _flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask) -> str:
 
 
 def _arranged(whole: Table) -> list[dict[str, Any]]:
-    """Return a table's rows that contain the text `filter`, by the column `sort`; unknown values come last."""
-    wanted, column = request.args.get("filter", "").lower(), request.args.get("sort")
-    rows = [row for row in whole.rows if any(wanted in str(value).lower() for value in row.values())]
+    """Return a table's rows by the column `sort`; unknown values come last."""
+    rows, column = whole.rows, request.args.get("sort")
     if column is None:
         return rows
     if column not in {known.name for known in whole.columns}:

@@ -75,7 +75,7 @@ def histogram_document(found: Histograms) -> dict[str, Any]:
 
 
 def trust(info: dict[str, Any]) -> dict[str, Any]:
-    """Return what a document says besides of the recording (its `info()`): whether it is complete, and what to know of it."""
+    """Return what a document says of the recording (its `info()`) besides: if it is complete, and what to know of it."""
     return {"complete": info["complete"], "notices": info["verdict"]}
 
 

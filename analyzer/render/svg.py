@@ -22,6 +22,7 @@ CHARACTER_PX = 0.603
 """Width of a character of these fonts, as a share of the font's size."""
 MARGIN = 10
 LINE = 16
+SEPARATOR, NBSP = " · ", "\u00a0"
 LINES_AT_MOST = 3
 """A subtitle or a notice that needs more is cut off."""
 
@@ -46,7 +47,7 @@ class Head:
 def caption(title: str, info: dict[str, Any], about: Iterable[str] = ()) -> Caption:
     """Caption a picture of a recording (its `info()`): host, length, events, how complete it is, and what else is said."""
     parts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events", completeness(info), *about]
-    return Caption(title, " · ".join(parts), tuple(info["verdict"]))
+    return Caption(title, SEPARATOR.join(parts), tuple(info["verdict"]))
 
 
 def escape(text: str) -> str:
@@ -78,13 +79,20 @@ def head(shown: Caption, width: int) -> Head:
     lines = [f'<text x="{MARGIN}" y="24" font-size="16" font-weight="bold" class="ink">{escape(shown.title)}</text>']
     y = 24
     for text, fill, name in [
-        *([(shown.subtitle, "#555", "faint")] if shown.subtitle else []),
+        (_kept_together(shown.subtitle), "#555", "faint"),
         *((f"⚠ {notice}", "#a33c00", "warn") for notice in shown.notices),
     ]:
         for line in wrap(printable(text), int((width - 2 * MARGIN) / (12 * CHARACTER_PX)), max_lines=LINES_AT_MOST):
             y += LINE + 2
-            lines.append(f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(line)}</text>')
+            lines.append(
+                f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(line.replace(NBSP, " "))}</text>'
+            )
     return Head("\n".join(lines), y + 10)
+
+
+def _kept_together(subtitle: str) -> str:
+    """Let a subtitle break between its parts only."""
+    return SEPARATOR.join(part.replace(" ", NBSP) for part in subtitle.split(SEPARATOR))
 
 
 def document(picture: str, script: str) -> str:

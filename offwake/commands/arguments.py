@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import nothing_fits
 from offwake.analyzer.options import IDLE_RULES, SELECTION, VIEW, Option, parse_selection, parse_view_options, words
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import printable
 from offwake.analyzer.select import Selection
-from offwake.analyzer.views import ViewOptions
+from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import DamagedRecording, OutputError, UsageError
 
 __all__ = [
@@ -83,17 +82,15 @@ class Question:
     def wonder(self, found: int) -> None:
         """Say on standard error why nothing was found, where that is so."""
         if not found:
-            why = query.lacks(self.recording, self.args.name) or nothing_fits(self.recording, self.selection)
-            self.say(why)
+            self.say(query.why_nothing(self.recording, self.args.name, self.selection))
 
     def say(self, sentence: str) -> None:
         """Say something on standard error, of this file."""
         print(printable(f"offwake: {self.args.file}: {sentence}"), file=sys.stderr)
 
-    @property
-    def selected(self) -> list[str]:
-        """The selection in words, for captions; nothing where everything is selected."""
-        chosen = words(SELECTION, self.selection)
+    def chosen(self, view_options: ViewOptions = DEFAULTS) -> list[str]:
+        """Return what was chosen as a caption says it; nothing where nothing was."""
+        chosen = words(self.selection, view_options)
         if self.args.idle_rules is not None:
             chosen += [IDLE_RULES.flag, self.args.idle_rules]
         return [shlex.join(chosen)] if chosen else []

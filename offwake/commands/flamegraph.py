@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _picture(asked: Question) -> str:
-    view = asked.args.name
-    profile = query.profile(asked.recording, view, asked.selection, view_options(asked.args))
+    view, options = asked.args.name, view_options(asked.args)
+    profile = query.profile(asked.recording, view, asked.selection, options)
     asked.wonder(len(profile))
-    return flame_graph(profile, caption(view, asked.recording.info(), [*remarks(profile), *asked.selected]))
+    return flame_graph(profile, caption(view, asked.recording.info(), [*remarks(profile), *asked.chosen(options)]))

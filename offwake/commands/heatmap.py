@@ -49,7 +49,7 @@ def _picture(asked: Question) -> str:
     info = asked.recording.info()
     if asked.args.json:
         return json.dumps(heatmap_document(found) | trust(info)) + "\n"
-    return heat_map(found, caption(title(found), info, [*remarks(found), *asked.selected]))
+    return heat_map(found, caption(title(found), info, [*remarks(found), *asked.chosen()]))
 
 
 def _period_ns(seconds: float) -> int:

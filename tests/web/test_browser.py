@@ -1,6 +1,10 @@
 """The viewer in Chromium: from the list to a zoomed and searched flame graph, and back; heat maps; tables."""
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +13,9 @@ from playwright.sync_api import Page, expect
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.svg import Caption
 from tests.render.test_heatmap import random_heatmap
-from tests.web.conftest import Server
+from tests.web.conftest import Server, serving
 
+DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
 MAGENTA = ".frames rect[fill='rgb(230,0,230)']"
 
 
@@ -140,7 +145,7 @@ def test_a_heat_map_tells_its_cells_and_selects_a_region(page: Page, tmp_path: P
     page.mouse.down()
     page.mouse.move(left + 400, top + 150, steps=3)
     page.mouse.up()
-    page.wait_for_url(re.compile(r"#from=[\d.]+&to=[\d.]+&min_us=[\d.]+&max_us=[\d.]+$"))
+    page.wait_for_url(re.compile(r"#from=[\d.]+&to=[\d.]+&min_us=[\d.]+&max_us=[\d.]+&ended=1$"))
     expect(page.locator(".selected")).not_to_have_text(re.compile(r"100\.00 %"))  # the page follows its address
     selected = page.locator(".selected").text_content()
     page.reload()
@@ -154,7 +159,7 @@ def test_a_heat_map_tells_its_cells_and_selects_a_region(page: Page, tmp_path: P
 def test_a_heat_map_without_latencies_says_so(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()
-    page.locator("nav div", has_text="Heat maps").get_by_role("link", name="block-io").click()
+    page.locator("nav div", has_text="Heat maps").get_by_role("link", name="block-io", exact=True).click()
     expect(page.locator("svg.heat")).to_contain_text("nothing to show")
     page.locator(".plot").hover()
     page.locator(".plot").click()
@@ -204,6 +209,56 @@ def test_without_scripts_links_and_forms_still_work(page: Page, server: Server) 
     window.get_by_role("button", name="Apply").click()
     expect(window.locator(".matched")).to_have_text(re.compile("^Matched: "))
     plain.close()
+
+
+def test_filters_in_the_form_make_a_page_and_the_command_that_gives_the_same(page: Page, tmp_path: Path) -> None:
+    copy = tmp_path / "demo.offwake"
+    copy.write_bytes(DEMO.read_bytes())
+    with serving(str(copy)) as own:
+        page.goto(own.url)
+        page.get_by_role("link", name="demo.offwake").click()
+        page.get_by_role("link", name="chain", exact=True).click()
+        page.get_by_text("More filters").click()
+        texts = {"comm": "shop-*", "from": "0.2", "to": "0.9", "grep": "fsync|recv", "state": "S,D"}
+        for name, text in {**texts, "min_us": "50", "max_us": "40000.5"}.items():
+            page.locator(f"[name={name}]").fill(text)
+        for name, value in {"by": "thread", "chain": "path"}.items():
+            page.locator(f"[name={name}]").select_option(value)
+        page.get_by_label("idle waits and sleepers").check()
+        page.get_by_role("button", name="Apply").click()
+        expect(page.locator("footer code")).to_contain_text("--all")  # the page follows its address
+        command = page.locator("footer code").text_content() or ""
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download folded").click()
+        downloaded = download.value.path().read_text()
+    words = shlex.split(command)
+    assert words[:2] == ["offwake", "flamegraph"] and words[-1] == "--all"
+    output = words.index("-o")
+    asked = [sys.executable, "-m", "offwake", "folded", *words[2:output], *words[output + 2 :]]
+    done = subprocess.run(asked, cwd=tmp_path, env={"PYTHONPATH": str(DEMO.parents[1])}, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) > 3
+    assert done.stdout == downloaded
+
+
+def test_a_region_of_a_heat_map_selects_the_waits_in_it(page: Page, tmp_path: Path) -> None:
+    with serving(str(DEMO)) as own:
+        page.goto(own.url)
+        page.get_by_role("link", name="demo.offwake").click()
+        page.locator("nav div", has_text="Heat maps").get_by_role("link", name="blocked").click()
+        box = page.locator(".plot").bounding_box()
+        assert box
+        for x, y in ((0.3, 0.4), (0.6, 0.2)):
+            page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.wait_for_url(re.compile("min_us="))
+        expect(page.locator(".selected")).to_have_text(re.compile("^selected: "))
+        selected = re.search(r": ([\d,]+) \(", page.locator(".selected").text_content() or "")
+        assert selected
+        page.locator("nav div", has_text="Stacks").get_by_role("link", name="off-wake").click()
+        expect(page.locator("svg.flame")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download json").click()
+        stacks = json.loads(download.value.path().read_text())["stacks"]
+    assert sum(stack["count"] for stack in stacks) == int(selected[1].replace(",", "")) > 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

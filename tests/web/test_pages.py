@@ -117,8 +117,40 @@ def test_a_table_sorts_filters_and_puts_the_unknown_last(client: FlaskClient) ->
     page = client.get(f"{path}?sort=switches&down=1").text
     shown = [row["tid"] for row in sorted(rows, key=lambda row: -row["switches"])]
     assert [int(tid) for tid in re.findall(r'<tr><td class="number">(\d+)<', page)] == shown
-    assert f"1 rows, of {len(rows)}" in client.get(f"{path}?filter=POSTG").text
+    assert "threads: 1 rows" in client.get(f"{path}?grep=^postg").text
     assert client.get(f"{path}?sort=nothing").status_code == 400
+
+
+def test_each_view_has_the_choices_that_it_understands(client: FlaskClient) -> None:
+    for view, understood in query.OPTIONS.items():
+        page = client.get(f"{recording(client)}flame/{view}?by=thread&split=1&chain=path").text
+        shown = {name for name in ("by", "split", "chain") if re.search(rf'(?<!hidden" )name="{name}"', page)}
+        assert shown == set(understood)
+        command = re.search("<code>(.*?)</code>", page)
+        assert command and {name for name in ("by", "split", "chain") if f"--{name}" in command[1]} == set(understood)
+        assert page.count("split=1") >= len(query.VIEWS)  # the other views' tabs keep what is theirs
+
+
+def test_what_nothing_fits_says_what_is_there(client: FlaskClient) -> None:
+    base = recording(client)
+    for page in ("flame/chain", "heatmap/off-cpu", "table/threads"):
+        assert "no thread of process 99999 is in this recording" in client.get(f"{base}{page}?pid=99999").text
+        assert "Nothing to show" not in client.get(f"{base}{page}?all=1").text
+    assert "not recorded (source block)" in client.get(base + "table/block-io").text
+
+
+def test_a_search_in_rows_is_no_search_in_stacks(client: FlaskClient) -> None:
+    base = recording(client)
+    tabs = client.get(base + "flame/off-wake?grep=futex&comm=nginx").text
+    assert "flame/off-cpu?grep=futex&amp;comm=nginx" in tabs or "flame/off-cpu?comm=nginx&amp;grep=futex" in tabs
+    assert "table/threads?comm=nginx" in tabs and "heatmap/off-cpu?grep=futex" in tabs.replace("comm=nginx&amp;", "")
+
+
+def test_every_picture_says_whether_the_recording_is_complete(client: FlaskClient) -> None:
+    for name, words in (("whole.offwake", "events · complete"), ("cut.offwake.part", "not complete: not ended")):
+        for path in [f"{recording(client, name)}{kind}/{of}" for kind, of in EVERY if kind != "table"]:
+            assert words in client.get(path).text
+            assert words in client.get(path + ".svg").text
 
 
 @pytest.mark.parametrize(
@@ -134,6 +166,10 @@ def test_a_table_sorts_filters_and_puts_the_unknown_last(client: FlaskClient) ->
         ("grep=" + "a" * 1000, "longer than"),
         ("comm=" + "a" * 1000, "longer than"),
         ("zoom=x", "whole number"),
+        ("state=Q", "is no state"),
+        ("by=name", "no such choice"),
+        ("min_us=2&max_us=1", "nothing lies between them"),
+        ("max_us=-1", "it takes microseconds"),
     ],
 )
 def test_a_wrong_query_is_a_page_with_a_sentence(client: FlaskClient, query_string: str, sentence: str) -> None:
@@ -167,6 +203,15 @@ def test_a_thousand_fuzzed_requests_give_no_500(client: FlaskClient) -> None:
         "pid",
         "tid",
         "comm",
+        "cgroup",
+        "state",
+        "min_us",
+        "max_us",
+        "by",
+        "split",
+        "chain",
+        "ended",
+        "offset",
         "from",
         "to",
         "grep",
