@@ -46,6 +46,6 @@ packages:
 	@.ci/packages python3-bpfcc python3-venv
 
 test-packages: packages
-	@.ci/packages chromium fio fonts-liberation gcc libc6-dev linux-perf mount strace zstd
+	@.ci/packages chromium fio fonts-liberation gcc libbpf-tools libc6-dev linux-perf mount strace zstd
 
 .PHONY: help demo test check bench example pictures clean packages test-packages

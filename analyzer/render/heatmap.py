@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.heatmap import ROWS_PER_DECADE, SECOND, Heatmap
+from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
 from offwake.analyzer.render.text import count, duration
@@ -36,13 +37,13 @@ def title(heatmap: Heatmap) -> str:
     return f"{heatmap.of} latency"
 
 
-def remarks(heatmap: Heatmap) -> Iterator[str]:
-    """Yield what a map does not show, or shows only in part."""
-    yield f"{count(heatmap.total)} in all"
-    if heatmap.hidden_ns:
-        yield f"{duration(heatmap.hidden_ns)} hidden: idle waits, and threads that slept throughout"
-    if heatmap.open:
-        yield f"{count(heatmap.open)} open: they last longer than is known"
+def remarks(found: Heatmap | Histograms) -> Iterator[str]:
+    """Yield how many latencies there are, and what is not shown, or only in part."""
+    yield f"{count(found.total)} in all"
+    if found.hidden_ns:
+        yield f"{duration(found.hidden_ns)} hidden: idle waits, and threads that slept throughout"
+    if found.open:
+        yield f"{count(found.open)} open: they last longer than is known"
 
 
 def heat_map(heatmap: Heatmap, caption: Caption) -> str:

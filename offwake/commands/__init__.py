@@ -10,6 +10,8 @@ COMMANDS = {
     "folded": "stacks as folded lines",
     "flamegraph": "stacks as one SVG file",
     "heatmap": "latency over time",
+    "histogram": "latency distribution in text",
     "table": "rows: threads, block I/O, TCP sessions",
+    "idle": "which waits are left out as idle, and why",
     "serve": "browse recordings",
 }
