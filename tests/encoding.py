@@ -19,6 +19,7 @@ from tests.events import (
     Fork,
     Known,
     Lost,
+    Other,
     Sample,
     Stack,
     Switch,
@@ -55,6 +56,15 @@ KINDS: dict[str, list[tuple[str, str, int]]] = {
                      ("target_tgid", "<u4", 16)],
     "sched_wakeup_new": [("flags", "<u2", 2), ("waker", "<u4", 4), ("target", "<u4", 8), ("target_tgid", "<u4", 12),
                          ("comm", "S16", 16)],
+    "block_io_start": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8)],
+    "block_rq_insert": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8)],
+    "block_rq_issue": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8), ("sector", "<u8", 16),
+                       ("bytes", "<u4", 24), ("command", "<u4", 28), ("major", "<u4", 32), ("minor", "<u4", 36)],
+    "block_rq_requeue": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8)],
+    "block_rq_complete": [("flags", "<u2", 2), ("bytes", "<u4", 4), ("request", "<u8", 8)],
+    "tcp_data_ready": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("local4", "<u4", 16),
+                       ("remote4", "<u4", 20), ("local6", "V16", 24), ("remote6", "V16", 40), ("family", "<u2", 56),
+                       ("local_port", "<u2", 58), ("remote_port_be", "<u2", 60)],
 }  # fmt: skip
 KIND_IDS = {name: number for number, name in enumerate(KINDS, 1)}
 
@@ -153,6 +163,9 @@ class Encoder:
                 ids = struct.pack("<QIIQ", identifier, self._tgid(event.tid), event.tid, event.time_ns)
                 data = ids + self._chain(event.stack, event.tid)
                 yield Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data))
+            case Other():
+                fields = [event.fields.get(name, bytes(16) if dtype == "V16" else 0) for name, dtype, _ in KINDS[event.kind]]
+                yield self._raw(event, event.kind, tuple(fields))
             case Lost():
                 identifier = _event_id(event.cpu, "with-stack")
                 data = struct.pack("<QQQQ", identifier, event.count, event.time_ns, identifier)
@@ -204,14 +217,15 @@ class Encoder:
 
     def _bpf(self, event: Switch | Waking | WakeupNew, values: tuple[int | bytes, ...]) -> Record:
         name = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new"}[type(event)]
+        current = event.prev if isinstance(event, Switch) else event.waker
+        chain = self._chain((*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]"), current) if event.stack else b""
+        return self._raw(event, name, values, chain)
+
+    def _raw(self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"") -> Record:
         codes = "".join(_code(dtype) for _, dtype, _ in KINDS[name])
         raw = struct.pack("<H" + codes, KIND_IDS[name], *values)
         raw += bytes(-(len(raw) + 4) % 8)
-        current = event.prev if isinstance(event, Switch) else event.waker
-        perf_event = "with-stack" if event.stack else "without-stack"
-        data = struct.pack("<QQ", _event_id(event.cpu, perf_event), event.time_ns)
-        if event.stack:
-            data += self._chain((*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]"), current)
+        data = struct.pack("<QQ", _event_id(event.cpu, "with-stack" if chain else "without-stack"), event.time_ns) + chain
         return Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data + struct.pack("<I", len(raw)) + raw))
 
     def _chain(self, stack: Stack, tid: int) -> bytes:
@@ -284,7 +298,7 @@ def _event_id(cpu: int, name: str) -> int:
 
 def _code(dtype: str) -> str:
     """Return the struct code of a numpy dtype."""
-    return {"<u2": "H", "<u4": "I", "S16": "16s"}[dtype]
+    return {"<u2": "H", "<u4": "I", "<u8": "Q", "S16": "16s", "V16": "16s"}[dtype]
 
 
 def _text(text: str) -> bytes:

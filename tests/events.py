@@ -3,6 +3,7 @@
 A stack is a tuple of function names, root first; kernel frames end in `_[k]`, as in every picture.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Fork",
     "Known",
     "Lost",
+    "Other",
     "Sample",
     "Stack",
     "Switch",
@@ -76,6 +78,14 @@ class Sample(Event):
 
     tid: int
     stack: Stack = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Other(Event):
+    """An event of another source, by the name of its kind, and the fields that are not zero."""
+
+    kind: str
+    fields: Mapping[str, int | bytes]
 
 
 @dataclass(frozen=True, eq=False)
