@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from offwake.analyzer.heatmap import offset_map
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.svg import Caption
-from tests.render.test_heatmap import random_heatmap
+from tests.render.test_heatmap import random_heatmap, random_latencies
 from tests.web.conftest import Server, serving
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
@@ -154,6 +155,56 @@ def test_a_heat_map_tells_its_cells_and_selects_a_region(page: Page, tmp_path: P
     expect(page.locator(".selected")).to_have_text(re.compile(r"100\.00 %"))
     page.keyboard.press("Escape")
     expect(page.locator(".region")).to_have_attribute("display", "none")
+
+
+def test_an_offset_map_selects_from_its_first_cell_to_its_last(page: Page, tmp_path: Path) -> None:
+    svg = tmp_path / "offsets.svg"
+    svg.write_text(heat_map(offset_map(random_latencies()), Caption("off-CPU", "web01 · 10.0 s")))
+    page.goto(svg.as_uri())
+    box = page.locator(".plot").bounding_box()
+    assert box
+    column, row = box["width"] / 10, box["height"] / 50
+    left, bottom = box["x"], box["y"] + box["height"]
+    page.mouse.move(left + 3.5 * column, bottom - 45.5 * row)
+    expect(page.locator(".details")).to_have_text(re.compile(r"^3\.9 s – 3\.92 s: \d+ \(\d\.\d\d %\)$"))
+    page.mouse.click(left + 3.5 * column, bottom - 45.5 * row)
+    page.mouse.click(left + 6.5 * column, bottom - 9.5 * row)
+    page.wait_for_url(re.compile(r"#from=3\.9&to=6\.2&ended=1$"))
+    expect(page.locator(".selected")).to_have_text(
+        re.compile(r"^selected: 3\.9 s – 6\.2 s: [\d,]+ \((22|23)\.\d\d %\)$")
+    )
+    outline = page.locator(".region").get_attribute("d") or ""
+    assert outline.count("M") == 3  # the end of a column, two whole ones, the beginning of one
+    selected = page.locator(".selected").text_content()
+    page.reload()
+    expect(page.locator(".selected")).to_have_text(selected or "")
+    page.keyboard.press("Escape")
+    expect(page.locator(".region")).to_have_attribute("display", "none")
+
+
+@pytest.mark.parametrize("by_offset", [False, True])
+def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Server, by_offset: bool) -> None:
+    page.goto(server.url)
+    page.get_by_role("link", name="whole.offwake").click()
+    page.locator("nav div", has_text="Heat maps").get_by_role("link", name="off-cpu", exact=True).click()
+    if by_offset:
+        page.get_by_label("by the offset").check()
+        page.get_by_role("button", name="Apply").click()
+        page.wait_for_url(re.compile("offset=1"))
+    box = page.locator(".plot").bounding_box()
+    assert box
+    for share in (0.01, 0.3) if by_offset else (0.3, 0.7):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + (1 - share) * box["height"])
+    page.wait_for_url(re.compile("ended=1"))
+    expect(page.locator(".selected")).to_have_text(re.compile("^selected"))
+    selected = re.search(r": ([\d,]+) \(", page.locator(".selected").text_content() or "")
+    assert selected and selected[1] != "0"
+    page.locator("nav div", has_text="Stacks").get_by_role("link", name="off-cpu", exact=True).click()
+    page.wait_for_url(re.compile("flame/off-cpu"))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download json").click()
+    stacks = json.loads(Path(download.value.path()).read_text())["stacks"]
+    assert sum(stack["count"] for stack in stacks) == int(selected[1].replace(",", ""))
 
 
 def test_a_heat_map_without_latencies_says_so(page: Page, server: Server) -> None:
