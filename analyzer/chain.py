@@ -206,8 +206,8 @@ def _weigh(node: int, value_ns: int, wait: Any, serial: int, tree: Tree) -> None
 
 @compiled
 def _begin(step: Any, thread: int, begin_ns: int, end_ns: int, lives: LifeColumns) -> None:
-    """Stand at the last piece of a thread's life that began before a window's end."""
-    first, ends = lives[0], lives[2]
+    """Stand at the last piece of a thread's life that began before a window's end; before the first one if none did."""
+    first, begins, ends = lives[0], lives[1], lives[2]
     low, high = first[thread], first[thread + 1]
     last = high - 1
     while low < high:
@@ -216,7 +216,8 @@ def _begin(step: Any, thread: int, begin_ns: int, end_ns: int, lives: LifeColumn
             low = middle + 1
         else:
             high = middle
-    step.piece, step.thread, step.begin_ns, step.end_ns = min(low, last), thread, begin_ns, end_ns
+    step.piece = min(low, last) if begins[thread] < end_ns else first[thread] - 1
+    step.thread, step.begin_ns, step.end_ns = thread, begin_ns, end_ns
 
 
 @compiled

@@ -96,6 +96,7 @@ class Replay:
         self.lost_records = 0
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
+        self._events = np.empty(0, EVENT)
         self._ring_heads: dict[int, int] = {}
         self._lost_by_cpu: Counter[int] = Counter()
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
@@ -238,44 +239,56 @@ class Replay:
         within = {
             self._kind_names[kind]: part if kind == LOST else part.between(began, ended) for kind, part in rows.items()
         }
-        side = np.array(list(self._side_events([record for record in records if record.time_ns <= ended])), EVENT)
-        events = np.concatenate((side, *self._timeline_events(within)))
+        side = list(self._side_events([record for record in records if record.time_ns <= ended]))
+        events = self._room_for(len(side) + sum(map(len, within.values())))
+        events[: len(side)] = side
+        count = self._fill(events, len(side), within)
         # Stable: events of one nanosecond keep the order in which their kinds are put together, see timeline.py.
+        order = np.argsort(events["time_ns"][:count], kind="stable")
         others = {name: part for name, part in within.items() if name not in self._timeline_kinds}
-        for activity in self.timeline.feed(events[np.argsort(events["time_ns"], kind="stable")]):
+        for activity in self.timeline.feed(events, order):
             yield Batch(activity, others)
             others = {}
         if others:
             yield Batch(Activity.nothing(), others)
 
-    def _timeline_events(self, rows: dict[str, Rows]) -> Iterator[NDArray[np.void]]:
-        """Yield the scheduling events in the timeline's own form."""
+    def _room_for(self, count: int) -> NDArray[np.void]:
+        """Return a place for events, the same for every stretch: memory that was used before is there at once."""
+        if count > len(self._events):
+            self._events = np.empty(count + count // 4, EVENT)
+        return self._events
+
+    def _fill(self, events: NDArray[np.void], count: int, rows: dict[str, Rows]) -> int:
+        """Add the scheduling events in the timeline's own form to the `count` that are there; returns how many there are."""
         fired = self.ends.feed(rows)
+
+        def fill(part: Rows, kind: int, subject: Any, other: Any, tgid: Any) -> NDArray[np.void]:
+            nonlocal count
+            mine = events[count : count + len(part)]
+            count += len(part)
+            mine["time_ns"], mine["cpu"], mine["stack"], mine["type"] = part.time_ns, part.cpu, part.stack, kind
+            mine["subject"], mine["other"], mine["tgid"], mine["fired"] = subject, other, tgid, NOTHING
+            return mine
+
         if part := rows.get("sched_wakeup_new"):
-            events = _events(part, BORN, part.payload["target"], part.payload["waker"])
-            events["tgid"] = part.payload["target_tgid"]
-            comms, which = np.unique(part.payload["comm"], return_inverse=True)
+            what = part.payload
+            mine = fill(part, BORN, what["target"], what["waker"], what["target_tgid"])
+            comms, which = np.unique(what["comm"], return_inverse=True)
             ids = np.array([self.names.id(comm.decode(errors="surrogateescape")) for comm in comms.tolist()], np.uint32)
-            events["state"] = ids[which]
-            yield events
+            mine["state"] = ids[which]
         if part := rows.get("sched_waking"):
-            events = _events(part, WOKEN, part.payload["target"], part.payload["waker"])
-            events["tgid"] = part.payload["target_tgid"]
-            events["fired"] = fired
-            yield events
+            what = part.payload
+            fill(part, WOKEN, what["target"], what["waker"], what["target_tgid"])["fired"] = fired
         if part := rows.get("sched_switch"):
-            events = _events(part, SWITCHED, part.payload["prev"], part.payload["next"])
-            events["tgid"] = part.payload["prev_tgid"]
-            events["state"] = np.where(part.payload["flags"] & PREEMPTED, 0, part.payload["state"])
-            yield events
+            what = part.payload
+            mine = fill(part, SWITCHED, what["prev"], what["next"], what["prev_tgid"])
+            mine["state"] = np.where(what["flags"] & PREEMPTED, 0, what["state"])
         if part := rows.get(self._kind_names[CPU_SAMPLE]):
-            events = _events(part, SAMPLED, part.payload["tid"], part.payload["tgid"])
-            events["tgid"] = part.payload["tgid"]
-            yield events
+            what = part.payload
+            fill(part, SAMPLED, what["tid"], what["tgid"], what["tgid"])
         if part := rows.get(self._kind_names[LOST]):
-            events = _events(part, GAP, np.zeros(len(part), np.int64), np.zeros(len(part), np.int64))
-            events["until_ns"] = part.payload["until_ns"]
-            yield events
+            fill(part, GAP, 0, 0, 0)["until_ns"] = part.payload["until_ns"]
+        return count
 
     def _uncounted(self, tick: dict[str, Any], until_ns: int) -> dict[int, Rows]:
         """Return the gaps that only the kernel's counters know of: no record has fitted after them yet to say so."""
@@ -292,13 +305,6 @@ class Replay:
         threads = self.recording.keyframe["threads"]
         running = {tid: cpu for tid, _, _, state, cpu, *_ in threads if state == "R"}
         return running, {tid for tid, _, _, state, *_ in threads if state in ASLEEP}
-
-
-def _events(rows: Rows, kind: int, subject: NDArray[Any], other: NDArray[Any]) -> NDArray[np.void]:
-    events = np.zeros(len(rows), EVENT)
-    events["time_ns"], events["cpu"], events["stack"], events["type"] = rows.time_ns, rows.cpu, rows.stack, kind
-    events["subject"], events["other"], events["fired"] = subject, other, NOTHING
-    return events
 
 
 def _moved(time_ns: int, tgid: int, space: int) -> tuple[int, ...]:

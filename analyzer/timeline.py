@@ -81,11 +81,11 @@ class Timeline:
         if 0 <= tgid < PID_LIMIT:
             self._space_of[tgid] = space
 
-    def feed(self, events: NDArray[np.void]) -> Iterator[Activity]:
-        """Take events (EVENT, in time order) and yield what they ended, a chunk of them at a time."""
+    def feed(self, events: NDArray[np.void], order: NDArray[np.int64]) -> Iterator[Activity]:
+        """Take events (EVENT), `order` being their places in the order of time; yield what they ended, a chunk at a time."""
         tables = (self._thread_of, self._space_of, self._running, self._seen, self._clock)
-        for start in range(0, len(events), CHUNK):
-            chunk, done, counts = events[start : start + CHUNK], 0, np.zeros(3, np.int64)
+        for start in range(0, len(order), CHUNK):
+            chunk, done, counts = events[order[start : start + CHUNK]], 0, np.zeros(3, np.int64)
             while done < len(chunk):
                 done = transitions.feed(chunk, done, self.threads, tables, (*self._out, counts))
                 if done < len(chunk):
