@@ -1,7 +1,8 @@
 """What each CPU did lately: who ran while a thread waited for it, or whether nobody did.
 
 The CPU that a thread waited for is the one that it then came on. All that this CPU ran before has ended by then, so one
-pass is enough. Of each CPU the last 65,536 slices are remembered: memory follows the CPUs, not the file.
+pass is enough. About ten million slices are remembered, shared among the CPUs: memory does not follow the file, and yet
+whoever starved a thread for many seconds is named.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ OPEN = -3
 FORGOTTEN = -4
 """It waited for longer than the CPU's history reaches back."""
 
-KEPT = 1 << 16  # slices of each CPU; a batch brings at most a quarter of that
+KEPT = 10_000_000  # slices of all CPUs: 240 MB at most
 ROOM = 1 << 15  # stretches that are handed out at a time
 
 Stretches = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
@@ -32,7 +33,8 @@ class Cpus:
     """The latest slices of each CPU. Feed it a batch's slices, all of them and uncut, before asking about its intervals."""
 
     def __init__(self, cpus: int) -> None:
-        self._spells = np.empty((cpus, KEPT), _SPELL)  # rings; what is not used yet takes no memory
+        length = 1 << (KEPT // cpus).bit_length() - 1
+        self._spells = np.empty((cpus, length), _SPELL)  # rings; what is not used yet takes no memory
         self._counts = np.zeros(cpus, np.int64)
 
     def feed(self, slices: NDArray[np.void]) -> None:
@@ -72,8 +74,9 @@ def runnable_ns(intervals: NDArray[np.void]) -> NDArray[np.int64]:
 
 @compiled
 def _remember(slices: NDArray[np.void], spells: NDArray[np.void], counts: NDArray[np.int64]) -> None:
+    mask = spells.shape[1] - 1
     for one in slices:
-        spell = spells[one.cpu, counts[one.cpu] % KEPT]
+        spell = spells[one.cpu, counts[one.cpu] & mask]
         spell.begin_ns, spell.end_ns, spell.name = one.begin_ns, one.end_ns, one.name
         counts[one.cpu] += 1
 
@@ -81,9 +84,10 @@ def _remember(slices: NDArray[np.void], spells: NDArray[np.void], counts: NDArra
 @compiled
 def _first_after(spells: NDArray[np.void], low: int, high: int, time_ns: int) -> int:
     """Return the first of the spells from `low` to `high` that ends after a moment."""
+    mask = len(spells) - 1
     while low < high:
         middle = (low + high) // 2
-        if spells[middle % KEPT].end_ns > time_ns:
+        if spells[middle & mask].end_ns > time_ns:
             high = middle
         else:
             low = middle + 1
@@ -100,18 +104,19 @@ def _meanwhile(
 ) -> tuple[int, int, int]:
     """Cut until all is done or `out` is full; returns which interval is next, from when on, and how much is in `out`."""
     (row, at_ns), count = progress, 0
+    length = spells.shape[1]
     while row < len(intervals):
         one = intervals[row]
         at_ns = max(at_ns, one.begin_ns if one.kind == PREEMPTED else one.wake_ns)
         known = counts[one.cpu] if one.cpu != NEVER else 0
-        oldest = max(known - KEPT, 0)
+        oldest = max(known - length, 0)
         place = _first_after(spells[one.cpu], oldest, known, at_ns) if at_ns < one.end_ns else known
         while at_ns < one.end_ns:
             if count == len(out[0]):
                 return row, at_ns, count
             who, until_ns = NOBODY if one.cpu != NEVER else OPEN, one.end_ns
             if place < known:
-                spell = spells[one.cpu, place % KEPT]
+                spell = spells[one.cpu, place & (length - 1)]
                 if spell.begin_ns <= at_ns:
                     who, until_ns = spell.name, min(spell.end_ns, until_ns)
                     place += 1

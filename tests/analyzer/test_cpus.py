@@ -78,7 +78,7 @@ def test_the_compiled_loop_is_the_plain_one(seed: int) -> None:
     assert cpus.queued_ns(intervals).tolist() == [counted.total() - counted[NOBODY] for counted in expected]
 
 
-def test_a_cpu_remembers_its_last_65536_slices() -> None:
+def test_one_of_a_hundred_cpus_remembers_its_last_65536_slices() -> None:
     count = 200_000
     slices = np.zeros(count, SLICE)
     slices["begin_ns"] = 10 * np.arange(count)
@@ -86,7 +86,8 @@ def test_a_cpu_remembers_its_last_65536_slices() -> None:
     waits = np.zeros(2, INTERVAL)
     waits["kind"], waits["end_ns"] = PREEMPTED, 10 * count
     waits["begin_ns"] = 5, 10 * (count - 65_536) + 2
-    cpus = Cpus(1)
+    slices["cpu"] = waits["cpu"] = 42
+    cpus = Cpus(100)
     cpus.feed(slices)
     total: Counter[tuple[int, int]] = Counter()
     for rows, names, value_ns in cpus.meanwhile(waits):
