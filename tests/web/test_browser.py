@@ -190,7 +190,7 @@ def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Ser
     if by_offset:
         page.get_by_label("by the offset").check()
         page.get_by_role("button", name="Apply").click()
-        page.wait_for_url(re.compile("offset=1"))
+        expect(page.locator("svg.heat desc")).to_have_text(re.compile("the offset within it runs up"))
     box = page.locator(".plot").bounding_box()
     assert box
     for share in (0.01, 0.3) if by_offset else (0.3, 0.7):
@@ -289,27 +289,6 @@ def test_filters_in_the_form_make_a_page_and_the_command_that_gives_the_same(pag
     done = subprocess.run(asked, cwd=tmp_path, env={"PYTHONPATH": str(DEMO.parents[1])}, capture_output=True, text=True)
     assert done.returncode == 0 and len(done.stdout.splitlines()) > 3
     assert done.stdout == downloaded
-
-
-def test_a_region_of_a_heat_map_selects_the_waits_in_it(page: Page, tmp_path: Path) -> None:
-    with serving(str(DEMO)) as own:
-        page.goto(own.url)
-        page.get_by_role("link", name="demo.offwake").click()
-        page.locator("nav div", has_text="Heat maps").get_by_role("link", name="blocked").click()
-        box = page.locator(".plot").bounding_box()
-        assert box
-        for x, y in ((0.3, 0.4), (0.6, 0.2)):
-            page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-        page.wait_for_url(re.compile("min_us="))
-        expect(page.locator(".selected")).to_have_text(re.compile("^selected: "))
-        selected = re.search(r": ([\d,]+) \(", page.locator(".selected").text_content() or "")
-        assert selected
-        page.locator("nav div", has_text="Stacks").get_by_role("link", name="off-wake").click()
-        expect(page.locator("svg.flame")).to_be_visible()
-        with page.expect_download() as download:
-            page.get_by_role("link", name="Download json").click()
-        stacks = json.loads(download.value.path().read_text())["stacks"]
-    assert sum(stack["count"] for stack in stacks) == int(selected[1].replace(",", "")) > 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
