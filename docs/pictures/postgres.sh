@@ -1,5 +1,5 @@
 #!/bin/sh
-# Record PostgreSQL under pgbench, as root: eight clients for ten seconds over loopback TCP, every commit on the disk.
+# Record PostgreSQL under pgbench for ten seconds, as root: eight clients over loopback TCP, every commit on the disk.
 # The cluster is made for it in /var/tmp, which lies on a disk where /tmp may not, and is gone afterwards.
 #
 #     docs/pictures/postgres.sh FILE.offwake
@@ -31,5 +31,8 @@ cd "$cluster"
         --options "-h $PGHOST -p $PGPORT -k $cluster -c synchronous_commit=on" start
     "$postgres/pgbench" --initialize --scale 10 postgres
 } >setup 2>&1 || { cat setup log; exit 1; } >&2
+"$postgres/pgbench" --client 8 --jobs 2 --rate 400 --time 14 --no-vacuum postgres &
+sleep 2
 rm -f "$recording"
-"$offwake" record -o "$recording" -- "$postgres/pgbench" --client 8 --jobs 2 --time 10 --no-vacuum postgres
+"$offwake" record -o "$recording" --duration 10
+wait
