@@ -90,6 +90,7 @@ class Replay:
         scanned_ns = recording.keyframe["clocks"]["monotonic_ns"]
         self.symbolizer = Symbolizer(recording.symbols, self.spaces)
         self.ends = Ends(recording.keyframe["devices"], self._fired_before)
+        self._kinds_before: dict[tuple[int, ...], str | None] = {}
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
         self.counts: Counter[str] = Counter()
@@ -158,8 +159,10 @@ class Replay:
 
     def _fired_before(self, stack: int) -> str | None:
         """Say which kind of event comes just before a waking from this stack, see `interrupts.fired_before`."""
-        addresses = [address for address in self.stacks.addresses(stack) if address >= KERNEL] if stack >= 0 else []
-        return fired_before(self.symbolizer.frames(addresses, NO_SPACE))
+        addresses = tuple(address for address in self.stacks.addresses(stack) if address >= KERNEL) if stack >= 0 else ()
+        if addresses not in self._kinds_before:  # whatever program was interrupted
+            self._kinds_before[addresses] = fired_before(self.symbolizer.frames(list(addresses), NO_SPACE))
+        return self._kinds_before[addresses]
 
     def _read_keyframe(self) -> None:
         keyframe = self.recording.keyframe
