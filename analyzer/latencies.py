@@ -7,7 +7,7 @@ views of the same waits and with the tables of the same requests.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import BLOCKED
-from offwake.analyzer.naming import Naming
-from offwake.analyzer.on_cpu import Samples, fallen_into
+from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.on_cpu import Samples, fallen_into, sampled_frames
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import BY, named_by
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.states import letters_of
 from offwake.analyzer.tables import block_io, tcp_sessions
-from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView
+from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
 SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
 Fields = tuple[str, ...]
+Column = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -118,51 +119,67 @@ def _run_queue(ask: Ask, none: Latencies) -> Latencies:
 
 def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latencies) -> Latencies:
     """Find the waits that a view counts, at the moment at which the thread ran again."""
-    replay, selection, hidden_ns = ask.replay, replace(ask.selection, ended=True), 0
-    parts: list[list[NDArray[np.signedinteger]]] = []
-    stacks: Groups | None = None
+    selection, found, hidden_ns = replace(ask.selection, ended=True), _Found(ask, view.frames), 0
     for batch in batches:
-        shown, hidden = selection.waits(batch.activity.intervals, replay, view.counts, view.value_ns)
+        shown, hidden = selection.waits(batch.activity.intervals, ask.replay, view.counts, view.value_ns)
         hidden_ns += int(view.value_ns(hidden).sum())
-        columns = [shown["end_ns"] - replay.recording.began_ns, view.value_ns(shown), shown["open"]]
-        columns += [_wait_codes(name, shown, replay) for name in ask.by]
-        if selection.grep is not None:
-            keys = view.keys(shown)
-            stacks = stacks or Groups(len(keys))
-            columns.append(stacks.ids(keys))
-        parts.append(columns)
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    if selection.grep is not None and stacks is not None:
-        kept = _matching(selection.grep, stacks, view, replay.recording.naming)[columns.pop()]
-        columns = [column[kept] for column in columns]
-    ended_ns, latency_ns, is_open, *codes = columns
-    labels = {name: Label(column, _wait_name(name, replay)) for name, column in zip(ask.by, codes, strict=True)}
-    open_count = int(np.count_nonzero(is_open))
-    return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, hidden_ns, open_count)
+        found.add(shown, (shown["end_ns"], view.value_ns(shown), shown["open"] > 0), partial(view.keys, shown))
+    return found.latencies(none, hidden_ns)
 
 
 def _running(ask: Ask, none: Latencies) -> Latencies:
     """Find the samples of what ran; their latency is how long their thread ran at a stretch."""
-    replay, samples = ask.replay, Samples()
-    selection, parts = replace(ask.selection, begin_ns=None, end_ns=None), []
-    for batch in replay:
+    selection, samples = replace(ask.selection, begin_ns=None, end_ns=None), Samples()
+    found = _Found(ask, sampled_frames)
+    for batch in ask.replay:
         ended, taken = samples.feed(batch)
-        slices = selection.clip(ended, replay)
+        slices = selection.clip(ended, ask.replay)
         taken, owner = fallen_into(slices, taken)
-        mine = ask.selection.within(taken["time_ns"], replay)
+        mine = ask.selection.within(taken["time_ns"], ask.replay)
         taken, slices = taken[mine], slices[owner[mine]]
-        columns = [taken["time_ns"] - replay.recording.began_ns, slices["end_ns"] - slices["begin_ns"]]
-        parts.append(columns + [_wait_codes(name, slices, replay) for name in ask.by])
-    ended_ns, latency_ns, *codes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    labels = {name: Label(column, _wait_name(name, replay)) for name, column in zip(ask.by, codes, strict=True)}
-    return replace(none, ended_ns=ended_ns, latency_ns=latency_ns, labels=labels)
+        ran_ns, is_open = slices["end_ns"] - slices["begin_ns"], np.zeros(len(taken), np.bool_)
+        keys = partial(list[Column], (slices["name"], taken["stack"], slices["space"]))
+        found.add(slices, (taken["time_ns"], ran_ns, is_open), keys)
+    return found.latencies(none)
 
 
-def _matching(pattern: str, stacks: Groups, view: IntervalView, naming: Naming) -> NDArray[np.bool_]:
-    """Tell which stacks have a frame that matches."""
-    frames = [view.frames(tuple(key), naming) for key in stacks.keys.tolist()]
-    matches = matching_names(pattern, {name for names in frames for name in names})
-    return np.array([not matches.isdisjoint(names) for names in frames], np.bool_)
+class _Found:
+    """Gathers what batches bring, with the labels that are asked for; where stacks are selected, with a number for each."""
+
+    def __init__(self, ask: Ask, frames: Callable[[Key, Naming], Frames]) -> None:
+        self._ask, self._frames = ask, frames
+        self._parts: list[list[NDArray[Any]]] = []
+        self._stacks: Groups | None = None
+
+    def add(self, rows: NDArray[np.void], figures: tuple[NDArray[Any], ...], keys: Callable[[], list[Column]]) -> None:
+        """Take rows (intervals or slices): when each ended, how long it took, whether it is open, and its stack's keys."""
+        columns = [*figures, *(_wait_codes(name, rows, self._ask.replay) for name in self._ask.by)]
+        if self._ask.selection.grep is not None:
+            key = keys()
+            self._stacks = self._stacks or Groups(len(key))
+            columns.append(self._stacks.ids(key))
+        self._parts.append(columns)
+
+    def latencies(self, none: Latencies, hidden_ns: int = 0) -> Latencies:
+        """Return all of them, or those whose stacks have a frame that matches; the pass must be complete."""
+        replay = self._ask.replay
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        if self._stacks is not None:
+            kept = self._matching(self._stacks)[columns.pop()]
+            columns = [column[kept] for column in columns]
+        ended_ns, latency_ns, is_open, *codes = columns
+        labels = {
+            name: Label(column, _wait_name(name, replay)) for name, column in zip(self._ask.by, codes, strict=True)
+        }
+        ended_ns, open_count = ended_ns - replay.recording.began_ns, int(np.count_nonzero(is_open))
+        return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, hidden_ns, open_count)
+
+    def _matching(self, stacks: Groups) -> NDArray[np.bool_]:
+        """Tell which stacks have a frame that matches."""
+        naming = self._ask.replay.recording.naming
+        frames = [self._frames(tuple(key), naming) for key in stacks.keys.tolist()]
+        matches = matching_names(str(self._ask.selection.grep), {name for names in frames for name in names})
+        return np.array([not matches.isdisjoint(names) for names in frames], np.bool_)
 
 
 def _wait_codes(name: str, rows: NDArray[np.void], replay: Replay) -> NDArray[np.signedinteger]:

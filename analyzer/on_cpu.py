@@ -13,9 +13,9 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
-from offwake.analyzer.views import ViewOptions, named
+from offwake.analyzer.views import Key, ViewOptions, named
 
-__all__ = ["OnCpu", "Samples", "fallen_into"]
+__all__ = ["OnCpu", "Samples", "fallen_into", "sampled_frames"]
 
 
 class Samples:
@@ -37,6 +37,12 @@ def fallen_into(slices: NDArray[np.void], samples: NDArray[np.void]) -> tuple[ND
     owner = np.minimum(np.searchsorted(slices["serial"], samples["serial"]), max(len(slices) - 1, 0))
     mine = slices["serial"][owner] == samples["serial"] if len(slices) else np.zeros(len(samples), np.bool_)
     return samples[mine], owner[mine]
+
+
+def sampled_frames(key: Key, naming: Naming) -> Frames:
+    """Return the frames of a key: a name, a sample's stack and its space."""
+    name, stack, space = key
+    return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",))
 
 
 class OnCpu:
@@ -63,9 +69,8 @@ class OnCpu:
         """Return the stacks."""
         return named(self._weights, self._frames, naming, self._selection)
 
-    def _frames(self, key: tuple[int, ...], naming: Naming) -> Frames:
-        name, stack, space = key
-        return naming.name(name), *(naming.root_first(stack, space) or ("[not sampled]",)), *self._mark
+    def _frames(self, key: Key, naming: Naming) -> Frames:
+        return *sampled_frames(key, naming), *self._mark
 
     def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
         root = named_by(self._options.by, slices["thread"], slices["name"], self._replay)

@@ -226,11 +226,13 @@ def test_requests_are_selected_as_in_the_table(example: Recording, selection: Se
     assert query.heatmap(example, "block-io", selection).total == len(rows)
 
 
-def test_a_frame_selects_waits_in_maps_as_in_views(example: Recording) -> None:
-    selection = Selection(grep="futex", show_all=True)
-    total = query.heatmap(example, "off-cpu", selection).total
-    assert 0 < total < query.heatmap(example, "off-cpu", ALL).total
-    assert total == count_of(example, "off-cpu", selection)
+@pytest.mark.parametrize(("of", "pattern"), [("off-cpu", "futex"), ("blocked", "futex"), ("on-cpu", "shop.*|PyEval")])
+def test_a_frame_selects_in_maps_as_in_views(example: Recording, of: str, pattern: str) -> None:
+    selection, view = Selection(grep=pattern, show_all=True), {"blocked": "off-cpu"}.get(of, of)
+    total = query.heatmap(example, of, selection).total
+    assert 0 < total < query.heatmap(example, of, ALL).total
+    stacks = query.profile(example, view, selection).weights.items()
+    assert total == sum(weight.count for frames, weight in stacks if frames[-1] not in ("[not sampled]", "[preempted]"))
 
 
 def test_closed_sessions_last_as_the_table_says(example: Recording) -> None:
