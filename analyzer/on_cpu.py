@@ -67,7 +67,7 @@ class OnCpu:
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        return named(self._weights, self._frames, naming, self._selection)
+        return named(self._weights, self._frames, naming)
 
     def _frames(self, key: Key, naming: Naming) -> Frames:
         return *sampled_frames(key, naming), *self._mark

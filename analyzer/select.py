@@ -1,10 +1,8 @@
 """The one selection object: which threads, which time, which waits. Every view, table, command and page uses it."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +24,7 @@ class Selection:
     `states` holds letters of waits as /proc shows them, R for threads that would run. `min_ns` and `max_ns` bound, both
     included, how long a wait was in what a view, table or heat map weighs it by. `begin_ns` and `end_ns` are nanoseconds
     since the recording's start; intervals are clipped to them, but with `ended` the waits that ended between them count,
-    whole: what a region of a heat map holds. `grep` is a regular expression that some frame of a stack must match.
+    whole: what a region of a heat map holds. `grep` is a regular expression for some frame of a stack, or a row's text.
     `show_all` brings back the waits that `idle_rules` call idle.
     """
 
@@ -48,16 +46,6 @@ class Selection:
         wrong = set(self.states or "") - set(LETTERS)
         if wrong:
             raise UsageError(f"--state {','.join(sorted(wrong))}: no such state; there are {','.join(LETTERS)}")
-
-    @cached_property
-    def frame_pattern(self) -> re.Pattern[str] | None:
-        """The compiled `grep`. Raises UsageError where it is no regular expression."""
-        if self.grep is None:
-            return None
-        try:
-            return re.compile(self.grep)
-        except re.error as error:
-            raise UsageError(f"--grep {self.grep!r} is not a regular expression: {error}") from error
 
     def window(self, replay: Replay) -> tuple[int, int]:
         """Return the selected time as CLOCK_MONOTONIC nanoseconds, within the recording."""
@@ -175,7 +163,3 @@ class Selection:
             and (self.comm is None or (comm is not None and fnmatchcase(comm, self.comm)))
             and (self.cgroup is None or self._in_cgroup(cgroup))
         )
-
-    def shows(self, frames: tuple[str, ...]) -> bool:
-        """Tell whether a stack is shown."""
-        return self.frame_pattern is None or any(map(self.frame_pattern.search, frames))

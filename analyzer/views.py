@@ -111,7 +111,9 @@ class IntervalStacks:
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        return named(self._weights, self._view.frames, naming, self._selection, self._hidden_ns, self._open_ns)
+        found = named(self._weights, self._view.frames, naming, self._open_ns)
+        found.hidden_ns = self._hidden_ns
+        return found
 
     def _add(self, keys: Columns, value_ns: NDArray[np.int64], is_open: NDArray[np.bool_]) -> None:
         self._weights = self._weights or Weights(len(keys))
@@ -125,20 +127,16 @@ def named(
     weights: Weights | None,
     frames_of: Callable[[Key, Naming], Frames],
     naming: Naming,
-    selection: Selection,
-    hidden_ns: int = 0,
     open_ns: NDArray[np.int64] | None = None,
 ) -> Profile:
     """Turn ids into frames: only now, once for each distinct key. `open_ns` is the part of open waits, by group."""
-    found = Profile("", hidden_ns=hidden_ns)
+    found = Profile("")
     if weights is None:
         return found
     of_open = np.zeros(len(weights.groups), np.int64) if open_ns is None else open_ns
     columns = (weights.groups.keys, weights.value_ns, weights.count, of_open)
     for key, value_ns, count, part_ns in zip(*(column.tolist() for column in columns), strict=True):
-        frames = frames_of(tuple(key), naming)
-        if selection.shows(frames):
-            found.add(frames, value_ns, count, part_ns)
+        found.add(frames_of(tuple(key), naming), value_ns, count, part_ns)
     return found
 
 

@@ -77,7 +77,6 @@ class FrameTree:
 
     def __init__(self, profile: Profile) -> None:
         self.view = profile.view
-        self.hidden_ns = profile.hidden_ns
         self.root = Frame(ROOT)
         safe = _SafeNames()
         for frames, weight in profile.weights.items():

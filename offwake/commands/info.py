@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from offwake.analyzer.completeness import completeness
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import count, duration, percent, printable
 from offwake.commands.arguments import add_recording, status
@@ -38,6 +39,8 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
         ("user stacks", f"{count(stacks['total'])}, {percent(stacks['cut_short'], stacks['total'])} look cut short"),
         ("file", f"{info['bytes']:,} bytes in {info['blocks']} blocks, format {'.'.join(map(str, info['format']))}"),
-        ("complete", "yes" if info["complete"] else "no"),
+        ("unknown", f"{duration(info['unknown_ns'])} of the threads' time"),
+        ("open waits", f"{duration(info['open_ns'])} so far: they began earlier, or did not end"),
+        ("verdict", completeness(info)),
     ]
     return [f"{name:<12} {text}" for name, text in rows] + [f"- {sentence}" for sentence in info["verdict"]]
