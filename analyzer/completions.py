@@ -22,7 +22,7 @@ from offwake.analyzer.decode import Rows
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.interrupts import BLOCK, TCP
 
-__all__ = ["NOTHING", "OPERATIONS", "OPERATION_BITS", "End", "Ends", "without_time"]
+__all__ = ["FLUSH", "NOTHING", "OPERATIONS", "OPERATION_BITS", "End", "Ends", "without_time"]
 
 NOTHING = -1
 """Nothing that is known of fired: it was no interrupt, or one whose cause was not recorded."""

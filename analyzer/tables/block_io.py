@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
+from offwake.analyzer.completions import FLUSH, OPERATION_BITS, OPERATIONS
 from offwake.analyzer.decode import Rows
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.select import Selection
@@ -29,10 +30,6 @@ COLUMNS = (
     Column("service_ns", "ns"),
 )
 
-# REQ_OP_*, include/linux/blk_types.h
-OPERATIONS = {0: "read", 1: "write", 2: "flush", 3: "discard", 5: "secure erase", 7: "zone append", 9: "write zeroes"}
-OPERATION_BITS = 0xFF
-FLUSH = 2
 MINOR_BITS = 20  # include/linux/kdev_t.h
 
 # The steps of a request, in the order in which they are taken when the clock says the same.
