@@ -114,7 +114,7 @@ def _run_queue(ask: Ask, none: Latencies) -> Latencies:
             yield batch
 
     view = replace(OFF_CPU, counts=lambda rows: cpus.queued_ns(rows) > 0, value_ns=cpus.queued_ns)
-    return _waits(view, remembered(), ask, none)
+    return _waits(view, remembered(), replace(ask, selection=replace(ask.selection, show_all=True)), none)
 
 
 def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latencies) -> Latencies:

@@ -86,4 +86,5 @@ RUN_QUEUE = IntervalView(
     runnable_ns,
     _run_queue_frames,
     parts=lambda rows, cpus: cpus.meanwhile(rows),
+    of_waits=False,  # however idle the wait was, what came after it was work that had to wait
 )

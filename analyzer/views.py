@@ -1,7 +1,7 @@
 """The stack views of intervals: each a function from intervals to weighted keys, and from a key to frames."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +69,7 @@ class IntervalView:
     """A view of intervals off the CPU: which of them count, their keys and weights, and what a key is called.
 
     `parts` cuts intervals into what is told apart: then a key ends in what the part is. They add up to `value_ns`.
+    `of_waits` says that what is weighed is the wait itself, so that nothing of an idle one is shown by default.
     """
 
     counts: Callable[[NDArray[np.void]], NDArray[np.bool_]]
@@ -77,13 +78,15 @@ class IntervalView:
     frames: Callable[[Key, Naming], Frames]
     root: tuple[str, str] = ("thread", "name")  # whose the root frame is, and what it was called
     parts: Callable[[NDArray[np.void], Cpus], Parts] | None = None
+    of_waits: bool = True
 
 
 class IntervalStacks:
     """Collects a view of intervals."""
 
     def __init__(self, view: IntervalView, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        self._view, self._replay, self._selection, self._options = view, replay, selection, options
+        self._view, self._replay, self._options = view, replay, options
+        self._selection = selection if view.of_waits else replace(selection, show_all=True)
         self._weights: Weights | None = None
         self._cpus = Cpus(replay.timeline.cpus) if view.parts else None
         self._hidden_ns = 0
