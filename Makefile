@@ -17,8 +17,9 @@ check: .venv/installed  ## ruff, mypy --strict and import-linter
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/installed | test-packages  ## what recording costs, beside perf; writes benchmarks/results.json and docs/performance.md
-	@.venv/bin/python benchmarks/recording.py
+bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf; writes benchmarks/results.json and docs/performance.md
+	@.venv/bin/python -m benchmarks.recording
+	@.venv/bin/python -m benchmarks.analysis
 
 example: .venv/installed  ## record examples/demo.offwake anew
 	@examples/make_example.sh

@@ -127,8 +127,10 @@ class Recording:
                 yield values
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of what was kept of it in memory."""
         self.reader.close()
+        self._replay = None
+        self._verdicts.clear()
 
     def __enter__(self) -> "Recording":
         return self

@@ -8,7 +8,6 @@ are compared by the ratio of their added costs. Figures go to benchmarks/results
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -21,15 +20,11 @@ from typing import Any
 
 from rich.progress import track
 
-HERE = Path(__file__).parent
-OFFWAKE = Path(sys.prefix) / "bin" / "offwake"
-PAGE = HERE.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- recording: begin -->", "<!-- recording: end -->"
+from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
 
 ALONE = "alone"
 REFERENCE = "perf record -g"
 PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g -N"
-WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
 
 RECORDERS = {
     ALONE: "",
@@ -67,15 +62,12 @@ def main() -> None:
             runs[name].append(run(RECORDERS[name], Path(folder) / "recording", arguments.round_trips))
 
     results = {
-        "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "model": cpu_model()},
+        "machine": machine(),
         "round_trips": arguments.round_trips,
         "runs": {name: [asdict(one) for one in of_recorder] for name, of_recorder in runs.items()},
         "summary": summarize(runs),
     }
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    table = "\n".join(markdown(results))
-    replace_table(table)
-    print(table)
+    publish("recording", results, "\n".join(markdown(results)))
 
 
 def run(recorder: str, file: Path, round_trips: int) -> Run:
@@ -150,19 +142,6 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
                 f"| {name} | {median['added_us']:.2f} | {median['added_to_reference']:.2f} | {median['file_mb']:.1f} "
                 f"| {median['events']:,.0f} | {median['recorder_cpu_s']:.2f} | {median['peak_memory_mb']:.0f} |"
             )
-
-
-def replace_table(table: str) -> None:
-    """Put the table between its markers on the page."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
-
-
-def cpu_model() -> str:
-    """The processor's name, as the kernel gives it."""
-    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ __all__ = ["Entry", "Library", "Listed", "Stacks"]
 
 SUFFIXES = (".offwake", ".offwake.part")
 ENTRIES_AT_MOST = 1000
-OPEN_AT_MOST = 4
+OPEN_AT_MOST = 2  # each may keep a pass in memory, see replay.py
 ANSWERS_AT_MOST = 16
 
 Key = TypeVar("Key")
