@@ -21,7 +21,7 @@ class Ending:
 
     stack: Stack = ()
     name: str = "[open]"
-    by: "Life | None" = None
+    by: "Life | None" = field(default=None, repr=False)  # its waits were ended by others, whose waits were, and so on
 
     @property
     def frames(self) -> Stack:

@@ -55,11 +55,16 @@ VIEWS = (
 
 
 def cuts_of(trace: Trace, random: Random) -> list[Cut]:
-    """Choose where segments end: at moments of which each CPU has its own, near the others' or far from them."""
+    """Choose where segments end: each CPU's ring at a moment of its own, near the others' or far from them.
+
+    Each ring is read once before any is read again.
+    """
     moments = sorted(random.choices(range(trace.began_ns, trace.ended_ns + 1), k=random.randrange(6)))
     skew = random.choice((0, 3, 100))
-    rings = [sorted(moment + random.randint(0, skew) for moment in moments) for _ in range(trace.cpus)]
-    return list(zip(*rings, strict=True))
+    rounds = zip(moments, [*moments[1:], trace.ended_ns], strict=False)
+    return [
+        [random.randint(begin, min(begin + skew, following)) for _ in range(trace.cpus)] for begin, following in rounds
+    ]
 
 
 def rows_of(recording: Recording) -> list[tuple[object, ...]]:
