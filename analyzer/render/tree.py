@@ -20,6 +20,8 @@ __all__ = ["Box", "Frame", "FrameTree", "boxes", "frame_key", "matched_ns", "top
 
 ROOT = "all"
 OTHER = "other"
+DEEP, SLIVER = 48, 0.02
+"""Rows from which on a picture ends where a row holds less than this share of it."""
 WAKER_MARK = "--"
 ON_CPU_MARK = "[on CPU]"
 NARROWEST_PX = 0.1
@@ -185,8 +187,9 @@ def boxes(top: Frame, width_px: float) -> list[Box]:
     """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
 
     At most 4,000, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
-    into its parent's "other"; an "other" that is itself too narrow is left blank. Time of stacks that end in a frame
-    comes first in its row.
+    into its parent's "other"; an "other" that is itself too narrow is left blank. So is what stands on more than 48 rows
+    where all of a row together is a sliver: a single chain of sixty wakers would make the picture ten times as high as
+    all others need. Time of stacks that end in a frame comes first in its row.
     """
     narrowest_ns = top.value_ns * NARROWEST_PX / width_px
     laid = _lay_out(top, *_widest(top, narrowest_ns, BOXES_AT_MOST * 9 // 10))
@@ -224,8 +227,10 @@ def _lay_out(top: Frame, drawn: set[Frame], least_ns: float) -> list[Box]:
 def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[set[Frame], float]:
     """Return the frames under `top` of at least `least_ns`, or so many of the widest, shallow first; and the least."""
     found, level = [top], [top]
-    while level:
+    for depth in count(1):
         level = [child for frame in level for child in frame.children.values() if child.value_ns >= least_ns]
+        if not level or (depth > DEEP and sum(frame.value_ns for frame in level) < SLIVER * top.value_ns):
+            break
         found += level
     if len(found) <= at_most:
         return set(found), least_ns

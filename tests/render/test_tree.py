@@ -52,6 +52,25 @@ def test_a_tenth_of_a_pixel_is_drawn_and_less_is_not() -> None:
     assert [box.name for box in boxes(FrameTree(profile).root, 1000)] == ["all", "big", "drawn"]
 
 
+def test_a_sliver_does_not_make_a_picture_high() -> None:
+    profile = Profile("chain")
+    profile.add(("wide", *(f"w{number}" for number in range(70))), 970)
+    profile.add(("thin", *(f"t{number}" for number in range(300))), 15)
+    profile.add(("few", *(f"f{number}" for number in range(40))), 15)
+    tree = FrameTree(profile)
+    laid = boxes(tree.root, 1180)
+    assert {box.name for box in laid if box.depth == 71} == {"w69", "t69"}  # as high as the wide one, all are drawn
+    assert [(box.name, box.value_ns) for box in laid if box.depth > 71] == [("other", 15)]
+    del profile.weights["wide", *(f"w{number}" for number in range(70))]
+    profile.add(("wide",), 970)
+    tree = FrameTree(profile)
+    laid = boxes(tree.root, 1180)
+    assert max(box.depth for box in laid) == 49
+    assert [(box.name, box.value_ns) for box in laid if box.depth == 49] == [("other", 15)]
+    zoomed = boxes(at(tree, "thin", "t0"), 1180)
+    assert max(box.depth for box in zoomed) == 301
+
+
 def test_however_many_are_visible_only_the_widest_are_drawn() -> None:
     profile = Profile("off-cpu")
     for number in range(6_000):
