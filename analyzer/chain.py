@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.chain_tree import ENDS, ROOT, WAIT, ChainTree
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import blocked_ns, is_blocked
-from offwake.analyzer.lives import NO_WAKER, LivesBuilder
+from offwake.analyzer.lives import LivesBuilder
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch, Replay
@@ -71,10 +71,7 @@ class Chain:
 
     def _is_thread(self, naming: Naming) -> NDArray[np.bool_]:
         """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""
-        hops = self._lives.hops.keys.tolist()
-        return np.array(
-            [idle_cpu == -1 and naming.is_thread(stack, space) for _, stack, space, idle_cpu, _ in hops], np.bool_
-        )
+        return np.array([naming.is_thread(hop) for hop in self._lives.hops.keys.tolist()], np.bool_)
 
     def _named(self, tree: ChainTree, naming: Naming) -> Profile:
         roots, hops = self._roots.keys.tolist(), self._lives.hops.keys.tolist()
@@ -88,9 +85,7 @@ class Chain:
             elif what < 0:
                 frames.append((*frames[parent], ENDS[-1 - what]))
             else:
-                name, stack, space, idle_cpu, fired = hops[what]
-                ending = ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu, fired)
-                frames.append((*frames[parent], "--", *ending))
+                frames.append((*frames[parent], "--", *naming.waker(hops[what])))
             if value_ns:
                 found.add(frames[-1], value_ns, count, open_ns)
         return found

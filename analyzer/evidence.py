@@ -15,7 +15,7 @@ from offwake.analyzer.compiled import compiled
 from offwake.analyzer.groups import Groups, Weights
 from offwake.analyzer.idle import stack_text
 from offwake.analyzer.interrupts import interrupt_source
-from offwake.analyzer.intervals import BLOCKED, NEVER
+from offwake.analyzer.intervals import NEVER, is_blocked
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
 
@@ -154,7 +154,7 @@ class _Gatherer:
 
     def feed(self, intervals: NDArray[np.void]) -> None:
         """Take intervals, in the order in which they ended."""
-        rows = intervals[intervals["kind"] == BLOCKED]
+        rows = intervals[is_blocked(intervals)]
         if not len(rows):
             return
         groups = self.raw.ids([rows["thread"], rows["stack"], rows["space"]])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.idle import Rule
-from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.select import Selection
 from offwake.analyzer.verdicts import Verdicts
 
@@ -64,10 +64,10 @@ def explain(recording: "Recording", selection: Selection) -> list[Decision]:
     """Return the decisions on the selected waits, the longest first. Figures are those of the whole recording."""
     verdicts = recording.idle(selection.idle_rules)
     evidence = verdicts.evidence
-    waits, blocked_ns = _selected(recording, selection, verdicts)
+    waits, waited_ns = _selected(recording, selection, verdicts)
     waiters = _waiters(verdicts)
     found: dict[tuple[str, str, int], Decision] = {}
-    for group in np.argsort(-blocked_ns, kind="stable").tolist():
+    for group in np.argsort(-waited_ns, kind="stable").tolist():
         if not waits[group]:
             continue
         comm, text, rule = _kind(evidence.comm[group], evidence.text[group]), evidence.text[group], verdicts.rule[group]
@@ -76,7 +76,7 @@ def explain(recording: "Recording", selection: Selection) -> list[Decision]:
             found[key] = _decision(comm, group, verdicts)
         found[key].threads.add(int(evidence.thread[group]))
         found[key].waits += int(waits[group])
-        found[key].blocked_ns += int(blocked_ns[group])
+        found[key].blocked_ns += int(waited_ns[group])
         found[key].waited_for_ns.update(waiters.get(group, {}))
     return sorted(found.values(), key=lambda decision: -decision.blocked_ns)
 
@@ -89,10 +89,10 @@ def _selected(
     whole = replace(selection, show_all=True)
     sums = np.zeros((len(verdicts.evidence), 2), np.int64)
     for batch in replay:
-        rows, _ = whole.waits(batch.activity.intervals, replay, _is_blocked, _blocked_ns)
+        rows, _ = whole.waits(batch.activity.intervals, replay, is_blocked, blocked_ns)
         groups = verdicts.evidence.groups(rows)
         np.add.at(sums[:, 0], groups, 1)
-        np.add.at(sums[:, 1], groups, _blocked_ns(rows))
+        np.add.at(sums[:, 1], groups, blocked_ns(rows))
     return sums[:, 0], sums[:, 1]
 
 
@@ -123,11 +123,3 @@ def _waiters(verdicts: Verdicts) -> dict[int, Counter[str]]:
 def _kind(comm: str, text: str) -> str:
     """Name threads alike: kernel threads tell their CPU and their work after a slash."""
     return comm.partition("/")[0] if ";kthread_[k];" in text else comm
-
-
-def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
-    return np.asarray(rows["kind"] == BLOCKED)
-
-
-def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    return np.asarray(rows["wake_ns"] - rows["begin_ns"])

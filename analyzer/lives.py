@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.groups import Groups
-from offwake.analyzer.intervals import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
+from offwake.analyzer.intervals import BLOCKED, NEW, PREEMPTED, UNKNOWN
 from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.wakers import WAKER_WIDTH, waker_columns
 
 __all__ = [
     "DOING_BLOCKED",
@@ -20,14 +21,12 @@ __all__ = [
     "DOING_UNKNOWN",
     "DOING_WAITING",
     "NO_HOP",
-    "NO_WAKER",
     "Lives",
     "LivesBuilder",
 ]
 
 DOING_RUNNING, DOING_WAITING, DOING_PREEMPTED, DOING_UNKNOWN, DOING_BLOCKED = range(5)
 NO_HOP = -1
-NO_WAKER = -2
 
 _PIECE = np.dtype([("end_ns", "i8"), ("thread", "i4"), ("doing", "i4"), ("hop", "i4"), ("waker", "i4")], align=True)
 
@@ -52,15 +51,11 @@ class Lives:
 
 
 class LivesBuilder:
-    """Gathers lives from the batches of a pass. `hops` are who ended waits: waker's name, stack, space, idle
-    CPU and what fired.
-
-    The idle CPU is that on which an idle task or an interrupt woke, −1 for a thread, NO_WAKER for a wait that is open.
-    """
+    """Gathers lives from the batches of a pass. `hops` are who ended waits, see wakers.py."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
-        self.hops = Groups(5)
+        self.hops = Groups(WAKER_WIDTH)
         self._parts: list[NDArray[np.void]] = []
         self._births: list[tuple[NDArray[np.int32], ...]] = []
 
@@ -87,9 +82,7 @@ class LivesBuilder:
 
     def hops_of(self, rows: NDArray[np.void]) -> NDArray[np.int32]:
         """Return the number of the hop that ended each interval (int32, N)."""
-        is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
-        idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-        return self.hops.ids([rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu, rows["fired"]])
+        return self.hops.ids(waker_columns(rows))
 
     def lives(self) -> Lives:
         """Return the lives; the pass must be complete."""

@@ -6,6 +6,7 @@ from offwake.analyzer.completions import NOTHING
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
 from offwake.analyzer.symbols import KERNEL
+from offwake.analyzer.wakers import A_THREAD, NO_WAKER, Waker
 
 __all__ = ["Frames", "Naming"]
 
@@ -46,20 +47,21 @@ class Naming:
         """Return a target's name and the stack at which it blocked, root first."""
         return self.name(name), *(self.root_first(stack, space) or ("[no stack]",))
 
-    def waker(self, name: int, stack: int, space: int, idle_cpu: int, fired: int) -> Frames:
-        """Return a waker's frames, leaf first, and who it was: a thread, an interrupt's source, or an idle CPU.
-
-        `idle_cpu` is the CPU if the idle task ran there, else −1; `fired` the label of what fired in the interrupt.
-        """
+    def waker(self, waker: Waker) -> Frames:
+        """Return a waker's frames, leaf first, and who it was: a thread, an interrupt's source, an idle CPU, or nobody."""
+        name, stack, space, idle_cpu, fired = waker
+        if idle_cpu == NO_WAKER:
+            return ("[open]",)
         frames = self.leaf_first(stack, space)
         if cut := interrupt_source(frames):
             length, source = cut
             return (*frames[:length], source if fired == NOTHING else str(self._replay.ends.end(fired)))
         return (*frames, f"swapper/{idle_cpu}" if idle_cpu >= 0 else self.name(name))
 
-    def is_thread(self, stack: int, space: int) -> bool:
-        """Tell whether a waking from this stack was a thread's own doing, and not that of an interrupt on top of it."""
-        return interrupt_source(self.leaf_first(stack, space)) is None
+    def is_thread(self, waker: Waker) -> bool:
+        """Tell whether a waking was a thread's own doing: not an idle CPU's, and not that of an interrupt on top of it."""
+        _, stack, space, idle_cpu, _ = waker
+        return idle_cpu == A_THREAD and interrupt_source(self.leaf_first(stack, space)) is None
 
     def is_cut_short(self, stack: int, space: int) -> bool | None:
         """Tell whether a stack's user part seems not to reach its beginning; None when it has none."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.evidence import Evidence
 from offwake.analyzer.idle import IdleRules, Rule
-from offwake.analyzer.intervals import BLOCKED
+from offwake.analyzer.intervals import is_blocked
 
 __all__ = ["Condition", "Verdicts", "judge"]
 
@@ -39,7 +39,7 @@ class Verdicts:
 
     def idle(self, intervals: NDArray[np.void]) -> Mask:
         """Tell which intervals, of any pass over the recording, are idle waits."""
-        found: Mask = np.asarray(intervals["kind"] == BLOCKED)
+        found = is_blocked(intervals)
         found[found] = self.rule[self.evidence.groups(intervals[found])] >= 0
         return found
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.groups import Weights
-from offwake.analyzer.intervals import BLOCKED, NEW, OPEN_END, PREEMPTED, UNKNOWN
+from offwake.analyzer.intervals import NEW, PREEMPTED, UNKNOWN, blocked_ns, is_blocked
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.select import Selection
+from offwake.analyzer.wakers import waker_columns
 
 __all__ = [
     "CHAIN_WEIGHTS",
@@ -35,7 +36,6 @@ Key = tuple[int, ...]
 Parts = Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]]
 """Parts of intervals: whose (its place), what it is (the last part of its key), and nanoseconds."""
 
-NO_WAKER = -2
 CHAIN_WEIGHTS = ("time", "path")
 
 
@@ -156,39 +156,23 @@ def _off_cpu_frames(key: Key, naming: Naming) -> Frames:
     return naming.blocked(name, stack, space)
 
 
-def _waker_keys(rows: NDArray[np.void]) -> Columns:
-    """The waker's last parts are the CPU on which an idle task or an interrupt woke, −1 for a thread, and what fired."""
-    is_open = (rows["open"] & OPEN_END > 0) & (rows["waker_cpu"] < 0)
-    idle_cpu = np.where(is_open, NO_WAKER, np.where(rows["waker"] < 0, rows["waker_cpu"], -1))
-    return [rows["name"], rows["waker_name"], rows["waker_stack"], rows["waker_space"], idle_cpu, rows["fired"]]
-
-
 def _off_wake_keys(rows: NDArray[np.void]) -> Columns:
-    return [*_waker_keys(rows), rows["stack"], rows["space"]]
+    return [rows["name"], rows["stack"], rows["space"], *waker_columns(rows)]
 
 
 def _off_wake_frames(key: Key, naming: Naming) -> Frames:
-    name, *waker, stack, space = key
-    return *naming.blocked(name, stack, space), "--", *_waker(waker, naming)
+    name, stack, space, *waker = key
+    return *naming.blocked(name, stack, space), "--", *naming.waker(waker)
+
+
+def _wakeup_keys(rows: NDArray[np.void]) -> Columns:
+    return [rows["name"], *waker_columns(rows)]
 
 
 def _wakeup_frames(key: Key, naming: Naming) -> Frames:
     name, *waker = key
-    *stack, who = _waker(waker, naming)
+    *stack, who = naming.waker(waker)
     return who, *reversed(stack), naming.name(name)
-
-
-def _waker(parts: list[int], naming: Naming) -> Frames:
-    name, stack, space, idle_cpu, fired = parts
-    return ("[open]",) if idle_cpu == NO_WAKER else naming.waker(name, stack, space, idle_cpu, fired)
-
-
-def _is_blocked(rows: NDArray[np.void]) -> NDArray[np.bool_]:
-    return np.asarray(rows["kind"] == BLOCKED)
-
-
-def _blocked_ns(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    return np.asarray(rows["wake_ns"] - rows["begin_ns"])
 
 
 OFF_CPU = IntervalView(
@@ -197,5 +181,5 @@ OFF_CPU = IntervalView(
     lambda rows: rows["end_ns"] - rows["begin_ns"],
     _off_cpu_frames,
 )
-OFF_WAKE = IntervalView(_is_blocked, _off_wake_keys, _blocked_ns, _off_wake_frames)
-WAKEUP = IntervalView(_is_blocked, _waker_keys, _blocked_ns, _wakeup_frames, root=("waker", "waker_name"))
+OFF_WAKE = IntervalView(is_blocked, _off_wake_keys, blocked_ns, _off_wake_frames)
+WAKEUP = IntervalView(is_blocked, _wakeup_keys, blocked_ns, _wakeup_frames, root=("waker", "waker_name"))

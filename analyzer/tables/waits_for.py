@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.completions import without_time
-from offwake.analyzer.groups import Weights
+from offwake.analyzer.groups import Groups, Weights
 from offwake.analyzer.intervals import blocked_ns, is_blocked
-from offwake.analyzer.lives import NO_WAKER, LivesBuilder
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Column, Table
+from offwake.analyzer.wakers import WAKER_WIDTH, waker_columns
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
@@ -52,7 +52,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
     `share` is of the thread's blocked time. Nothing is hidden.
     """
     replay, everything = recording.replay(), replace(selection, show_all=True)
-    collected = _Waits(LivesBuilder(replay))
+    collected = _Waits()
     for batch in replay:
         collected.add(everything.waits(batch.activity.intervals, replay, is_blocked, blocked_ns)[0])
     edges = collected.edges(recording.naming)
@@ -83,13 +83,13 @@ def table(recording: "Recording", selection: Selection) -> Table:
 class _Waits:
     """Blocked time by waiting thread and whoever ended the wait, and the longest wait of each."""
 
-    def __init__(self, lives: LivesBuilder) -> None:
-        self._lives, self._weights = lives, Weights(3)
+    def __init__(self) -> None:
+        self._wakers, self._weights = Groups(WAKER_WIDTH), Weights(3)
         self._longest_ns = np.zeros(256, np.int64)
 
     def add(self, waits: NDArray[np.void]) -> None:
         value_ns = blocked_ns(waits)
-        groups = self._weights.add([waits["thread"], waits["waker"], self._lives.hops_of(waits)], value_ns)
+        groups = self._weights.add([waits["thread"], waits["waker"], self._wakers.ids(waker_columns(waits))], value_ns)
         while len(self._longest_ns) < len(self._weights.groups):
             self._longest_ns = np.concatenate((self._longest_ns, np.zeros_like(self._longest_ns)))
         np.maximum.at(self._longest_ns, groups, value_ns)
@@ -97,21 +97,16 @@ class _Waits:
     def edges(self, naming: Naming) -> dict[Edge, tuple[int, int, int]]:
         """Return waits, blocked and longest time (ns) from each thread to what it waited for."""
         found: dict[Edge, tuple[int, int, int]] = {}
-        hops = self._lives.hops.keys.tolist()
+        wakers = self._wakers.keys.tolist()
         sums = zip(self._weights.count.tolist(), self._weights.value_ns.tolist(), self._longest_ns.tolist(), strict=False)
-        for (waiter, waker, hop), (waits, value_ns, longest_ns) in zip(
+        for (waiter, place, which), (waits, value_ns, longest_ns) in zip(
             self._weights.groups.keys.tolist(), sums, strict=True
         ):
-            _, stack, space, idle_cpu, _ = hops[hop]
-            is_thread = idle_cpu == -1 and naming.is_thread(stack, space)
-            edge = waiter, waker if is_thread else _source(hops[hop], naming)
+            waker = wakers[which]
+            edge = waiter, place if naming.is_thread(waker) else without_time(naming.waker(waker)[-1])
             before = found.get(edge, (0, 0, 0))
             found[edge] = before[0] + waits, before[1] + value_ns, max(before[2], longest_ns)
         return found
-
-
-def _source(hop: list[int], naming: Naming) -> str:
-    return OPEN if hop[3] == NO_WAKER else without_time(naming.waker(*hop)[-1])
 
 
 def _who(who: int | str, replay: "Replay") -> tuple[str, int | None, int | None]:
