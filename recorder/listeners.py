@@ -5,6 +5,7 @@ capture has ended, at 0.15 ms a process; at most some thousand descriptors of ea
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice, takewhile
@@ -16,6 +17,8 @@ __all__ = ["listeners"]
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
 ACCEPTS = 1 << 16  # __SO_ACCEPTCON, include/linux/net.h
 DESCRIPTORS_AT_MOST = 4096
+# Flags and inode of a row of /proc/net/unix. The name behind them is anybody's to choose, line ends and all.
+UNIX = re.compile(r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +(\d+)", re.ASCII)
 
 
 def listeners() -> list[int]:
@@ -49,8 +52,7 @@ def _listening_inodes(net: str) -> Iterator[str]:
             # Listening sockets come first (tcp_get_idx): the connections, of which there may be many, are not gone through.
             yield from (row[9] for row in takewhile(lambda row: row[3] == TCP_LISTEN, map(str.split, file)))
     with open(f"{net}/unix", errors="surrogateescape") as file:
-        next(file)
-        yield from (row[6] for row in map(str.split, file) if int(row[3], 16) & ACCEPTS)
+        yield from (row[2] for row in map(UNIX.match, file) if row and int(row[1], 16) & ACCEPTS)
 
 
 def _holds(pid: int, sockets: set[str]) -> bool:

@@ -1,5 +1,6 @@
 """Listeners: who holds a socket on which connections are accepted, or is the child of one that does."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,3 +90,10 @@ def test_a_child_that_became_another_program() -> None:
         found = listeners()
     assert program in found
     assert child not in found
+
+
+@pytest.mark.parametrize("mischief", ["mischief", "1 2 3 nothing 5 6 7", "00000000: 1 2 3"])
+def test_a_name_that_breaks_the_line_it_stands_in(mischief: str) -> None:
+    with socket.socket(socket.AF_UNIX) as mischievous, running("accepting(unix())") as [program]:
+        mischievous.bind(f"\0offwake test\n{mischief}")
+        assert program in listeners()
