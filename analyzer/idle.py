@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ FIGURES = (
 Bounds = tuple[tuple[str, float], ...]
 SCHEDULER = re.compile(r"(__)?schedule(_\w+)?_\[k\]")
 KERNEL_SUFFIX = "_[k]"
+LARGEST = 1 << 63  # that TOML has room for
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,28 @@ def _any_of(patterns: Iterator[str]) -> re.Pattern[str] | None:
 
 
 def _glob(pattern: str) -> str:
-    return "[^;]*".join(map(re.escape, pattern.split("*")))
+    return _with_gaps(list(map(re.escape, pattern.split("*"))), "[^;]*")
 
 
 def _frames(pattern: str) -> str:
     """Return the regular expression for a pattern of frames."""
-    parts = []
+    runs = [""]
     for frame in pattern.split(";"):
         if frame == "**":
-            parts.append("(?:[^;]*;)*")
+            runs.append("")
         else:
-            parts.append(_glob(frame) + ("" if frame.endswith(KERNEL_SUFFIX) else r"(?:_\[k\])?") + ";")
-    return "".join(parts)
+            runs[-1] += _glob(frame) + ("" if frame.endswith(KERNEL_SUFFIX) else r"(?:_\[k\])?") + ";"
+    return _with_gaps(runs, "(?:[^;]*;)*")
+
+
+def _with_gaps(parts: list[str], gap: str) -> str:
+    """Join regular expressions by gaps of any length, so that no name and no stack takes exponential time to match.
+
+    A part between two gaps is taken where it fits first, for good: what comes after it would fit no better further on.
+    """
+    first, *others = parts
+    between = "".join(f"(?>{gap}?{part})" for part in others[:-1])
+    return first + between + "".join(gap + part for part in others[-1:])
 
 
 # Reading a file
@@ -130,7 +142,7 @@ def _frames(pattern: str) -> str:
 def _parsed(text: str, where: str) -> IdleRules:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides its own errors: too many digits, too many brackets
         raise UsageError(f"{where}: not TOML: {error}") from error
     _keys(document, ("rule",), where)
     listed = document.get("rule", [])
@@ -191,7 +203,7 @@ def _bounds(value: Any, where: str) -> Bounds:
         raise UsageError(f"{where}: figures with their bounds are wanted, such as {{ waits = 5 }}")
     _keys(value, FIGURES, where)
     for figure, bound in value.items():
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not bound >= 0:
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound or LARGEST <= bound < inf:
             raise UsageError(f"{where}: {figure}: a number from 0 up is wanted")
         if figure.endswith("_share") and bound > 1:
             raise UsageError(f"{where}: {figure}: a share goes from 0 to 1; {bound:g} per cent is {bound / 100:g}")

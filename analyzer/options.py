@@ -67,7 +67,7 @@ def _nanoseconds(flag: str, text: str, unit: str, unit_ns: int) -> int:
         value = Decimal(text) if text.isascii() else Decimal("nan")
     except InvalidOperation:
         value = Decimal("nan")
-    if not (value.is_finite() and 0 <= value * unit_ns <= LONGEST_S * 1_000_000_000):
+    if not (value.is_finite() and 0 <= value <= LONGEST_S * (1_000_000_000 // unit_ns)):
         raise UsageError(f"{flag} {text[:40]}: it takes {unit}, 0 or more, such as 1.5")
     return round(value * unit_ns)
 

@@ -11,7 +11,7 @@ import pytest
 
 from offwake.analyzer import query
 from offwake.analyzer.explain import Decision, explain
-from offwake.analyzer.idle import IdleRules, default_text
+from offwake.analyzer.idle import IdleRules, Rule, default_text, stack_text
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.select import Selection
 from offwake.errors import UsageError
@@ -376,6 +376,22 @@ def test_patterns(pattern: str, fits: bool, tmp_path: Path) -> None:
     assert hidden(schedule, rules) == ({"loop"} if fits else set())
 
 
+@pytest.mark.parametrize(
+    ("pattern", "root", "leaf"),
+    [
+        ("**;*a*a*a*a*a*a*z", ("a" * 500,), "aaaaaaz"),
+        ("**;a*;**;a*;**;a*;**;a*;**;a*;**;z", ("a",) * 500, "z"),
+        ("*a*a*;**;*a*a*;**;*a*a*;**;*a*a*z", ("aaaa",) * 500, "aaz"),
+    ],
+)
+def test_a_pattern_with_many_stars_takes_no_longer_for_a_stack_that_nearly_fits(
+    pattern: str, root: tuple[str, ...], leaf: str
+) -> None:
+    rule = Rule("mine", "so", stack=(pattern,))
+    assert not rule.fits_stack(stack_text(root))
+    assert rule.fits_stack(stack_text((leaf, *root)))
+
+
 RULE = '[[rule]]\nname = "mine"\nwhy = "so"\n'
 
 
@@ -395,6 +411,10 @@ RULE = '[[rule]]\nname = "mine"\nwhy = "so"\n'
         (RULE + "at_least = { naps = 1 }\n", ["at_least: naps: no such key", "timer_share"]),
         (RULE + "at_least = { waits = true }\n", ["waits", "a number"]),
         (RULE + "at_least = { waits = nan }\n", ["waits", "a number"]),
+        (RULE + f"at_least = {{ waits = {10**400} }}\n", ["waits", "a number"]),
+        (RULE + f"at_most = {{ timer_share = {10**400} }}\n", ["timer_share", "a number"]),
+        (RULE + "at_least = { waits = " + "1" * 5000 + " }\n", ["not TOML"]),
+        ("rule = " + "[" * 5000, ["not TOML"]),
         (RULE + "at_most = { timer_share = 95 }\n", ["timer_share", "0.95"]),
         ((RULE + "listens = true\n") * 2, ["two rules", "'mine'"]),
     ],

@@ -42,6 +42,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--max-us nan", "--max-us nan: it takes microseconds, 0 or more, such as 1.5"),
         ("--min-us 5 --max-us 2", "--min-us 5 --max-us 2: nothing lies between them; exchange the two"),
         ("--from 1s", "--from 1s: it takes seconds since the recording's start, 0 or more, such as 1.5"),
+        ("--to 1e999999", "--to 1e999999: it takes seconds since the recording's start, 0 or more, such as 1.5"),
         ("--to inf", "--to inf: it takes seconds since the recording's start, 0 or more, such as 1.5"),
         ("--from 1 --to 0.5", "--from 1 --to 0.5: nothing lies between them; exchange the two"),
         ("--from 1 --to 1", "--from 1 --to 1: nothing lies between them"),
