@@ -8,8 +8,6 @@ at its end: the last wait of its waker inside it, the last one of that waker's w
 The walk is in chain_tree.py.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +17,9 @@ from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.lives import LivesBuilder
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.shapes import LATEST_NS
 from offwake.analyzer.views import ViewOptions
 
@@ -31,10 +29,10 @@ __all__ = ["Chain"]
 class Chain:
     """Collects waits and lives; the walk follows when the pass is complete."""
 
-    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        self._replay, self._selection, self._options = replay, selection, options
-        self._whole = selection if selection.ended else replace(selection, begin_ns=None, end_ns=None)
-        self._lives = LivesBuilder(replay)
+    def __init__(self, scope: Scope, options: ViewOptions) -> None:
+        self._scope, self._options = scope, options
+        self._whole = scope if scope.selection.ended else scope.but(begin_ns=None, end_ns=None)
+        self._lives = LivesBuilder(scope.replay)
         self._roots = Groups(3)
         self._waits: list[NDArray[np.void]] = []
         self._hidden_ns = 0
@@ -43,7 +41,7 @@ class Chain:
         """Take a batch's intervals and slices."""
         self._lives.feed(batch)
         begin_ns, end_ns = self._window()
-        shown, hidden = self._whole.waits(batch.activity.intervals, self._replay, is_blocked, blocked_ns)
+        shown, hidden = self._whole.waits(batch.activity.intervals, is_blocked, blocked_ns)
         self._hidden_ns += int(_within(hidden, begin_ns, end_ns).sum())
         value_ns = _within(shown, begin_ns, end_ns)
         shown, value_ns = shown[value_ns > 0], value_ns[value_ns > 0]
@@ -54,7 +52,7 @@ class Chain:
             waits["end_ns"] = np.minimum(waits["end_ns"], end_ns)
         waits["open"] = shown["open"] > 0
         waits["hop"], waits["waker"] = self._lives.hops_of(shown), shown["waker"]
-        name = named_by(self._options.by, shown["thread"], shown["name"], self._replay)
+        name = named_by(self._options.by, shown["thread"], shown["name"], self._scope.replay)
         waits["root"] = self._roots.ids([name, shown["stack"], shown["space"]])
         self._waits.append(waits)
 
@@ -67,7 +65,7 @@ class Chain:
 
     def _window(self) -> tuple[int, int]:
         """Return the time that waits are cut to: none where those count that ended in the selected time."""
-        return (0, LATEST_NS) if self._selection.ended else self._selection.window(self._replay)
+        return (0, LATEST_NS) if self._scope.selection.ended else (self._scope.begin_ns, self._scope.end_ns)
 
     def _is_thread(self, naming: Naming) -> NDArray[np.bool_]:
         """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""

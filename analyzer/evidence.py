@@ -17,7 +17,8 @@ from offwake.analyzer.idle import stack_text
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.intervals import NEVER, is_blocked
 from offwake.analyzer.naming import Naming
-from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
+from offwake.analyzer.replay import Replay
+from offwake.analyzer.stacks import SNAPSHOT_STACKS
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
@@ -143,8 +144,7 @@ class _Gatherer:
     """Takes a pass's intervals."""
 
     def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-        self._naming = Naming(replay)
+        self._naming = replay.naming
         self.raw, self._wakers = Groups(3), Groups(2)
         self.pairs = Weights(2)
         self.sums = np.zeros((256, SUMS))
@@ -192,7 +192,7 @@ def gather(recording: "Recording") -> Evidence:
     gatherer = _Gatherer(replay)
     for batch in replay:
         gatherer.feed(batch.activity.intervals)
-    group_of, thread, text = _grouped(gatherer, recording.naming)
+    group_of, thread, text = _grouped(gatherer, replay.naming)
     sums = np.zeros((len(text), SUMS))
     np.add.at(sums, group_of, gatherer.sums[: len(group_of)])
     lives = _lives(replay)

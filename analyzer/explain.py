@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.idle import Rule
 from offwake.analyzer.intervals import blocked_ns, is_blocked
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 from offwake.analyzer.verdicts import Verdicts
 
@@ -85,11 +86,10 @@ def _selected(
     recording: "Recording", selection: Selection, verdicts: Verdicts
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many selected waits each group has, and their time."""
-    replay = recording.replay()
-    whole = replace(selection, show_all=True)
+    whole = Scope(recording, replace(selection, show_all=True))
     sums = np.zeros((len(verdicts.evidence), 2), np.int64)
-    for batch in replay:
-        rows, _ = whole.waits(batch.activity.intervals, replay, is_blocked, blocked_ns)
+    for batch in whole.replay:
+        rows, _ = whole.waits(batch.activity.intervals, is_blocked, blocked_ns)
         groups = verdicts.evidence.groups(rows)
         np.add.at(sums[:, 0], groups, 1)
         np.add.at(sums[:, 1], groups, blocked_ns(rows))

@@ -10,14 +10,13 @@ from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import UNKNOWN
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
 __all__ = ["facts", "notices"]
-
-EVERYTHING = Selection(show_all=True)
 
 
 def facts(recording: "Recording") -> dict[str, Any]:
@@ -26,11 +25,12 @@ def facts(recording: "Recording") -> dict[str, Any]:
     `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost. Of the threads'
     time `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did not end in it.
     """
-    replay, stacks, unknown_ns, open_ns = recording.replay(), Weights(2), 0, 0
+    everything, stacks, unknown_ns, open_ns = Scope(recording, Selection(show_all=True)), Weights(2), 0, 0
+    replay = everything.replay
     for batch in replay:
         rows = batch.activity.intervals
-        unknown_ns += EVERYTHING.unknown_ns(rows, replay)
-        waits = rows[(rows["kind"] != UNKNOWN) & (rows["open"] > 0) & EVERYTHING.chosen(rows, replay)]
+        unknown_ns += everything.unknown_ns(rows)
+        waits = rows[(rows["kind"] != UNKNOWN) & (rows["open"] > 0) & everything.chosen(rows)]
         open_ns += int((waits["end_ns"] - waits["begin_ns"]).sum())
         for stack, space in (("stack", "space"), ("waker_stack", "waker_space")):
             walked = rows[rows[stack] >= 0]
@@ -60,7 +60,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "bytes": reader.size,
         "threads": len(theirs),
         "processes": len(np.unique(theirs["tgid"])),
-        "user_stacks": _user_stacks(stacks, Naming(replay)),
+        "user_stacks": _user_stacks(stacks, replay.naming),
         "missing_switches": _missing_switches(replay),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }

@@ -7,7 +7,7 @@ views of the same waits and with the tables of the same requests.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,12 @@ from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.on_cpu import Samples, fallen_into, sampled_frames
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import BY, named_by
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
-from offwake.analyzer.select import Selection
 from offwake.analyzer.states import letters_of
 from offwake.analyzer.tables import block_io, tcp_sessions
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
-
-if TYPE_CHECKING:
-    from offwake.analyzer.recording import Recording
 
 __all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
 
@@ -69,9 +66,13 @@ class Latencies:
 class Ask:
     """What is asked of a recording: which latencies, with which labels."""
 
-    replay: Replay
-    selection: Selection
+    scope: Scope
     by: Fields
+
+    @property
+    def replay(self) -> Replay:
+        """The pass to be made."""
+        return self.scope.replay
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Kind:
     find: Callable[[Ask, Latencies], Latencies]
 
 
-def latencies(recording: "Recording", of: str, selection: Selection, by: Fields = ()) -> Latencies:
+def latencies(scope: Scope, of: str, by: Fields = ()) -> Latencies:
     """Return the selected latencies of a kind, with the labels `by`.
 
     A latency is selected by when it ended, and by its own length. Raises UsageError for a field that the kind has not.
@@ -91,13 +92,9 @@ def latencies(recording: "Recording", of: str, selection: Selection, by: Fields 
     kind = KINDS[of]
     if unknown := [name for name in by if name not in kind.fields]:
         raise UsageError(f"--by {unknown[0]}: {of} has no such field; there are {', '.join(kind.fields)}")
-    if not selection.show_all:
-        recording.idle(selection.idle_rules)  # first, so that the pass to come can go over what this one keeps
-    replay = recording.replay()
-    begin, end = selection.window(replay)
-    nothing = np.empty(0, np.int64)
-    none = Latencies(of, begin - recording.began_ns, end - recording.began_ns, nothing, nothing)
-    return kind.find(Ask(replay, selection, by), none)
+    began_ns, nothing = scope.recording.began_ns, np.empty(0, np.int64)
+    none = Latencies(of, scope.begin_ns - began_ns, scope.end_ns - began_ns, nothing, nothing)
+    return kind.find(Ask(scope, by), none)
 
 
 def _view(view: IntervalView, ask: Ask, none: Latencies) -> Latencies:
@@ -114,14 +111,14 @@ def _run_queue(ask: Ask, none: Latencies) -> Latencies:
             yield batch
 
     view = replace(OFF_CPU, counts=lambda rows: cpus.queued_ns(rows) > 0, value_ns=cpus.queued_ns)
-    return _waits(view, remembered(), replace(ask, selection=replace(ask.selection, show_all=True)), none)
+    return _waits(view, remembered(), replace(ask, scope=ask.scope.but(show_all=True)), none)
 
 
 def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latencies) -> Latencies:
     """Find the waits that a view counts, at the moment at which the thread ran again."""
-    selection, found, hidden_ns = replace(ask.selection, ended=True), _Found(ask, view.frames), 0
+    scope, found, hidden_ns = ask.scope.but(ended=True), _Found(ask, view.frames), 0
     for batch in batches:
-        shown, hidden = selection.waits(batch.activity.intervals, ask.replay, view.counts, view.value_ns)
+        shown, hidden = scope.waits(batch.activity.intervals, view.counts, view.value_ns)
         hidden_ns += int(view.value_ns(hidden).sum())
         found.add(shown, (shown["end_ns"], view.value_ns(shown), shown["open"] > 0), partial(view.keys, shown))
     return found.latencies(none, hidden_ns)
@@ -129,13 +126,13 @@ def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latenci
 
 def _running(ask: Ask, none: Latencies) -> Latencies:
     """Find the samples of what ran; their latency is how long their thread ran at a stretch."""
-    selection, samples = replace(ask.selection, begin_ns=None, end_ns=None), Samples()
+    whole, samples = ask.scope.but(begin_ns=None, end_ns=None), Samples()
     found = _Found(ask, sampled_frames)
     for batch in ask.replay:
         ended, taken = samples.feed(batch)
-        slices = selection.clip(ended, ask.replay)
+        slices = whole.clip(ended)
         taken, owner = fallen_into(slices, taken)
-        mine = ask.selection.within(taken["time_ns"], ask.replay)
+        mine = ask.scope.within(taken["time_ns"])
         taken, slices = taken[mine], slices[owner[mine]]
         ran_ns, is_open = slices["end_ns"] - slices["begin_ns"], np.zeros(len(taken), np.bool_)
         keys = partial(list[Column], (slices["name"], taken["stack"], slices["space"]))
@@ -154,7 +151,7 @@ class _Found:
     def add(self, rows: NDArray[np.void], figures: tuple[NDArray[Any], ...], keys: Callable[[], list[Column]]) -> None:
         """Take rows (intervals or slices): when each ended, how long it took, whether it is open, and its stack's keys."""
         columns = [*figures, *(_wait_codes(name, rows, self._ask.replay) for name in self._ask.by)]
-        if self._ask.selection.grep is not None:
+        if self._ask.scope.selection.grep is not None:
             key = keys()
             self._stacks = self._stacks or Groups(len(key))
             columns.append(self._stacks.ids(key))
@@ -176,9 +173,9 @@ class _Found:
 
     def _matching(self, stacks: Groups) -> NDArray[np.bool_]:
         """Tell which stacks have a frame that matches."""
-        naming = self._ask.replay.recording.naming
+        naming = self._ask.replay.naming
         frames = [self._frames(tuple(key), naming) for key in stacks.keys.tolist()]
-        matches = matching_names(str(self._ask.selection.grep), {name for names in frames for name in names})
+        matches = matching_names(str(self._ask.scope.selection.grep), {name for names in frames for name in names})
         return np.array([not matches.isdisjoint(names) for names in frames], np.bool_)
 
 
@@ -194,17 +191,16 @@ def _wait_codes(name: str, rows: NDArray[np.void], replay: Replay) -> NDArray[np
 def _wait_name(name: str, replay: Replay) -> Callable[[int], str]:
     if name == "cpu":
         return lambda cpu: str(cpu) if cpu >= 0 else "[open]"
-    return chr if name == "state" else replay.recording.naming.name
+    return chr if name == "state" else replay.naming.name
 
 
 def _requests(column: str, ask: Ask, none: Latencies) -> Latencies:
     """Find block I/O requests: the service time when they completed, or the time in a queue when they left it."""
-    replay, selection = ask.replay, ask.selection
-    anything = replace(selection, begin_ns=None, end_ns=None, min_ns=None, max_ns=None)
-    rows = block_io.requests(replay, anything)
+    replay, scope = ask.replay, ask.scope
+    rows = block_io.requests(scope.but(begin_ns=None, end_ns=None, min_ns=None, max_ns=None))
     rows = rows.where(getattr(rows, column) != block_io.NONE)
     ended_ns = rows.completed_ns - (rows.service_ns if column == "queued_ns" else 0)
-    chosen = selection.within(ended_ns, replay) & selection.lasting(getattr(rows, column))
+    chosen = scope.within(ended_ns) & scope.selection.lasting(getattr(rows, column))
     rows, ended_ns = rows.where(chosen), ended_ns[chosen] - replay.recording.began_ns
     labels = {name: _request_label(name, rows, replay) for name in ask.by}
     return replace(none, ended_ns=ended_ns, latency_ns=getattr(rows, column), labels=labels)
@@ -217,17 +213,17 @@ def _request_label(name: str, rows: block_io.Requests, replay: Replay) -> Label:
     if name == "operation":
         return Label(rows.operation, lambda code: block_io.OPERATIONS.get(code, "other"))
     named = np.where(rows.thread >= 0, replay.timeline.threads["name"][rows.thread], block_io.NONE)
-    return Label(named_by(name, rows.thread.astype(np.int32), named, replay), replay.recording.naming.name)
+    return Label(named_by(name, rows.thread.astype(np.int32), named, replay), replay.naming.name)
 
 
 def _sessions(ask: Ask, none: Latencies) -> Latencies:
     """Find TCP sessions that were closed."""
-    selection, recording = ask.selection, ask.replay.recording
-    table = tcp_sessions.table(recording, selection)
+    scope = ask.scope
+    table = tcp_sessions.table(scope)
     rows = [row for row in table.rows if row["state"] == "CLOSE"]
     latency_ns = np.array([row["duration_ns"] for row in rows], np.int64)
     ended_ns = np.array([row["start_ns"] for row in rows], np.int64) + latency_ns
-    chosen = selection.within(ended_ns + recording.began_ns, ask.replay) & selection.lasting(latency_ns)
+    chosen = scope.within(ended_ns + scope.recording.began_ns) & scope.selection.lasting(latency_ns)
     labels = {}
     for name in ask.by:
         texts, codes = np.unique([str(row[name]) for row in rows], return_inverse=True)

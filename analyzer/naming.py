@@ -1,12 +1,16 @@
 """From ids to frames: what a replay's stacks, threads and names are called in a picture."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from offwake.analyzer.completions import NOTHING
 from offwake.analyzer.interrupts import interrupt_source
-from offwake.analyzer.replay import SNAPSHOT_STACKS, Replay
+from offwake.analyzer.stacks import SNAPSHOT_STACKS
 from offwake.analyzer.symbols import KERNEL
 from offwake.analyzer.wakers import A_THREAD, NO_WAKER, Waker
+
+if TYPE_CHECKING:
+    from offwake.analyzer.replay import Replay
 
 __all__ = ["Frames", "Naming"]
 
@@ -23,7 +27,7 @@ ENTRY_OF_PROGRAM = ("__bpf_trace_", "__traceiter_", "bpf_trace_run")
 class Naming:
     """Names stacks and threads of a replay that is complete."""
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: "Replay") -> None:
         self._replay = replay
         self._symbolizer = replay.symbolizer
         self._known: dict[tuple[int, int], Frames] = {}

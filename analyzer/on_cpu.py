@@ -10,9 +10,9 @@ from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import NEVER, SAMPLE
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.views import Key, ViewOptions, named
 
 __all__ = ["OnCpu", "Samples", "fallen_into", "sampled_frames"]
@@ -48,16 +48,16 @@ def sampled_frames(key: Key, naming: Naming) -> Frames:
 class OnCpu:
     """Collects slices and their samples. Each stack ends in `mark`, if any."""
 
-    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions, mark: Frames = ()) -> None:
-        self._replay, self._selection, self._options, self._mark = replay, selection, options, mark
+    def __init__(self, scope: Scope, options: ViewOptions, mark: Frames = ()) -> None:
+        self._scope, self._options, self._mark = scope, options, mark
         self._weights = Weights(3)
         self._samples = Samples()
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's slices and samples."""
         ended, samples = self._samples.feed(batch)
-        samples = samples[self._selection.within(samples["time_ns"], self._replay)]
-        slices = self._selection.clip(ended, self._replay)
+        samples = samples[self._scope.within(samples["time_ns"])]
+        slices = self._scope.clip(ended)
         samples, owner = fallen_into(slices, samples)
         shared = np.bincount(owner, minlength=len(slices))
         whole = slices["end_ns"] - slices["begin_ns"]
@@ -73,7 +73,7 @@ class OnCpu:
         return *sampled_frames(key, naming), *self._mark
 
     def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
-        root = named_by(self._options.by, slices["thread"], slices["name"], self._replay)
+        root = named_by(self._options.by, slices["thread"], slices["name"], self._scope.replay)
         self._weights.add([root, stack, slices["space"]], value_ns)
 
 

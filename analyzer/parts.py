@@ -14,8 +14,8 @@ from offwake.analyzer.intervals import BLOCKED, NEW, PREEMPTED, UNKNOWN
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.replay import Batch, Replay
-from offwake.analyzer.select import Selection
+from offwake.analyzer.replay import Batch
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.views import OFF_CPU, IntervalStacks, IntervalView, Key, Parts, ViewOptions
 
 __all__ = ["ON_CPU_MARK", "RUN_QUEUE", "OffCpu", "Wall"]
@@ -29,16 +29,16 @@ _NOT_A_NAME = {NOBODY: "[idle]", OPEN: "[open]", FORGOTTEN: "[forgotten]"}
 class OffCpu(IntervalStacks):
     """Collects `off-cpu`, split if the options say so."""
 
-    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        super().__init__(_SPLIT if options.split else OFF_CPU, replay, selection, options)
+    def __init__(self, scope: Scope, options: ViewOptions) -> None:
+        super().__init__(_SPLIT if options.split else OFF_CPU, scope, options)
 
 
 class Wall:
     """Collects all time: on the CPU by sampled stack, off it split, and what is unknown."""
 
-    def __init__(self, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        self._on = OnCpu(replay, selection, options, (ON_CPU_MARK,))
-        self._off = IntervalStacks(_ALL_OFF_CPU, replay, selection, options)
+    def __init__(self, scope: Scope, options: ViewOptions) -> None:
+        self._on = OnCpu(scope, options, (ON_CPU_MARK,))
+        self._off = IntervalStacks(_ALL_OFF_CPU, scope, options)
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's activity."""

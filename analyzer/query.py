@@ -16,7 +16,7 @@ from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.replay import Replay
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
@@ -41,7 +41,7 @@ __all__ = [
     "why_nothing",
 ]
 
-_VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collector]]] = {
+_VIEWS: dict[str, tuple[str, Callable[[Scope, ViewOptions], Collector]]] = {
     "off-cpu": (
         "where threads left the CPU, weighted by all the time until they ran again",
         OffCpu,
@@ -62,7 +62,7 @@ _VIEWS: dict[str, tuple[str, Callable[[Replay, Selection, ViewOptions], Collecto
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
     "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
-_TABLES: dict[str, tuple[str, Callable[[Recording, Selection], Table]]] = {
+_TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
@@ -86,15 +86,12 @@ def profile(recording: Recording, view: str, selection: Selection, options: View
     for option in ("split", "chain"):
         if getattr(options, option) != getattr(DEFAULTS, option):
             must_understand(view, option)
-    if not selection.show_all:
-        recording.idle(selection.idle_rules)  # first, so that the pass to come can go over what this one keeps
-    replay = recording.replay()
-    naming, unknown_ns = recording.naming, 0
-    collector = _VIEWS[view][1](replay, replace(selection, grep=None), options)
-    for batch in replay:
+    scope, unknown_ns = Scope(recording, selection), 0
+    collector = _VIEWS[view][1](scope, options)
+    for batch in scope.replay:
         collector.feed(batch)
-        unknown_ns += selection.unknown_ns(batch.activity.intervals, replay)
-    found = collector.profile(naming)
+        unknown_ns += scope.unknown_ns(batch.activity.intervals)
+    found = collector.profile(scope.replay.naming)
     found.view, found.unknown_ns = view, unknown_ns
     return found if selection.grep is None else matching(found, selection.grep)
 
@@ -107,25 +104,25 @@ def matching(whole: Profile, pattern: str) -> Profile:
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
     """Return a heat map of latencies over time. Raises UsageError for one that does not exist."""
     _must_exist("heat map", of, HEATMAPS)
-    return latency_map(latencies(recording, of, selection))
+    return latency_map(latencies(Scope(recording, selection), of))
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:
     """Return a heat map of when in each period of time something ended. Raises UsageError for one that cannot be."""
     _must_exist("heat map", of, HEATMAPS)
-    return offset_map(latencies(recording, of, selection), period_ns)
+    return offset_map(latencies(Scope(recording, selection), of), period_ns)
 
 
 def histogram(recording: Recording, of: str, selection: Selection, options: Buckets = PLAIN) -> Histograms:
     """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
     _must_exist("histogram", of, HISTOGRAMS)
-    return histograms(latencies(recording, of, selection, options.by), options)
+    return histograms(latencies(Scope(recording, selection), of, options.by), options)
 
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:
-    """Return a table's rows. Raises UsageError for a table that does not exist."""
+    """Return a table's rows; it leaves out no idle waits. Raises UsageError for a table that does not exist."""
     _must_exist("table", of, TABLES)
-    found = _TABLES[of][1](recording, replace(selection, grep=None))
+    found = _TABLES[of][1](Scope(recording, replace(selection, show_all=True)))
     return found if selection.grep is None else _rows_matching(found, selection.grep)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from offwake.analyzer.evidence import Evidence, gather
 from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.idle import IdleRules
-from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, require, require_keyframe, require_time
 from offwake.analyzer.verdicts import Verdicts, judge
@@ -34,7 +33,6 @@ class Recording:
         self.reader = reader
         self._replay: Replay | None = None
         self._verdicts: dict[IdleRules, Verdicts] = {}
-        self.naming: Naming
         keyframe = next((values for values in self._values(Kind.KEYFRAME)), None)
         if keyframe is None:
             raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
@@ -107,7 +105,6 @@ class Recording:
         """Begin a pass over the recording, or go again over one that is in memory."""
         if self._replay is None or not self._replay.kept:
             self._replay = Replay(self)
-            self.naming = Naming(self._replay)
         return self._replay
 
     def idle(self, rules: IdleRules) -> Verdicts:

@@ -19,8 +19,9 @@ from offwake.analyzer.completions import NOTHING, Ends
 from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
 from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
+from offwake.analyzer.naming import Naming
 from offwake.analyzer.shapes import TICK, require
-from offwake.analyzer.stacks import NO_STACK, StackTable
+from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
 from offwake.analyzer.symbols import KERNEL, Symbolizer
 from offwake.analyzer.timeline import Activity, Timeline
@@ -30,10 +31,7 @@ from offwake.format.records import Comm, Fork, Mmap2, sideband_records
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
-__all__ = ["SNAPSHOT_STACKS", "Batch", "Names", "Replay"]
-
-SNAPSHOT_STACKS = -3
-"""Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
+__all__ = ["Batch", "Names", "Replay"]
 
 KEPT_AT_MOST = 1 << 29  # bytes: about ten million scheduling events
 TIMELINE_KINDS = ("sched_switch", "sched_waking", "sched_wakeup_new")
@@ -103,6 +101,7 @@ class Replay:
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
         self._timeline_kinds = {*TIMELINE_KINDS, self._kind_names[CPU_SAMPLE], self._kind_names[LOST]}
         self._read_keyframe()
+        self.naming = Naming(self)
 
     @property
     def kept(self) -> bool:

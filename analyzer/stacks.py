@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 
-__all__ = ["NO_STACK", "Chains", "StackTable"]
+__all__ = ["NO_STACK", "SNAPSHOT_STACKS", "Chains", "StackTable"]
 
 NO_STACK = -1
+SNAPSHOT_STACKS = -3
+"""Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 KERNEL = np.uint64(0xFFFF_8000_0000_0000)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
 Words = NDArray[np.uint64]

@@ -1,7 +1,7 @@
 """The stack views of intervals: each a function from intervals to weighted keys, and from a key to frames."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +12,9 @@ from offwake.analyzer.groups import Weights
 from offwake.analyzer.intervals import NEW, PREEMPTED, UNKNOWN, blocked_ns, is_blocked
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.replay import Batch, Replay
+from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.wakers import waker_columns
 
 __all__ = [
@@ -84,27 +84,27 @@ class IntervalView:
 class IntervalStacks:
     """Collects a view of intervals."""
 
-    def __init__(self, view: IntervalView, replay: Replay, selection: Selection, options: ViewOptions) -> None:
-        self._view, self._replay, self._options = view, replay, options
-        self._selection = selection if view.of_waits else replace(selection, show_all=True)
+    def __init__(self, view: IntervalView, scope: Scope, options: ViewOptions) -> None:
+        self._view, self._options = view, options
+        self._scope = scope if view.of_waits else scope.but(show_all=True)
         self._weights: Weights | None = None
-        self._cpus = Cpus(replay.timeline.cpus) if view.parts else None
+        self._cpus = Cpus(scope.replay.timeline.cpus) if view.parts else None
         self._hidden_ns = 0
         self._open_ns = np.zeros(0, np.int64)  # by group
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals."""
-        view, selection = self._view, self._selection
+        view = self._view
         if self._cpus:
             self._cpus.feed(batch.activity.slices)
-        shown, hidden = selection.waits(batch.activity.intervals, self._replay, view.counts, view.value_ns)
+        shown, hidden = self._scope.waits(batch.activity.intervals, view.counts, view.value_ns)
         self._hidden_ns += int(view.value_ns(hidden).sum())
         if not len(shown):
             return
         if self._options.by != "comm":
             thread, name = view.root
             shown = shown.copy()
-            shown[name] = named_by(self._options.by, shown[thread], shown[name], self._replay)
+            shown[name] = named_by(self._options.by, shown[thread], shown[name], self._scope.replay)
         keys, is_open = view.keys(shown), shown["open"] > 0
         if view.parts and self._cpus:
             for row, what, value_ns in view.parts(shown, self._cpus):

@@ -1,7 +1,6 @@
 """`block-io`: every block I/O request, matched from queueing to completion by the kernel's request pointer."""
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +9,9 @@ from offwake.analyzer.compiled import compiled
 from offwake.analyzer.completions import FLUSH, OPERATION_BITS, OPERATIONS
 from offwake.analyzer.decode import Rows
 from offwake.analyzer.replay import Replay
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Column, Table
-
-if TYPE_CHECKING:
-    from offwake.analyzer.recording import Recording
 
 __all__ = ["NONE", "OPERATIONS", "Requests", "device_name", "requests", "table"]
 
@@ -156,15 +153,16 @@ def _match(
                 start, insert, issue = NONE, NONE, NONE
 
 
-def requests(replay: Replay, selection: Selection) -> Requests:
+def requests(scope: Scope) -> Requests:
     """Return the requests that selected threads started and that completed in the selected time.
 
     `min_ns` and `max_ns` bound the service time. The states of waits say nothing about requests and restrict nothing.
     """
+    replay, selection = scope.replay, scope.selection
     found = _Steps(replay).requests(replay)
     threads, which = np.unique(found.thread, return_inverse=True)
     chosen = np.array([_is_selected(place, replay, selection) for place in threads.tolist()], np.bool_)[which]
-    chosen &= selection.within(found.completed_ns, replay)
+    chosen &= scope.within(found.completed_ns)
     if selection.min_ns is not None or selection.max_ns is not None:
         chosen &= (found.service_ns != NONE) & selection.lasting(found.service_ns)
     return found.where(chosen)
@@ -187,15 +185,14 @@ def device_name(device: int, replay: Replay) -> str:
     return name
 
 
-def table(recording: "Recording", selection: Selection) -> Table:
+def table(scope: Scope) -> Table:
     """Return a row a completion, in the order of completion.
 
     `queued_ns` runs from the start of the I/O (or its insertion into a queue) to its issue, `service_ns` from there to the
     completion; both are None where a step is missing. The process is the one that started the I/O. Selected time is that
     of the completion.
     """
-    replay = recording.replay()
-    found = requests(replay, selection)
+    replay, found = scope.replay, requests(scope)
     devices = {device: device_name(device, replay) for device in np.unique(found.device).tolist()}
     names, threads = replay.names.texts, replay.timeline.threads
     rows = []
@@ -204,7 +201,7 @@ def table(recording: "Recording", selection: Selection) -> Table:
     ):
         name = threads[place]["name"] if place != NONE else NONE
         row = {
-            "start_ns": began - recording.began_ns,
+            "start_ns": began - scope.recording.began_ns,
             "comm": names[name] if name != NONE else None,
             "pid": int(threads[place]["tgid"]) if place != NONE else None,
             "device": devices[device] if device != NONE else None,

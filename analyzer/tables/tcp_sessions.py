@@ -6,14 +6,11 @@ current thread owns the socket at SYN_SENT and at the first send or receive; at 
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from offwake.analyzer.replay import Batch
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.tables import Column, Table
-
-if TYPE_CHECKING:
-    from offwake.analyzer.recording import Recording
 
 __all__ = ["table"]
 
@@ -132,7 +129,7 @@ class _Sessions:
                 session.tx_bytes = acked - session.acked_before - session.own_fin_acked
 
 
-def table(recording: "Recording", selection: Selection) -> Table:
+def table(scope: Scope) -> Table:
     """Return a row a session, in the order of their start. What is not known is None.
 
     `duration_ns` runs to the recording's end for a session that is still open. Bytes are the kernel's `bytes_acked` and
@@ -140,18 +137,17 @@ def table(recording: "Recording", selection: Selection) -> Table:
     what was sent in one that was established before the recording: whose SYN it was, is not known. Selected are sessions
     that overlap the selected time; `min_ns` and `max_ns` bound their duration.
     """
-    replay, sessions = recording.replay(), _Sessions()
+    recording, replay, selection, sessions = scope.recording, scope.replay, scope.selection, _Sessions()
     for batch in replay:
         sessions.feed(batch)
     names, tgids = replay.tid_names(), replay.tid_tgids()
-    begin, end = selection.window(replay)
     found = []
     for session in (*sessions.ended, *sessions.open.values()):
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
         pid, comm = tgids.get(session.owner), names.get(session.owner)
         if (
-            session.start_ns < end
-            and ended_ns >= begin
+            session.start_ns < scope.end_ns
+            and ended_ns >= scope.begin_ns
             and selection.lasts(ended_ns - session.start_ns)
             and pid != recording.recorder_pid
             and selection.fits(session.owner, pid, comm, "" if pid is None else replay.cgroups.path(pid))

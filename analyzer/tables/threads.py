@@ -1,16 +1,11 @@
 """`threads`: how every thread spent its life within the recording. The five times add up to it, to the nanosecond."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.intervals import BLOCKED, NEVER, NEW, PREEMPTED, UNKNOWN
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.tables import Column, Table
-
-if TYPE_CHECKING:
-    from offwake.analyzer.recording import Recording
 
 __all__ = ["table"]
 
@@ -48,28 +43,27 @@ class _Sums:
         return found
 
 
-def table(recording: "Recording", selection: Selection) -> Table:
+def table(scope: Scope) -> Table:
     """Return a row for every thread that has selected time, the longest blocked first.
 
     Its name is its last one. Of a selected time, switches are those that ended running inside it, and wakeups are None:
     not every waking ends a wait. Of selected states or durations both are None.
     """
-    replay, sums = recording.replay(), _Sums()
-    _, until_ns = selection.window(replay)
+    replay, selection, sums = scope.replay, scope.selection, _Sums()
     narrowed = selection.begin_ns is not None or selection.end_ns is not None
     of_waits = selection.states is not None or selection.min_ns is not None or selection.max_ns is not None
     for batch in replay:
-        rows = selection.clip(batch.activity.intervals, replay)
+        rows = scope.clip(batch.activity.intervals)
         waits = rows[(rows["kind"] == BLOCKED) | (rows["kind"] == NEW)]
         sums.add(waits, BLOCKED_PART, waits["wake_ns"] - waits["begin_ns"])
         sums.add(waits, RUN_QUEUE, waits["end_ns"] - waits["wake_ns"])
         for kind, part in ((PREEMPTED, PREEMPTED_PART), (UNKNOWN, UNKNOWN_PART)):
             other = rows[rows["kind"] == kind]
             sums.add(other, part, other["end_ns"] - other["begin_ns"])
-        slices = selection.clip(batch.activity.slices, replay)
+        slices = scope.clip(batch.activity.slices)
         sums.add(slices, ON_CPU, slices["end_ns"] - slices["begin_ns"])
         if narrowed:
-            sums.add(slices[slices["end_ns"] < until_ns], SWITCHES, 1)
+            sums.add(slices[slices["end_ns"] < scope.end_ns], SWITCHES, 1)
     threads = replay.timeline.threads[: replay.timeline.thread_count]
     found = []
     for place in np.flatnonzero(sums.lived(len(threads))).tolist():

@@ -7,7 +7,6 @@ ended: they hand work to one another, or fight for the same thing.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,11 @@ from offwake.analyzer.completions import without_time
 from offwake.analyzer.groups import Groups, Weights
 from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.naming import Naming
-from offwake.analyzer.select import Selection
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.tables import Column, Table
 from offwake.analyzer.wakers import WAKER_WIDTH, waker_columns
 
 if TYPE_CHECKING:
-    from offwake.analyzer.recording import Recording
     from offwake.analyzer.replay import Replay
 
 __all__ = ["table"]
@@ -46,16 +44,15 @@ Edge = tuple[int, int | str]
 """The place of the thread that waited, and that of the thread it waited for or the name of what else ended the wait."""
 
 
-def table(recording: "Recording", selection: Selection) -> Table:
+def table(scope: Scope) -> Table:
     """Return a row for every thread and what it waited for, the longest first, waits that did not end last.
 
-    `share` is of the thread's blocked time. Nothing is hidden.
+    `share` is of the thread's blocked time.
     """
-    replay, everything = recording.replay(), replace(selection, show_all=True)
-    collected = _Waits()
+    replay, collected = scope.replay, _Waits()
     for batch in replay:
-        collected.add(everything.waits(batch.activity.intervals, replay, is_blocked, blocked_ns)[0])
-    edges = collected.edges(recording.naming)
+        collected.add(scope.waits(batch.activity.intervals, is_blocked, blocked_ns)[0])
+    edges = collected.edges(replay.naming)
     of_waiter: dict[int, int] = defaultdict(int)
     ended: dict[int, int] = defaultdict(int)
     for (waiter, other), (_, value_ns, _) in edges.items():

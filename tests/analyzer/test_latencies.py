@@ -15,6 +15,7 @@ from offwake.analyzer.heatmap import latency_map, offset_map
 from offwake.analyzer.histogram import Buckets, Histograms, bounds, histograms
 from offwake.analyzer.latencies import KINDS, Label, Latencies, latencies
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 from offwake.errors import UsageError
 from tests.analyzer.recorded import ALL, recorded
@@ -127,9 +128,9 @@ def test_groups_and_intervals_part_the_latencies(workload: Workload, interval_ns
 def test_latencies_add_up_to_the_view(workload: Workload) -> None:
     with recorded(Simulator(workload).trace) as recording:
         for of, view in VIEW_OF.items():
-            found = latencies(recording, of, ALL)
+            found = latencies(Scope(recording, ALL), of)
             assert int(found.latency_ns.sum()) == query.profile(recording, view, ALL).total_ns
-        queued = latencies(recording, "run-queue", ALL).latency_ns
+        queued = latencies(Scope(recording, ALL), "run-queue").latency_ns
         assert (queued > 0).all()
         waited = sum(row["run_queue_ns"] + row["preempted_ns"] for row in query.table(recording, "threads", ALL).rows)
         assert int(queued.sum()) <= waited
@@ -205,7 +206,7 @@ def test_requests_are_the_rows_of_the_table(example: Recording) -> None:
     rows = query.table(example, "block-io", ALL).rows
     for of, column in (("block-io", "service_ns"), ("block-io-queue", "queued_ns")):
         known = [row for row in rows if row[column] is not None]
-        found = latencies(example, of, ALL)
+        found = latencies(Scope(example, ALL), of)
         assert known and Counter(found.latency_ns.tolist()) == Counter(row[column] for row in known)
         groups = query.histogram(example, of, ALL, Buckets(("device", "operation", "comm"))).found
         expected = Counter((row["device"], row["operation"], row["comm"]) for row in known)
@@ -237,7 +238,7 @@ def test_a_frame_selects_in_maps_as_in_views(example: Recording, of: str, patter
 
 def test_closed_sessions_last_as_the_table_says(example: Recording) -> None:
     rows = [row for row in query.table(example, "tcp-sessions", ALL).rows if row["state"] == "CLOSE"]
-    found = latencies(example, "tcp-sessions", ALL)
+    found = latencies(Scope(example, ALL), "tcp-sessions")
     assert rows and sorted(found.latency_ns.tolist()) == sorted(row["duration_ns"] for row in rows)
 
 
