@@ -21,6 +21,8 @@ BEGINNINGS = frozenset(
     {"_start", "start_thread", "main", "__libc_start_main", "__libc_start_call_main", "clone", "clone3", "__clone",
      "_dl_start_user", "_dl_start"}
 )  # fmt: skip
+MARK, NAMED_LIKE_THE_MARK = "--", "(--)"
+"""What stands between a wait and its waker, and what a thread or a function is called whose own name is just that."""
 ENTRY_OF_PROGRAM = ("__bpf_trace_", "__traceiter_", "bpf_trace_run")
 
 
@@ -34,7 +36,7 @@ class Naming:
 
     def name(self, name: int) -> str:
         """Return a thread's name by its id."""
-        return self._replay.names.texts[name] if name >= 0 else "[unnamed]"
+        return _unlike_the_mark(self._replay.names.texts[name]) if name >= 0 else "[unnamed]"
 
     def leaf_first(self, stack: int, space: int) -> Frames:
         """Return a stack's frames, leaf first; none for NO_STACK."""
@@ -86,4 +88,8 @@ class Naming:
             return ()
         frames = self._symbolizer.frames(self._replay.stacks.addresses(stack), space)
         first = next((i for i, frame in enumerate(frames) if not frame.startswith(ENTRY_OF_PROGRAM)), 0)
-        return frames[first:]
+        return tuple(map(_unlike_the_mark, frames[first:]))
+
+
+def _unlike_the_mark(name: str) -> str:
+    return NAMED_LIKE_THE_MARK if name == MARK else name

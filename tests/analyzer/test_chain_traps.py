@@ -7,11 +7,13 @@ import pytest
 from offwake.analyzer import query
 from offwake.analyzer.query import ViewOptions
 from offwake.analyzer.select import Selection
-from tests.analyzer.recorded import recorded, weights_of
+from offwake.analyzer.summary import summarize
+from tests.analyzer.recorded import ALL, recorded, weights_of
 from tests.analyzer.schedules import DISK, EIGHT, SEVEN, SLEEPS, TIMER, WAKES, D, S, parts, stacks, trace_of, wait
 from tests.chains import MOST_HOPS
 from tests.events import DEAD, IDLE, Comm, Event, Exit, Fork, Known, Lost, Stack, Switch, Trace, WakeupNew, Waking
 
+BEGAN = 1_000_000_000
 BEARS: Stack = ("main", "clone", "entry_SYSCALL_64_[k]", "wake_up_new_task_[k]")
 
 
@@ -375,3 +377,18 @@ def test_a_selected_time_before_a_waker_was_born_is_its_parents() -> None:
     with recorded(trace) as recording:
         found = weights_of(query.profile(recording, "chain", Selection(tid=7, begin_ns=0, end_ns=200)))
     assert found == {("seven", *SLEEPS, *BY_NINE, *hop(BEARS, "eight"), "[on CPU]"): 100}
+
+
+def test_names_that_are_the_mark_between_a_wait_and_its_waker() -> None:
+    asleep, waking = ("--", "schedule_[k]"), ("--", "try_to_wake_up_[k]")
+    threads = [Known(7, 7, "--", "R"), Known(8, 8, "--")]
+    events: list[Event] = [
+        Switch(BEGAN + 10, 0, 7, 8, S, stack=asleep),
+        Waking(BEGAN + 500, 0, 8, 7, waking),
+        Switch(BEGAN + 510, 0, 8, 7, S, stack=asleep),
+    ]
+    with recorded(Trace(began_ns=BEGAN, ended_ns=BEGAN + 900, threads=threads, events=events)) as recording:
+        found = weights_of(query.profile(recording, "chain", ALL))
+        wait = summarize(recording).waits[0]
+    assert found["(--)", "(--)", "schedule_[k]", "--", "try_to_wake_up_[k]", "(--)", "(--)", "[on CPU]"] == 490
+    assert (wait.target, wait.waited_in, wait.reasons[0].words) == ("(--)", "(--)", "(--), running")
