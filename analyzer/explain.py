@@ -12,13 +12,12 @@ from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 from offwake.analyzer.verdicts import Verdicts
+from offwake.analyzer.words import place
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
 __all__ = ["Decision", "Reason", "explain"]
-
-SYSTEM_CALLS = ("__x64_sys_", "__arm64_sys_", "ksys_", "kernel_")
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,7 @@ class Decision:
     @property
     def place(self) -> str:
         """In what the threads waited: the function, and the system call if there is one."""
-        if not self.stack:
-            return "[no stack]"
-        names = [frame.removesuffix("_[k]") for frame in self.stack]
-        call = next((name for name in names if name.startswith(SYSTEM_CALLS)), "")
-        for prefix in SYSTEM_CALLS:
-            call = call.removeprefix(prefix)
-        return f"{names[-1]} in {call}" if call else names[-1]
+        return place(self.stack)
 
 
 def explain(recording: "Recording", selection: Selection) -> list[Decision]:

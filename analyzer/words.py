@@ -1,19 +1,20 @@
-"""Chains in words: what a stack of the chain view says, in a sentence that a person would say.
+"""Waits in words: in what a thread waits, and what a stack of the chain view says, as a person would say it.
 
 Read from a profile's frames, so that merged profiles speak as well.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from offwake.analyzer.profile import Profile
 
-__all__ = ["Reason", "Wait", "in_words", "longest_waits", "waited_in"]
+__all__ = ["Reason", "Wait", "in_words", "longest_waits", "place", "waited_in"]
 
 MARK = "--"
 # Frames of every wait: they say that it waits, not in what.
 SCHEDULER = ("__schedule_[k]", "schedule_[k]", "schedule_", "io_schedule", "preempt_schedule", "__cond_resched")
-SYSTEM_CALLS = ("__x64_sys_", "__ia32_sys_", "__arm64_sys_")
+SYSTEM_CALL = re.compile(r"(?:__(?:x64|ia32|arm64)_sys_|ksys_|kernel_)(\w+)_\[k\]")
 DOING = {
     "[on CPU]": "running",
     "[run queue]": "waiting for a CPU",
@@ -73,12 +74,15 @@ def longest_waits(off_wake: Profile, chains: Profile, at_most: int) -> list[Wait
 
 
 def waited_in(frames: tuple[str, ...]) -> str:
-    """Name a wait by the function in which it waits, and by its system call if it has one."""
-    blocked = frames[1 : frames.index(MARK)]
+    """Name the place of a wait by a stack of `off-wake` or `chain`."""
+    return place(frames[1 : frames.index(MARK)])
+
+
+def place(blocked: Sequence[str]) -> str:
+    """Name the place of a wait by its stack, root first: the function, and the system call if there is one."""
     inner = next((frame for frame in reversed(blocked) if not frame.startswith(SCHEDULER)), "")
-    call = next((frame for frame in blocked if frame.startswith(SYSTEM_CALLS)), "")
-    names = [call.partition("_sys_")[2].removesuffix("_[k]"), inner.removesuffix("_[k]")]
-    return " in ".join(reversed([name for name in names if name])) or "[no stack]"
+    call = next((match[1] for frame in blocked if (match := SYSTEM_CALL.fullmatch(frame))), "")
+    return " in ".join(filter(None, (inner.removesuffix("_[k]"), call))) or "[no stack]"
 
 
 def in_words(chain: tuple[str, ...]) -> tuple[str, str]:

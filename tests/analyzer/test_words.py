@@ -41,6 +41,9 @@ def test_a_wait_is_named_by_its_function_and_its_system_call() -> None:
     assert waited_in((*BLOCKED, "--", "[open]")) == "vfs_read in read"
     assert waited_in(("kworker", "kthread_[k]", "worker_thread_[k]", "schedule_[k]", "--", "[open]")) == "worker_thread"
     assert waited_in(("web", "[no stack]", "--", "[open]")) == "[no stack]"
+    tail_call = ("sh", "wait", "do_syscall_64_[k]", "kernel_wait4_[k]", "do_wait_[k]", "io_schedule_[k]", "schedule_[k]")
+    assert waited_in((*tail_call, "--", "[open]")) == "do_wait in wait4"
+    assert waited_in(("sh", "kernel_main", "pause_[k]", "--", "[open]")) == "pause"
 
 
 def test_the_longest_waits_have_the_reasons_of_their_chains() -> None:
