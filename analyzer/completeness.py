@@ -6,14 +6,12 @@ The sentences that explain it, and say what to do, are the notices of facts.py.
 from collections.abc import Iterator
 from typing import Any
 
+from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import count, duration
-from offwake.analyzer.select import Selection
 
-__all__ = ["completeness", "nothing_fits", "remarks"]
-
-NAMES_SHOWN = 8
+__all__ = ["completeness", "remarks"]
 
 
 def completeness(info: dict[str, Any]) -> str:
@@ -28,41 +26,13 @@ def completeness(info: dict[str, Any]) -> str:
     return f"not complete: {', '.join(words for words, is_so in missing.items() if is_so)}"
 
 
-def remarks(profile: Profile) -> Iterator[str]:
-    """Yield what of the selected threads' time a view does not show, or shows only in part."""
-    if profile.hidden_ns:
-        yield f"{duration(profile.hidden_ns)} hidden: idle waits, and threads that slept throughout"
-    if profile.open_ns:
-        yield f"{duration(profile.open_ns)} in open waits, which last longer than is known"
-    if profile.unknown_ns:
-        yield f"{duration(profile.unknown_ns)} unknown"
-
-
-def nothing_fits(recording: Recording, selection: Selection) -> str:
-    """Say why a selection selects nothing of a recording: which part of it nothing fits, and what is there instead."""
-    if selection.begin_ns is not None and selection.begin_ns >= recording.duration_ns:
-        return f"the recording is only {duration(recording.duration_ns)} long"
-    replay = recording.replay()
-    for _ in replay:  # so that every thread is known
-        pass
-    threads = replay.timeline.threads[: replay.timeline.thread_count]
-    theirs = threads[threads["tgid"] != recording.recorder_pid]
-    if selection.pid is not None and selection.pid not in theirs["tgid"]:
-        return f"no thread of process {selection.pid} is in this recording; `offwake table` lists those that are"
-    if selection.tid is not None and selection.tid not in theirs["tid"]:
-        return f"no thread {selection.tid} is in this recording; `offwake table` lists those that are"
-    if selection.comm is not None:
-        names = {replay.names.texts[name] for name in theirs["name"].tolist() if name >= 0}
-        if not any(Selection(comm=selection.comm).fits(None, None, name, "") for name in names):
-            return f"no thread's name fits {selection.comm!r}; there are {_some(names)}"
-    if selection.cgroup is not None:
-        paths = {replay.cgroups.path(tgid) for tgid in set(theirs["tgid"].tolist())}
-        if not any(Selection(cgroup=selection.cgroup).fits(None, None, None, path) for path in paths):
-            return f"no cgroup fits {selection.cgroup!r}; there are {_some(paths)}"
-    return "nothing fits all of the selection"
-
-
-def _some(names: set[str]) -> str:
-    ordered = sorted(filter(None, names))
-    more = len(ordered) - NAMES_SHOWN
-    return (", ".join(ordered[:NAMES_SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")
+def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:
+    """Yield what of the selection is not shown, or only in part; and of latencies, how many there are."""
+    said = {f"{duration(found.hidden_ns)} hidden: idle waits, and threads that slept throughout": found.hidden_ns}
+    if isinstance(found, Profile):
+        said[f"{duration(found.open_ns)} in open waits, which last longer than is known"] = found.open_ns
+        said[f"{duration(found.unknown_ns)} unknown"] = found.unknown_ns
+    else:
+        said = {f"{count(found.total)} in all": True} | said
+        said[f"{count(found.open)} open: they last longer than is known"] = found.open
+    yield from (words for words, is_so in said.items() if is_so)

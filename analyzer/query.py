@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
-from offwake.analyzer.completeness import nothing_fits
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
+from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile

@@ -94,7 +94,7 @@ def flame_caption(entry: Entry, profile: Profile, chosen: list[str]) -> svg.Capt
 def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption:
     """Caption a heat map of a recording, with what is missing from it, and what was chosen."""
     title = f"{heatmap.title(shown)}: {query.HEATMAPS[shown.of]}"
-    return svg.caption(title, library().listed(entry).info or {}, [*heatmap.remarks(shown), *chosen])
+    return svg.caption(title, library().listed(entry).info or {}, [*remarks(shown), *chosen])
 
 
 @pages.get("/")

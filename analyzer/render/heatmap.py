@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.heatmap import ROWS_PER_DECADE, SECOND, Heatmap
-from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
 from offwake.analyzer.render.text import count, duration
 
-__all__ = ["draw", "heat_map", "remarks", "title"]
+__all__ = ["draw", "heat_map", "title"]
 
 WIDTH = 1200
 LEFT = 76
@@ -35,15 +34,6 @@ def title(heatmap: Heatmap) -> str:
         period = "second" if heatmap.column_ns == SECOND else _round(heatmap.column_ns)
         return f"{heatmap.of} by the offset within each {period}"
     return f"{heatmap.of} latency"
-
-
-def remarks(found: Heatmap | Histograms) -> Iterator[str]:
-    """Yield how many latencies there are, and what is not shown, or only in part."""
-    yield f"{count(found.total)} in all"
-    if found.hidden_ns:
-        yield f"{duration(found.hidden_ns)} hidden: idle waits, and threads that slept throughout"
-    if found.open:
-        yield f"{count(found.open)} open: they last longer than is known"
 
 
 def heat_map(heatmap: Heatmap, caption: Caption) -> str:

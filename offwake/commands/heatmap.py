@@ -4,8 +4,9 @@ import argparse
 import json
 
 from offwake.analyzer import query
+from offwake.analyzer.completeness import remarks
 from offwake.analyzer.render.documents import heatmap_document, trust
-from offwake.analyzer.render.heatmap import heat_map, remarks, title
+from offwake.analyzer.render.heatmap import heat_map, title
 from offwake.analyzer.render.svg import caption
 from offwake.commands.arguments import Question, add_output, add_recording, add_selection, answer
 from offwake.errors import UsageError

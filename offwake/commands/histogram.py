@@ -4,10 +4,9 @@ import argparse
 import json
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import completeness
+from offwake.analyzer.completeness import completeness, remarks
 from offwake.analyzer.histogram import UNITS, Buckets
 from offwake.analyzer.render.documents import histogram_document, trust
-from offwake.analyzer.render.heatmap import remarks
 from offwake.analyzer.render.histogram import text_histogram
 from offwake.commands.arguments import Question, add_recording, add_selection, answer
 from offwake.errors import UsageError

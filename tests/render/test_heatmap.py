@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from offwake.analyzer.completeness import remarks
 from offwake.analyzer.heatmap import Heatmap, latency_map, offset_map
 from offwake.analyzer.latencies import Latencies
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.documents import heatmap_document
-from offwake.analyzer.render.heatmap import draw, heat_map, remarks, title
+from offwake.analyzer.render.heatmap import draw, heat_map, title
 from offwake.analyzer.render.svg import Caption
 
 SVG = "{http://www.w3.org/2000/svg}"
