@@ -9,6 +9,7 @@ import os
 import sys
 
 from offwake import __version__
+from offwake.analyzer.render.text import printable
 from offwake.commands import COMMANDS
 from offwake.errors import OffwakeError
 
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except OffwakeError as error:
-        print(f"offwake: {error}", file=sys.stderr)
+        print(printable(f"offwake: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -119,7 +119,7 @@ def opened(path: Path) -> Iterator[Recording]:
     with Recording.open(path) as recording:
         yield recording
         for sentence in recording.notices():
-            print(f"offwake: {path}: {sentence}", file=sys.stderr)
+            print(printable(f"offwake: {path}: {sentence}"), file=sys.stderr)
 
 
 def status(recording: Recording) -> int:
@@ -160,5 +160,5 @@ def _listed(recording: Recording, known: dict[str, str]) -> str:
     lines = []
     for name, summary in known.items():
         lacking = query.lacks(recording, name)
-        lines.append(f"{name:<{width}}  {lacking + ': ' if lacking else ''}{summary}\n")
+        lines.append(f"{name:<{width}}  {printable(lacking) + ': ' if lacking else ''}{summary}\n")
     return "".join(lines)

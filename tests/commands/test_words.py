@@ -9,6 +9,8 @@ import pytest
 
 from offwake.analyzer.options import SELECTION, parse_selection, parse_view_options, words
 from offwake.cli import main
+from offwake.format.layout import Kind
+from tests.analyzer.test_nonsense import blocks_of, write
 from tests.commands.test_selection import DEMO
 from tests.events import Sample
 from tests.programs import Block, Program, Run, Workload
@@ -174,3 +176,31 @@ def test_pictures_state_completeness_and_selection(capsys: pytest.CaptureFixture
     assert main([command, str(DEMO), "--view" if command == "flamegraph" else "--of", name, "--comm", "shop*"]) == 0
     picture = capsys.readouterr().out
     assert " events · complete" in picture and "--comm &#39;shop*&#39;" in picture
+
+
+ESCAPE = "\x1b[2J\nnext line"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"unavailable": {ESCAPE: ESCAPE}}, {"kinds": [{"id": 1, "name": ESCAPE, "source": "", "size": 1, "fields": []}]}],
+)
+def test_nothing_that_is_said_of_a_recording_steers_a_terminal(
+    changes: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = [
+        (block, content | changes if block.kind == Kind.KEYFRAME else content)
+        for block, content in blocks_of(Path(DEMO))
+    ]
+    path = str(write(tmp_path / "hostile.offwake", hostile))
+    for command in (
+        ["folded", path, "--view", "help"],
+        ["folded", path],
+        ["table", path, "--of", "threads"],
+        ["info", path],
+    ):
+        main(command)
+        said = capsys.readouterr()
+        assert "[2J" in said.out + said.err
+        assert "\x1b" not in said.out + said.err
+        assert "\nnext line" not in said.out + said.err
