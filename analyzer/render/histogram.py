@@ -15,12 +15,14 @@ NARROW_BUCKETS = 32
 def text_histogram(found: Histograms, started: str | None = None) -> str:
     """Return histograms as text. `started` is when the recording began (ISO 8601): each interval stands under its time."""
     lines: list[str] = []
+    of_interval: dict[int, list[Histogram]] = {}
+    for one in found.found:
+        of_interval.setdefault(one.start_ns, []).append(one)
     for start_ns in found.starts_ns:
         if found.interval_ns is not None and started is not None:
             lines += [_clock(started, start_ns, found.interval_ns), ""]
-        for one in found.found:
-            if one.start_ns == start_ns:
-                lines += [*_lines(one, found.unit), ""]
+        for one in of_interval.get(start_ns, ()):
+            lines += [*_lines(one, found.unit), ""]
     return "\n".join(lines or ["nothing to show", ""])
 
 
