@@ -20,7 +20,7 @@ from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
 from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.naming import Naming
-from offwake.analyzer.shapes import TICK, require
+from offwake.analyzer.shapes import TICK, require, require_time
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
 from offwake.analyzer.symbols import KERNEL, Symbolizer
@@ -181,7 +181,8 @@ class Replay:
         records: list[SideRecord] = []
         reader = self.recording.reader
         for block in blocks:
-            if block.kind == Kind.EVENTS and (span := reader.payload(block)) is not None:
+            is_known = block.stream < self.timeline.cpus  # what else a CPU says, the timeline could not take
+            if block.kind == Kind.EVENTS and is_known and (span := reader.payload(block)) is not None:
                 last_ns = self.decoder.last_ns.get(block.stream, self.recording.began_ns)
                 rows = self.decoder.decode(span, block.stream)
                 if self._ring_heads.get(block.stream, block.ring_tail) != block.ring_tail and rows:
@@ -200,7 +201,7 @@ class Replay:
         for block in blocks:
             if block.kind == Kind.TICK and (tick := reader.values(block)) is not None:
                 require(tick, TICK, "tick")
-                for kind, gaps in self._uncounted(tick, tick["time_ns"]).items():
+                for kind, gaps in self._uncounted(tick, require_time(tick["time_ns"], "tick.time_ns")).items():
                     parts.setdefault(kind, []).append(gaps)
         return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records
 

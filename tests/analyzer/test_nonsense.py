@@ -1,6 +1,7 @@
 """Recordings whose checksums are right and whose contents are nonsense: one clear error, or counted nonsense, no crash."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -109,3 +110,20 @@ def test_random_bytes_in_the_rings_are_counted_as_unreadable(tmp_path: Path) -> 
                 damaged[place] = random.randrange(256)
             blocks[number] = (block, bytes(damaged))
     look_at_everything(write(tmp_path / "noise.offwake", blocks))
+
+
+@pytest.mark.parametrize("cpu", [8191, 1 << 31, (1 << 32) - 1])
+def test_a_ring_of_a_cpu_that_there_is_not_is_left_out(cpu: int, tmp_path: Path) -> None:
+    blocks = blocks_of(EXAMPLE)
+    number = next(number for number, (block, _) in enumerate(blocks) if block.kind == Kind.EVENTS)
+    blocks[number] = (replace(blocks[number][0], stream=cpu), blocks[number][1])
+    look_at_everything(write(tmp_path / "strange.offwake", blocks))
+
+
+def test_a_gap_that_ends_when_no_clock_can_have_been_is_refused(tmp_path: Path) -> None:
+    blocks = blocks_of(EXAMPLE)
+    number = next(number for number, (block, _) in enumerate(blocks) if block.kind == Kind.TICK)
+    block, tick = blocks[number]
+    blocks[number] = (block, tick | {"time_ns": 1 << 63, "counters": {0: {1: [9, 0, 9]}}})
+    with pytest.raises(DamagedRecording, match=r"tick\.time_ns"):
+        look_at_everything(write(tmp_path / "strange.offwake", blocks))
