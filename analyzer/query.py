@@ -4,7 +4,7 @@ Commands and pages call these and nothing below them.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
@@ -83,9 +83,9 @@ _SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", 
 def profile(recording: Recording, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Profile:
     """Return a view's stacks. Raises UsageError for a view or an option that it does not have."""
     _must_exist("view", view, VIEWS)
-    for option in ("split", "chain"):
-        if getattr(options, option) != getattr(DEFAULTS, option):
-            must_understand(view, option)
+    for option in fields(ViewOptions):
+        if getattr(options, option.name) != getattr(DEFAULTS, option.name):
+            must_understand(view, option.name)
     scope, unknown_ns = Scope(recording, selection), 0
     collector = _VIEWS[view][1](scope, options)
     for batch in scope.replay:
