@@ -66,7 +66,7 @@ FIRED = np.dtype(
 """What fired: a completion or a packet; `kind` is a place in KINDS, `label` the number of its End."""
 
 KINDS = (BLOCK, TCP)
-ORDERED = ("sched_switch", "sched_waking", "block_rq_complete", "tcp_data_ready", "lost")
+ORDERED = ("sched_switch", "sched_waking", "block_rq_complete", "tcp_data_ready")
 Columns = list[NDArray[np.int32]]
 
 
@@ -203,12 +203,14 @@ class _Order:
     CPU_AT = 48  # a key is the CPU, and below this bit nanoseconds since the stretch began, 0 for what was before it
 
     def __init__(self, rows: dict[str, Rows]) -> None:
-        parts = [rows[name] for name in ORDERED if len(rows.get(name, ()))]
-        self._start_ns = min((int(part.time_ns.min()) for part in parts), default=0)
+        times = [rows[name].time_ns for name in ORDERED if rows.get(name)]
+        if gaps := rows.get("lost"):  # they count from their end on; where they begin may be long before the recording
+            times.append(gaps.payload["until_ns"])
+        self._start_ns = min((int(part.min()) for part in times), default=0)
         cuts = [np.empty(0, np.int64)]
         if switches := rows.get("sched_switch"):
             cuts.append(self._key(switches.cpu, switches.time_ns))
-        if gaps := rows.get("lost"):
+        if gaps:
             cuts.append(self._key(gaps.cpu, gaps.payload["until_ns"]))
         self._cuts = np.sort(np.concatenate(cuts))
 

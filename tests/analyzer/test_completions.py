@@ -120,6 +120,23 @@ def test_a_completion_before_lost_events_may_not_be_the_last() -> None:
     assert not any(end.startswith("[vda") for end in found)
 
 
+def test_order_decides_however_long_the_machine_is_up_when_the_first_record_says_that_others_are_lost() -> None:
+    up = 365 * 86_400 * 1000 * MS
+    events = [
+        Lost(up + 1050, 0, 5),
+        Switch(up + 1100, 0, 7, IDLE, 1, stack=SLEEPS),
+        issue(up + 1200, A),
+        complete(up + 2 * MS, A),
+        Switch(up + 2 * MS + 100, 1, 8, 9),
+        wake(up + 2 * MS + 300),
+        Switch(up + 3 * MS, 0, IDLE, 7),
+    ]
+    trace = Trace(2, up + 1000, up + 5 * MS, [SEVEN, EIGHT], events)
+    with recorded(trace) as recording:
+        wakers = {frames[0]: frames[-1] for frames, _ in query.profile(recording, "off-wake", ALL)}
+    assert wakers["seven"] == "[block device]"
+
+
 def test_a_wake_by_a_thread_long_after_a_completion_is_the_threads() -> None:
     assert woken(issue(1200, A), complete(1300, A), Waking(2 * MS, 1, 8, 7, WAKES)) == ["eight"]
 
