@@ -6,7 +6,7 @@ idle.toml holds the default ones and says what can be written in such a file. `v
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from math import inf
@@ -72,15 +72,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class IdleRules:
-    """Rules, in the order in which they are tried."""
+    """Rules, in the order in which they are tried; `file` is where they were read, "" for the default ones."""
 
     rules: tuple[Rule, ...]
+    file: str = field(default="", compare=False)
 
     @staticmethod
     @cache
     def default() -> "IdleRules":
         """Return the rules of idle.toml."""
-        return _parsed(default_text(), "idle.toml")
+        return IdleRules(_parsed(default_text(), "idle.toml"))
 
     @staticmethod
     def read(path: Path) -> "IdleRules":
@@ -91,7 +92,7 @@ class IdleRules:
             raise UsageError(f"--idle-rules {path}: it cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"--idle-rules {path}: it is no text in UTF-8 (byte {error.start})") from error
-        return _parsed(text, f"--idle-rules {path}")
+        return IdleRules(_parsed(text, f"--idle-rules {path}"), str(path))
 
 
 @cache
@@ -139,7 +140,7 @@ def _with_gaps(parts: list[str], gap: str) -> str:
 # Reading a file
 
 
-def _parsed(text: str, where: str) -> IdleRules:
+def _parsed(text: str, where: str) -> tuple[Rule, ...]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # besides its own errors: too many digits, too many brackets
@@ -153,7 +154,7 @@ def _parsed(text: str, where: str) -> IdleRules:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{where}: two rules are called {name!r}; give each a name of its own")
-    return IdleRules(rules)
+    return rules
 
 
 def _rule(table: Any, where: str) -> Rule:

@@ -5,6 +5,7 @@ value is said here, once: what, where, and what would be right.
 """
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,7 +20,7 @@ from offwake.analyzer.states import LETTERS
 from offwake.analyzer.views import CHAIN_WEIGHTS, DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = ["IDLE_RULES", "SELECTION", "VIEW", "Option", "parse_selection", "parse_view_options", "words"]
+__all__ = ["IDLE_RULES", "SELECTION", "VIEW", "Option", "chosen", "parse_selection", "parse_view_options", "words"]
 
 TEXT_AT_MOST = 500
 LONGEST_S = 10**9
@@ -134,6 +135,7 @@ IDLE_RULES = Option(
     "FILE",
     "what waits count as idle; `offwake idle --rules` prints the default ones",
     lambda flag, text: IdleRules.read(Path(text)),
+    lambda rules: str(rules.file),
 )
 """Of the selection too, but of the command line alone: an address names no file."""
 
@@ -168,7 +170,13 @@ def parse_view_options(given: Mapping[str, str]) -> ViewOptions:
 
 def words(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
     """Return the words of a command line that choose this; what is as it would be anyway is left out."""
-    return [*_written(VIEW, view_options), *_written(SELECTION, selection)]
+    return [*_written(VIEW, view_options), *_written((*SELECTION, IDLE_RULES), selection)]
+
+
+def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
+    """Return what was chosen as a caption says it; nothing where nothing was."""
+    found = words(selection, view_options)
+    return [shlex.join(found)] if found else []
 
 
 def _written(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:

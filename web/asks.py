@@ -18,7 +18,6 @@ __all__ = [
     "SELECTION_FIELDS",
     "VIEW_FIELDS",
     "Ask",
-    "chosen",
     "command_line",
     "parse_ask",
     "parse_selection",
@@ -65,12 +64,6 @@ def parse_selection(query: Mapping[str, str]) -> Selection:
 def command_line(command: list[str], selection: Selection, view_options: ViewOptions = DEFAULTS) -> str:
     """Return the shell command that makes what a page shows."""
     return shlex.join(["offwake", *command, *options.words(selection, view_options)])
-
-
-def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
-    """Return what was chosen as a caption says it; nothing where nothing was."""
-    words = options.words(selection, view_options)
-    return [shlex.join(words)] if words else []
 
 
 def _given(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

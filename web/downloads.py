@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from offwake.analyzer.options import chosen
 from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.folded import folded
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.table import csv_table
-from offwake.web.asks import chosen, parse_ask, parse_selection
+from offwake.web.asks import parse_ask, parse_selection
 from offwake.web.library import Entry
 from offwake.web.pages import entry_or_404, flame_caption, heat_caption, library, region_left_out
 

@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from offwake.analyzer import query
 from offwake.analyzer.completeness import remarks
 from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.options import chosen
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, svg
 from offwake.analyzer.render.table import heading
@@ -34,7 +35,6 @@ from offwake.web.asks import (
     SELECTION_FIELDS,
     VIEW_FIELDS,
     Ask,
-    chosen,
     command_line,
     parse_ask,
     parse_selection,

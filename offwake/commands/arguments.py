@@ -1,7 +1,6 @@
 """Arguments that several commands share: the recording, the selection, where the output goes; and how they answer."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offwake.analyzer import query
-from offwake.analyzer.options import IDLE_RULES, SELECTION, VIEW, Option, parse_selection, parse_view_options, words
+from offwake.analyzer.options import IDLE_RULES, SELECTION, VIEW, Option, parse_selection, parse_view_options
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import printable
 from offwake.analyzer.select import Selection
-from offwake.analyzer.views import DEFAULTS, ViewOptions
+from offwake.analyzer.views import ViewOptions
 from offwake.errors import DamagedRecording, OutputError, UsageError
 
 __all__ = [
     "Question",
+    "add_of",
     "add_output",
     "add_recording",
     "add_selection",
@@ -34,6 +34,12 @@ __all__ = [
 def add_recording(parser: argparse.ArgumentParser) -> None:
     """Add the positional FILE."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a recording")
+
+
+def add_of(parser: argparse.ArgumentParser, metavar: str, default: str) -> None:
+    """Add --of."""
+    about = f"default: {default}; `help` lists what FILE can give"
+    parser.add_argument("--of", dest="name", default=default, metavar=metavar, help=about)
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str = "OUT.svg") -> None:
@@ -87,13 +93,6 @@ class Question:
     def say(self, sentence: str) -> None:
         """Say something on standard error, of this file."""
         print(printable(f"offwake: {self.args.file}: {sentence}"), file=sys.stderr)
-
-    def chosen(self, view_options: ViewOptions = DEFAULTS) -> list[str]:
-        """Return what was chosen as a caption says it; nothing where nothing was."""
-        chosen = words(self.selection, view_options)
-        if self.args.idle_rules is not None:
-            chosen += [IDLE_RULES.flag, self.args.idle_rules]
-        return [shlex.join(chosen)] if chosen else []
 
 
 def answer(args: argparse.Namespace, known: dict[str, str], make: Callable[[Question], str]) -> int:

@@ -4,6 +4,7 @@ import argparse
 
 from offwake.analyzer import query
 from offwake.analyzer.completeness import remarks
+from offwake.analyzer.options import chosen
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.svg import caption
 from offwake.commands.arguments import (
@@ -36,4 +37,5 @@ def _picture(asked: Question) -> str:
     view, options = asked.args.name, view_options(asked.args)
     profile = query.profile(asked.recording, view, asked.selection, options)
     asked.wonder(len(profile))
-    return flame_graph(profile, caption(view, asked.recording.info(), [*remarks(profile), *asked.chosen(options)]))
+    about = [*remarks(profile), *chosen(asked.selection, options)]
+    return flame_graph(profile, caption(view, asked.recording.info(), about))

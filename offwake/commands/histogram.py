@@ -8,7 +8,7 @@ from offwake.analyzer.completeness import completeness, remarks
 from offwake.analyzer.histogram import UNITS, Buckets
 from offwake.analyzer.render.documents import histogram_document, trust
 from offwake.analyzer.render.histogram import text_histogram
-from offwake.commands.arguments import Question, add_recording, add_selection, answer
+from offwake.commands.arguments import Question, add_of, add_recording, add_selection, answer
 from offwake.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -17,9 +17,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `histogram`."""
     add_recording(parser)
-    parser.add_argument(
-        "--of", dest="name", default="off-cpu", metavar="H", help="default: off-cpu; `help` lists what FILE can give"
-    )
+    add_of(parser, "H", "off-cpu")
     parser.add_argument("--by", default="", metavar="FIELD,…", help="a histogram for each device, operation, comm, …")
     parser.add_argument(
         "--interval", type=float, metavar="SECONDS", help="a histogram for each interval of this length"

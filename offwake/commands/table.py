@@ -6,7 +6,7 @@ import json
 from offwake.analyzer import query
 from offwake.analyzer.render.documents import table_document
 from offwake.analyzer.render.table import csv_table, text_table
-from offwake.commands.arguments import Question, add_recording, add_selection, answer
+from offwake.commands.arguments import Question, add_of, add_recording, add_selection, answer
 
 __all__ = ["add_arguments", "run"]
 
@@ -14,9 +14,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `table`."""
     add_recording(parser)
-    parser.add_argument(
-        "--of", dest="name", default="threads", metavar="T", help="default: threads; `help` lists what FILE can give"
-    )
+    add_of(parser, "T", "threads")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a JSON list, a row an object")
     form.add_argument("--csv", action="store_true", help="comma-separated values, times in nanoseconds")
