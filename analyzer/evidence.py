@@ -57,7 +57,7 @@ class Evidence:
     sums: Floats
     pairs: Ids
     pair_ns: Ints
-    lives: "_Lives"
+    threads: "_Threads"
 
     def __len__(self) -> int:
         return len(self.thread)
@@ -65,12 +65,12 @@ class Evidence:
     @property
     def tgid(self) -> Ids:
         """The process of each group's thread."""
-        return np.asarray(self.lives.tgid[self.thread])
+        return np.asarray(self.threads.tgid[self.thread])
 
     @property
     def comm(self) -> list[str]:
         """The last name of each group's thread."""
-        return [self.lives.comm[place] for place in self.thread.tolist()]
+        return [self.threads.comm[place] for place in self.thread.tolist()]
 
     def groups(self, waits: NDArray[np.void]) -> Ids:
         """Return the group of each wait, of any pass over the recording."""
@@ -89,7 +89,7 @@ class Evidence:
         ended = sums[:, WAITS] - ended_by[:, OPEN]
         mean = _ratio(sums[:, ENDED_NS], ended)
         spread = np.sqrt(np.maximum(_ratio(sums[:, SQUARES], ended) - mean**2, 0))
-        of_thread = _summed(self.thread, self.blocked_ns, len(self.lives.ns))
+        of_thread = _summed(self.thread, self.blocked_ns, len(self.threads.lived_ns))
         return {
             "waits": sums[:, WAITS],
             "timer_share": _ratio(ended_by[:, TIMER], ended),
@@ -98,7 +98,7 @@ class Evidence:
             "uninterruptible_share": _ratio(sums[:, UNINTERRUPTIBLE], sums[:, WAITS]),
             "variation": np.where(ended > 1, _ratio(spread, mean), np.inf),
             "blocked_share": _ratio(self.blocked_ns, of_thread[self.thread]),
-            "lifetime_share": _ratio(self.blocked_ns, self.lives.ns[self.thread]),
+            "lifetime_share": _ratio(self.blocked_ns, self.threads.lived_ns[self.thread]),
             "alike": np.bincount(self._kin, self._is_main)[self._kin].astype(np.float64),
         }
 
@@ -132,10 +132,10 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class _Lives:
+class _Threads:
     """How long threads lived within the recording, in which process and under which last name, by their places."""
 
-    ns: Floats
+    lived_ns: Floats
     tgid: Ids
     comm: list[str]
 
@@ -195,10 +195,10 @@ def gather(recording: "Recording") -> Evidence:
     group_of, thread, text = _grouped(gatherer, replay.naming)
     sums = np.zeros((len(text), SUMS))
     np.add.at(sums, group_of, gatherer.sums[: len(group_of)])
-    lives = _lives(replay)
+    threads = _threads(replay)
     pairs = group_of[gatherer.pairs.groups.keys]
-    counts = lives.tgid[thread[pairs[:, 0]]] != recording.recorder_pid
-    return Evidence(gatherer.raw, group_of, thread, text, sums, pairs[counts], gatherer.pairs.value_ns[counts], lives)
+    counts = threads.tgid[thread[pairs[:, 0]]] != recording.recorder_pid
+    return Evidence(gatherer.raw, group_of, thread, text, sums, pairs[counts], gatherer.pairs.value_ns[counts], threads)
 
 
 def _grouped(gatherer: _Gatherer, naming: Naming) -> tuple[Ids, Ids, list[str]]:
@@ -223,11 +223,11 @@ def _grouped(gatherer: _Gatherer, naming: Naming) -> tuple[Ids, Ids, list[str]]:
     return group_of, np.array([place for place, _ in numbers], np.int32), [text for _, text in numbers]
 
 
-def _lives(replay: Replay) -> _Lives:
+def _threads(replay: Replay) -> _Threads:
     threads = replay.timeline.threads[: replay.timeline.thread_count]
     died_ns = np.where(threads["died_ns"] == NEVER, replay.recording.ended_ns, threads["died_ns"])
     comm = [replay.names.texts[name] if name >= 0 else "" for name in threads["name"].tolist()]
-    return _Lives((died_ns - threads["born_ns"]).astype(np.float64), threads["tgid"].astype(np.int32), comm)
+    return _Threads((died_ns - threads["born_ns"]).astype(np.float64), threads["tgid"].astype(np.int32), comm)
 
 
 def _with_room(rows: NDArray[Any], count: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from offwake.analyzer.groups import Groups
 from offwake.analyzer.latencies import Latencies
 from offwake.errors import UsageError
 
-__all__ = ["PLAIN", "UNITS", "Buckets", "Histogram", "Histograms", "bounds", "histograms"]
+__all__ = ["PLAIN", "UNITS", "Buckets", "Histogram", "Histograms", "bounds", "histograms", "percentile"]
 
 UNITS = {"nsecs": 1, "usecs": 1_000, "msecs": 1_000_000}
 INTERVALS_AT_MOST = 10_000
@@ -106,11 +106,16 @@ def bounds(buckets: int) -> list[tuple[int, int]]:
     return [(1 << bucket if bucket else 0, 2 << bucket) for bucket in range(buckets)]
 
 
+def percentile(ascending_ns: NDArray[np.int64], percent: int) -> int:
+    """Return the nearest rank of latencies in ascending order, at least one: one of them, never a value between two."""
+    return int(ascending_ns[-(-len(ascending_ns) * percent // 100) - 1])
+
+
 def _histogram(whose: tuple[dict[str, str], int], latency_ns: NDArray[np.int64], unit_ns: int) -> Histogram:
     """Make one of latencies in ascending order."""
     _, exponent = np.frexp(latency_ns // unit_ns)
     counts = np.bincount(np.maximum(exponent - 1, 0)).tolist()
-    p50_ns, p99_ns = (int(latency_ns[-(-len(latency_ns) * percent // 100) - 1]) for percent in (50, 99))
+    p50_ns, p99_ns = percentile(latency_ns, 50), percentile(latency_ns, 99)
     return Histogram(*whose, counts, int(latency_ns[0]), p50_ns, p99_ns, int(latency_ns[-1]))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offwake.analyzer import query
+from offwake.analyzer.histogram import percentile
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.select import Selection
 from offwake.analyzer.words import Wait, longest_waits
@@ -125,8 +126,9 @@ def _latencies(rows: list[dict[str, Any]]) -> list[Latency]:
             groups.setdefault((row["device"], row["operation"]), []).append(row)
     found = []
     for (device, operation), group in sorted(groups.items()):
-        p50, p99 = np.percentile([row["service_ns"] for row in group], [50, 99])
-        found.append(Latency(device, operation, len(group), sum(row["bytes"] for row in group), int(p50), int(p99)))
+        service_ns = np.sort([row["service_ns"] for row in group])
+        p50_ns, p99_ns = percentile(service_ns, 50), percentile(service_ns, 99)
+        found.append(Latency(device, operation, len(group), sum(row["bytes"] for row in group), p50_ns, p99_ns))
     return found
 
 
