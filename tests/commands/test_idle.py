@@ -52,3 +52,10 @@ def test_text_explains_both_verdicts(capsys: pytest.CaptureFixture[str]) -> None
 def test_without_a_file_it_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["idle"]) == 2
     assert "FILE is missing" in capsys.readouterr().err
+
+
+def test_a_picture_by_other_rules_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rules = tmp_path / "none.toml"
+    rules.touch()
+    picture = printed(capsys, "flamegraph", DEMO, "--idle-rules", rules)
+    assert f"--idle-rules {rules}" in picture
