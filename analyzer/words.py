@@ -19,7 +19,7 @@ DOING = {
     "[on CPU]": "running",
     "[run queue]": "waiting for a CPU",
     "[preempted]": "preempted",
-    "[unknown]": "doing nobody knows what",
+    "[unknown]": "in an unknown state",
     "[truncated]": "and so on",
 }
 HOPS_SHOWN = 4
@@ -109,7 +109,7 @@ def in_words(chain: tuple[str, ...]) -> tuple[str, str]:
 def _name(frame: str) -> str:
     """Say who or what ended a wait."""
     if frame == "[open]":
-        return "what did not come"
+        return "something that had not come by the end"
     if joined := JOINED.fullmatch(frame):
         return joined["what"]
     if not (frame.startswith("[") and frame.endswith("]")):

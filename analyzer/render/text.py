@@ -1,4 +1,4 @@
-"""Text that every output shares: durations, counts, shares, and names made safe to print.
+"""Text that every output shares: durations, sizes, counts, shares, and names made safe to print.
 
 Names in a recording (threads, symbols, paths, hosts) are bytes from strangers. What is not printable in a terminal,
 in XML or in HTML is replaced here, once, before any of them sees it.
@@ -6,7 +6,7 @@ in XML or in HTML is replaced here, once, before any of them sees it.
 
 import re
 
-__all__ = ["count", "duration", "percent", "printable", "significant"]
+__all__ = ["count", "counted", "duration", "percent", "printable", "significant", "size"]
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls: terminal escapes, line ends
@@ -14,6 +14,7 @@ _UNPRINTABLE = re.compile(
     "\ud800-\udfff\ufeff\ufffe\uffff]"  # what XML 1.0 forbids even when escaped, and the byte order mark
 )
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+_SIZES = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
 def printable(text: str) -> str:
@@ -25,10 +26,12 @@ def duration(ns: int) -> str:
     """Format nanoseconds with three significant digits: `12.3 ms`."""
     if ns < 0:
         return "-" + duration(-ns)
-    for size, unit in _UNITS:
-        if ns >= 0.9995 * size:  # else it would print as 1,000 of the smaller unit
-            return f"{significant(ns / size)} {unit}"
-    return f"{ns} ns"
+    return _in_units(ns, _UNITS, "ns")
+
+
+def size(number: int) -> str:
+    """Format bytes with three significant digits: `12.3 kB`, of 1,000 bytes each."""
+    return _in_units(number, _SIZES, "B")
 
 
 def significant(value: float) -> str:
@@ -41,6 +44,18 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Format how many there are of a noun: `1 wait`, `1,234 waits`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(part: float, whole: float, digits: int = 2) -> str:
     """Format a share: `5.67 %`. A share of nothing is 0."""
     return f"{100 * part / whole if whole else 0:.{digits}f} %"
+
+
+def _in_units(number: int, units: tuple[tuple[int, str], ...], smallest: str) -> str:
+    for one, unit in units:
+        if number >= 0.9995 * one:  # else it would print as 1,000 of the smaller unit
+            return f"{significant(number / one)} {unit}"
+    return f"{number} {smallest}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from offwake.analyzer.completeness import completeness
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.render.text import count, duration, percent, printable
+from offwake.analyzer.render.text import count, counted, duration, percent, printable, size
 from offwake.analyzer.summary import Summary, summarize
 from offwake.analyzer.words import Wait
 from offwake.commands.arguments import add_recording, status
@@ -21,7 +21,9 @@ PART_NAMES = {
     "unknown_ns": "unknown",
 }
 REASONS_SHOWN = 3
+INSTEAD_SHOWN = 3
 REASON_AT_LEAST = 0.03
+"""Share of what it explains from which on a reason, or who ran instead, is worth a word."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +61,9 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
         yield ""
         yield "Block I/O service time"
         for io in summary.block_io:
+            moved = f"{size(io.bytes)}, " if io.bytes else ""  # a flush moves nothing
             yield (
-                f"  {io.device} {io.operation}: {count(io.count)} requests, {io.bytes / 1e6:.1f} MB, "
+                f"  {io.device} {io.operation}: {counted(io.count, 'request')}, {moved}"
                 f"p50 {duration(io.p50_ns)}, p99 {duration(io.p99_ns)}"
             )
     yield ""
@@ -71,8 +74,8 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
 
 
 def _wait(wait: Wait) -> Iterator[str]:
-    average = duration(wait.value_ns // max(wait.count, 1))
-    waits = f"{count(wait.count)} wait{'s' if wait.count != 1 else ''}, {average} each"
+    average = f", {duration(wait.value_ns // wait.count)} on average" if wait.count > 1 else ""
+    waits = f"{counted(wait.count, 'wait')}{average}"
     yield f"  {duration(wait.value_ns):>10}  {wait.target}: {wait.waited_in} ({waits})"
     shown = [reason for reason in wait.reasons if reason.value_ns >= REASON_AT_LEAST * wait.value_ns]
     for reason in shown[:REASONS_SHOWN]:
@@ -86,14 +89,16 @@ def _queued(summary: Summary) -> Iterator[str]:
     share = percent(summary.queued_ns, could_run, 1)
     yield f"Waiting for a CPU that ran others: {duration(summary.queued_ns)}, {share} of when threads could run: {verdict}"
     for row in summary.queued:
-        instead = ", ".join(f"{who} {percent(value_ns, row.value_ns, 0)}" for who, value_ns in row.instead[:3])
+        first, *others = row.instead[:INSTEAD_SHOWN]
+        shown = [first, *(other for other in others if other[1] >= REASON_AT_LEAST * row.value_ns)]
+        instead = ", ".join(f"{who} {percent(value_ns, row.value_ns, 0)}" for who, value_ns in shown)
         yield f"  {duration(row.value_ns):>10}  {row.target}, while the CPU ran {instead}"
     yield f"  ({duration(summary.wakeup_ns)} more went into waking idle CPUs)"
 
 
 def _tcp(summary: Summary) -> Iterator[str]:
     tcp = summary.tcp
-    yield f"TCP: {count(tcp.sessions)} sessions, {count(tcp.retransmits)} retransmits"
+    yield f"TCP: {counted(tcp.sessions, 'session')}, {counted(tcp.retransmits, 'retransmit')}"
     for row in tcp.retransmitted:
         ends = f"{row['local']}:{row['local_port']} to {row['remote']}:{row['remote_port']}"
         yield f"  {count(row['retransmits'])} from {ends} ({row['comm'] or 'nobody known'})"

@@ -156,12 +156,25 @@ def test_options_are_read_and_written_alike() -> None:
         assert not option.metavar or written[place + 1] == texts[option.name]
 
 
+def test_a_period_without_offset_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["heatmap", str(DEMO), "--period", "2"]) == 2
+    assert capsys.readouterr().err == "offwake: --period says nothing without --offset: leave it out, or add --offset\n"
+
+
+def test_the_summary_counts_in_words(capsys: pytest.CaptureFixture[str], simulated: Path) -> None:
+    for file in (DEMO, simulated):
+        assert main(["summary", str(file)]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"\((\d[\d,]* waits, .+ on average|1 wait)\)$", said, re.MULTILINE)
+        assert not re.search(r"\b1 (waits|requests|sessions|retransmits)\b|\b0 B\b|ran .*\b0 %", said)
+
+
 def test_folded_states_how_complete_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["folded", str(DEMO), "--json"]) == 0
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert document["complete"] is True and 0 < document["open_ns"] < document["total_ns"]
-    assert re.search(r": complete; .+ hidden: .+; .+ in open waits, .+; .+ unknown\n", said.err)
+    assert re.search(r": complete; .+ shown; .+ hidden: .+; .+ in open waits, .+; .+ unknown\n", said.err)
     cut = tmp_path / "cut.offwake.part"
     cut.write_bytes(DEMO.read_bytes()[: DEMO.stat().st_size * 2 // 3])
     assert main(["folded", str(cut), "--json"]) == 4

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offwake.analyzer.render.svg import cut, escape
-from offwake.analyzer.render.text import count, duration, percent, printable
+from offwake.analyzer.render.text import count, counted, duration, percent, printable, size
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,11 @@ def test_durations_have_three_significant_digits(ns: int, text: str) -> None:
     assert duration(ns) == text
 
 
-def test_counts_and_shares() -> None:
+def test_sizes_counts_and_shares() -> None:
+    sizes = [size(number) for number in (0, 512, 4096, 999_999, 1_500_000_000)]
+    assert sizes == ["0 B", "512 B", "4.10 kB", "1.00 MB", "1.50 GB"]
     assert count(1234567) == "1,234,567"
+    assert [counted(number, "wait") for number in (0, 1, 1234)] == ["0 waits", "1 wait", "1,234 waits"]
     assert percent(1, 3) == "33.33 %"
     assert percent(1, 3, 1) == "33.3 %"
     assert percent(0, 0) == "0.00 %"
