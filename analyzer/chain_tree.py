@@ -1,9 +1,10 @@
 """The walk along chains: compiled, and adding to a tree of hops as it goes.
 
-A node is its parent and either a hop (who ended the wait), or what the last waker did. The walk's steps are bounded, and
-what lies behind a bound is marked, never left out.
+A node is its parent and either a hop (who ended the wait), or what the last waker did. The walk is bounded, and what
+lies behind a bound is marked, never left out.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,9 @@ from offwake.analyzer.lives import (
     Lives,
 )
 
-__all__ = ["ENDS", "ROOT", "WAIT", "ChainTree"]
+__all__ = ["ENDS", "ROOT", "WAIT", "Bounds", "ChainTree"]
 
 HOPS_AT_MOST = 64
-STEPS_AT_MOST = 1 << 20
-"""Pieces of lives that one wait's explanation may look at."""
 
 ROOT = -1
 TRUNCATED = 5
@@ -54,18 +53,28 @@ STEP = np.dtype(
 """Where the walk stands in one thread's life: what is left of the window, and the node that it hangs below."""
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """How many pieces of lives one wait's explanation may look at, and how many nodes there may be: about a kilobyte
+    each, once they are named. When there are more, waits are followed to their waker and no further."""
+
+    steps: int = 1 << 20
+    nodes: int = 1 << 20
+
+
+BOUNDS = Bounds()
+
+
 class ChainTree:
     """Chains as a tree: `nodes` are (parent, what), `sums` nanoseconds, waits and nanoseconds of open waits by node."""
 
-    def __init__(
-        self, lives: Lives, is_thread: NDArray[np.bool_], by_path: bool, steps_at_most: int = STEPS_AT_MOST
-    ) -> None:
+    def __init__(self, lives: Lives, is_thread: NDArray[np.bool_], by_path: bool, bounds: Bounds = BOUNDS) -> None:
         self.nodes = Groups(2)
         self.sums = np.zeros((len(self.nodes.table[0]), 3), np.int64)
         self._last = np.full(len(self.sums), -1, np.int64)  # the last wait that a node was counted for
         self._lives = (lives.first, lives.begin_ns, lives.end_ns, lives.doing, lives.hop, lives.waker)
         self._births = (lives.birth, lives.parent)
-        self._is_thread, self._how = is_thread, (by_path, steps_at_most)
+        self._is_thread, self._how = is_thread, (by_path, bounds.steps, bounds.nodes)
         self._explained = 0
 
     def explain(self, waits: NDArray[np.void]) -> None:
@@ -138,7 +147,7 @@ def _walk(
     lives: LifeColumns,
     births: tuple[Ids, Ids],
     is_thread: NDArray[np.bool_],
-    how: tuple[bool, int],
+    how: tuple[bool, int, int],
     progress: tuple[Numbers, NDArray[np.void]],
     tree: Tree,
 ) -> None:
@@ -149,7 +158,7 @@ def _walk(
     first, begins, ends, doings, hops, wakers = lives
     birth, parent = births
     state, steps = progress
-    by_path, steps_at_most = how
+    by_path, steps_at_most, nodes_at_most = how
     while state[0] < len(waits) and state[3] + 3 <= len(tree[0]):
         wait, serial = waits[state[0]], number_of_first + state[0]
         if state[1] < 0:
@@ -171,7 +180,7 @@ def _walk(
             if by_path:
                 _weigh(step.node, left_ns, wait, serial, tree)
             state[1] -= 1
-        elif state[2] > steps_at_most:
+        elif state[2] > steps_at_most or state[3] > nodes_at_most:
             _weigh(_child(step.node, -1 - TRUNCATED, tree, state), left_ns, wait, serial, tree)
             state[1] -= 1
         else:

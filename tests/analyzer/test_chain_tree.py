@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from offwake.analyzer.chain_tree import ENDS, ROOT, WAIT, ChainTree
+from offwake.analyzer.chain_tree import ENDS, ROOT, WAIT, Bounds, ChainTree
 from offwake.analyzer.lives import DOING_BLOCKED, DOING_RUNNING, NO_HOP, Lives
 
 DISK, WORKER = 0, 1
@@ -44,7 +44,7 @@ def waits(*windows: tuple[int, int]) -> np.ndarray[tuple[int], np.dtype[np.void]
 
 
 def tree(by_path: bool, **bounds: int) -> ChainTree:
-    return ChainTree(lives_of_a_worker(), np.array([False, True]), by_path, **bounds)
+    return ChainTree(lives_of_a_worker(), np.array([False, True]), by_path, Bounds(**bounds))
 
 
 def test_a_walk_within_its_bounds_explains_everything() -> None:
@@ -56,7 +56,7 @@ def test_a_walk_within_its_bounds_explains_everything() -> None:
 
 @pytest.mark.parametrize("steps_at_most", [0, 1, 7, 99])
 def test_what_lies_behind_the_last_step_is_marked(steps_at_most: int) -> None:
-    chains = tree(by_path=False, steps_at_most=steps_at_most)
+    chains = tree(by_path=False, steps=steps_at_most)
     chains.explain(waits((0, 500), (490, 500)))
     found = explained(chains)
     assert found.total() == 510
@@ -65,6 +65,17 @@ def test_what_lies_behind_the_last_step_is_marked(steps_at_most: int) -> None:
 
 
 def test_a_path_that_takes_too_many_steps_is_marked_whole() -> None:
-    chains = tree(by_path=True, steps_at_most=0)
+    chains = tree(by_path=True, steps=0)
     chains.explain(waits((0, 500)))
     assert explained(chains) == {("worker", "[truncated]"): 500}
+
+
+def test_when_there_are_too_many_nodes_waits_are_followed_to_their_waker_alone() -> None:
+    chains = tree(by_path=False, nodes=3)
+    chains.explain(waits((0, 500)))
+    last_round = {("worker", "disk"): 9, ("worker", "[on CPU]"): 1}
+    assert explained(chains) == {**last_round, ("worker", "[truncated]"): 490}
+    another = waits((0, 500))
+    another["root"] = 1
+    chains.explain(another)
+    assert explained(chains) == {**last_round, ("worker", "[truncated]"): 990}
