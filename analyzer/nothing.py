@@ -1,5 +1,7 @@
 """Why a selection selects nothing of a recording: which part of it nothing fits, and what is there instead."""
 
+from fnmatch import fnmatchcase
+
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import duration
 from offwake.analyzer.select import Selection
@@ -10,7 +12,7 @@ NAMES_SHOWN = 8
 
 
 def nothing_fits(recording: Recording, selection: Selection) -> str:
-    """Return it in a sentence."""
+    """Say what of the selection nothing fits, in a sentence without its full stop."""
     if selection.begin_ns is not None and selection.begin_ns >= recording.duration_ns:
         return f"the recording is only {duration(recording.duration_ns)} long"
     replay = recording.replay()
@@ -24,11 +26,11 @@ def nothing_fits(recording: Recording, selection: Selection) -> str:
         return f"no thread {selection.tid} is in this recording; `offwake table` lists those that are"
     if selection.comm is not None:
         names = {replay.names.texts[name] for name in theirs["name"].tolist() if name >= 0}
-        if not any(Selection(comm=selection.comm).fits(None, None, name, "") for name in names):
+        if not any(fnmatchcase(name, selection.comm) for name in names):
             return f"no thread's name fits {selection.comm!r}; there are {_some(names)}"
     if selection.cgroup is not None:
         paths = {replay.cgroups.path(tgid) for tgid in set(theirs["tgid"].tolist())}
-        if not any(Selection(cgroup=selection.cgroup).fits(None, None, None, path) for path in paths):
+        if not any(map(selection.fits_cgroup, paths)):
             return f"no cgroup fits {selection.cgroup!r}; there are {_some(paths)}"
     return "nothing fits all of the selection"
 

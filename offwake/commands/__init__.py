@@ -11,7 +11,7 @@ COMMANDS = {
     "flamegraph": "stacks as one SVG file",
     "heatmap": "latency over time",
     "histogram": "latency distribution in text",
-    "table": "rows: threads, block I/O, TCP sessions",
+    "table": "rows: threads, who waited for whom, block I/O, TCP sessions",
     "idle": "which waits are left out as idle, and why",
     "serve": "browse recordings",
 }
