@@ -70,14 +70,6 @@ NOINLINE void burn_ns(long long nanoseconds)
             ;
 }
 
-static long voluntary_switches(void)
-{
-    struct rusage usage;
-
-    getrusage(RUSAGE_THREAD, &usage);
-    return usage.ru_nvcsw;
-}
-
 /* From the moment at which the thread was put into a run queue to the one at which it got the CPU (man 5 proc). */
 static long long run_delay_ns(const struct report *report)
 {
@@ -87,6 +79,24 @@ static long long run_delay_ns(const struct report *report)
     require(pread(report->schedstat, text, sizeof(text) - 1, 0) > 0, "schedstat");
     require(sscanf(text, "%*d %lld", &delay_ns) == 1, "schedstat");
     return delay_ns;
+}
+
+/* All clocks at one moment: read again if the thread left the CPU meanwhile. */
+static struct moment read_clocks(const struct report *report)
+{
+    struct rusage before, after;
+    struct moment now;
+
+    getrusage(RUSAGE_THREAD, &after);
+    do {
+        before = after;
+        now.delay_ns = run_delay_ns(report);
+        now.cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
+        now.wall_ns = read_clock(CLOCK_MONOTONIC);
+        getrusage(RUSAGE_THREAD, &after);
+    } while (after.ru_nvcsw != before.ru_nvcsw || after.ru_nivcsw != before.ru_nivcsw);
+    now.waits = after.ru_nvcsw;
+    return now;
 }
 
 /* Of all CPUs since boot: the eighth figure of the first line, in clock ticks (man 5 proc). */
@@ -118,33 +128,31 @@ void begin(struct report *report, const char *name)
     report->tid = gettid();
     report->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     require(report->schedstat >= 0, "/proc/thread-self/schedstat");
-    report->wall_at_begin = read_clock(CLOCK_MONOTONIC);
-    report->cpu_at_begin = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    report->begun = read_clocks(report);
 }
 
 void end(struct report *report)
 {
-    report->cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - report->cpu_at_begin;
-    report->wall_ns = read_clock(CLOCK_MONOTONIC) - report->wall_at_begin;
-    report->delay_ns = run_delay_ns(report);
+    struct moment now = read_clocks(report);
+
+    report->wall_ns = now.wall_ns - report->begun.wall_ns;
+    report->cpu_ns = now.cpu_ns - report->begun.cpu_ns;
+    report->delay_ns = now.delay_ns;
 }
 
 void operation_begins(struct report *report)
 {
-    report->waits_at_operation = voluntary_switches();
-    report->delay_at_operation = run_delay_ns(report);
-    report->cpu_at_operation = read_clock(CLOCK_THREAD_CPUTIME_ID);
-    report->wall_at_operation = read_clock(CLOCK_MONOTONIC);
+    report->operation_begun = read_clocks(report);
 }
 
 void operation_ends(struct report *report)
 {
-    long long waited_ns = read_clock(CLOCK_MONOTONIC) - report->wall_at_operation;
-    long long cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - report->cpu_at_operation;
+    struct moment now = read_clocks(report), *begun = &report->operation_begun;
+    long long waited_ns = now.wall_ns - begun->wall_ns;
 
     report->waited_ns += waited_ns;
-    report->asleep_ns += waited_ns - cpu_ns - (run_delay_ns(report) - report->delay_at_operation);
-    report->waits += voluntary_switches() - report->waits_at_operation;
+    report->asleep_ns += waited_ns - (now.cpu_ns - begun->cpu_ns) - (now.delay_ns - begun->delay_ns);
+    report->waits += now.waits - begun->waits;
     report->operations++;
 }
 

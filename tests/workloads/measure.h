@@ -10,6 +10,12 @@
 
 #define NOINLINE __attribute__((noinline))
 
+/* What a thread's clocks say at one moment; delay_ns is the time that it has stood in run queues since its birth. */
+struct moment {
+    long long wall_ns, cpu_ns, delay_ns;
+    long waits;
+};
+
 struct report {
     char name[16];
     int pid;
@@ -20,9 +26,8 @@ struct report {
     long waits;          /* voluntary switches inside the operations, as the kernel counts them: one a wait */
     long long waited_ns; /* wall time inside the operations */
     long long asleep_ns; /* of it, what was spent neither on a CPU nor in a run queue */
-    long long delay_ns;  /* in a run queue since the thread's birth: the second figure of its schedstat */
-    long long wall_at_begin, cpu_at_begin, wall_at_operation, cpu_at_operation, delay_at_operation;
-    long waits_at_operation;
+    long long delay_ns;  /* in run queues since the thread's birth, as its schedstat says */
+    struct moment begun, operation_begun;
     int schedstat;
 };
 
