@@ -19,6 +19,8 @@ __all__ = ["Recording"]
 
 
 FIRST_SEGMENT = 1
+DAY_NS = 86_400 * 1_000_000_000
+LONGEST_NS = 100 * DAY_NS
 
 
 class Recording:
@@ -55,6 +57,8 @@ class Recording:
         self.footer: dict[str, Any] = require(footer, shape, f"{path}: footer")
         ended_ns = footer.get("ended_ns") or self.last_tick.get("time_ns", self.began_ns)
         self.ended_ns: int = max(require_time(ended_ns, f"{path}: end"), self.began_ns)
+        if self.duration_ns > LONGEST_NS:  # else the sum of a thousand threads' waits might be more than 63 bits hold
+            raise DamagedRecording(f"{path}: end: nobody records for {self.duration_ns // DAY_NS} days")
         sideband = [event["sample_type"] for event in keyframe["events"] if event["name"] == "side-band"]
         self.sideband_type: int = sideband[0] if sideband else 0
 

@@ -127,3 +127,12 @@ def test_a_gap_that_ends_when_no_clock_can_have_been_is_refused(tmp_path: Path) 
     blocks[number] = (block, tick | {"time_ns": 1 << 63, "counters": {0: {1: [9, 0, 9]}}})
     with pytest.raises(DamagedRecording, match=r"tick\.time_ns"):
         look_at_everything(write(tmp_path / "strange.offwake", blocks))
+
+
+def test_a_recording_of_a_hundred_years_is_refused(tmp_path: Path) -> None:
+    blocks = blocks_of(EXAMPLE)
+    block, footer = blocks[-1]
+    assert block.kind == Kind.FOOTER
+    blocks[-1] = (block, footer | {"ended_ns": (1 << 62) - 1})
+    with pytest.raises(DamagedRecording, match="nobody records for 533.. days"):
+        look_at_everything(write(tmp_path / "strange.offwake", blocks))
