@@ -27,7 +27,7 @@ def completeness(info: dict[str, Any]) -> str:
 
 
 def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:
-    """Yield what of the selection is not shown, or only in part; beside how much is; and of latencies, how many there are."""
+    """Yield what of the selection is not shown, or only in part, and how much is shown."""
     said = {f"{duration(found.hidden_ns)} hidden: idle waits, and threads that slept throughout": found.hidden_ns}
     if isinstance(found, Profile):
         said = {f"{duration(found.total_ns)} shown": found.hidden_ns} | said

@@ -1,12 +1,14 @@
 """The first answer: where the time went, what was waited for and why, who lacked a CPU, and what to look at next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from offwake.analyzer import query
 from offwake.analyzer.histogram import percentile
+from offwake.analyzer.options import words
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.select import Selection
 from offwake.analyzer.words import Wait, longest_waits
@@ -56,10 +58,12 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `offwake summary` prints. `time_ns` adds up the parts of all threads' time; `queued_ns` is the time in which
-    threads waited for a CPU that ran others, `wakeup_ns` what it took to wake idle CPUs."""
+    """What `offwake summary` prints of a selection. `time_ns` adds up the parts of its threads' time; `queued_ns` is the
+    time in which they waited for a CPU that ran others, `wakeup_ns` what it took to wake idle CPUs."""
 
     info: dict[str, Any]
+    selection: Selection
+    threads: int
     time_ns: dict[str, int]
     hidden_ns: int
     waits: list[Wait]
@@ -78,13 +82,15 @@ class Summary:
     def next_options(self) -> list[str]:
         """The options of the `flamegraph` that is worth looking at first."""
         if self.lacks_cpu:
-            return ["--view", "run-queue"]
-        return ["--view", "chain", *(["--comm", self.waits[0].target] if self.waits else [])]
+            return ["--view", "run-queue", *words(self.selection)]
+        target = self.selection.comm or (escape(self.waits[0].target) if self.waits else None)
+        return ["--view", "chain", *words(replace(self.selection, comm=target))]
 
 
-def summarize(recording: "Recording") -> Summary:
-    """Look at everything that a recording holds, once."""
-    everything, shown = Selection(show_all=True), Selection()
+def summarize(recording: "Recording", shown: Selection | None = None) -> Summary:
+    """Look at everything that a recording holds of a selection, once."""
+    shown = shown or Selection()
+    everything = replace(shown, show_all=True)
     threads = query.table(recording, "threads", everything).rows
     off_wake = query.profile(recording, "off-wake", shown)
     run_queue = query.profile(recording, "run-queue", everything)
@@ -93,6 +99,8 @@ def summarize(recording: "Recording") -> Summary:
     queued_ns = sum(row.value_ns for row in queued)
     return Summary(
         info=recording.info(),
+        selection=shown,
+        threads=len(threads),
         time_ns={part: sum(row[part] for row in threads) for part in PARTS},
         hidden_ns=off_wake.hidden_ns,
         waits=longest_waits(off_wake, query.profile(recording, "chain", shown), WAITS_SHOWN),

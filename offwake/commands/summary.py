@@ -2,14 +2,17 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Iterator
 
 from offwake.analyzer.completeness import completeness
+from offwake.analyzer.nothing import nothing_fits
+from offwake.analyzer.options import chosen
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import count, counted, duration, percent, printable, size
 from offwake.analyzer.summary import Summary, summarize
 from offwake.analyzer.words import Wait
-from offwake.commands.arguments import add_recording, status
+from offwake.commands.arguments import add_recording, add_selection, selection, status
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,12 +32,17 @@ REASON_AT_LEAST = 0.03
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `summary`."""
     add_recording(parser)
+    add_selection(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary."""
+    selected = selection(args)
     with Recording.open(args.file) as recording:
-        print("\n".join(printable(line) for line in _lines(summarize(recording), shlex.quote(str(args.file)))))
+        summary = summarize(recording, selected)
+        print("\n".join(printable(line) for line in _lines(summary, shlex.quote(str(args.file)))))
+        if not summary.threads:
+            print(printable(f"offwake: {args.file}: {nothing_fits(recording, selected)}"), file=sys.stderr)
         return status(recording)
 
 
@@ -42,13 +50,15 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
     info = summary.info
     yield f"{info['host']}  {info['started']}  {duration(info['duration_ns'])}  {count(info['events'])} events"
     yield f"The recording is {completeness(info)}."
+    yield from (f"Selected: {options}" for options in chosen(summary.selection))
     yield from (f"- {sentence}" for sentence in info["verdict"])
     yield ""
     total = sum(summary.time_ns.values())
-    yield f"Where {info['threads']} threads spent their time"
+    yield f"Where {counted(summary.threads, 'thread')} spent their time"
     for part, name in PART_NAMES.items():
         yield f"  {duration(summary.time_ns[part]):>10}  {percent(summary.time_ns[part], total):>8}  {name}"
-    yield f"  ({duration(summary.hidden_ns)} of blocked is idle, and left out below: `offwake idle {file}` tells why)"
+    why = " ".join(["offwake idle", file, *chosen(summary.selection)])
+    yield f"  ({duration(summary.hidden_ns)} of blocked is idle, and left out below: `{why}` tells why)"
     yield ""
     yield "What was waited for longest, and why"
     for wait in summary.waits:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +168,22 @@ def test_the_summary_counts_in_words(capsys: pytest.CaptureFixture[str], simulat
         said = capsys.readouterr().out
         assert re.search(r"\((\d[\d,]* waits, .+ on average|1 wait)\)$", said, re.MULTILINE)
         assert not re.search(r"\b1 (waits|requests|sessions|retransmits)\b|\b0 B\b|ran .*\b0 %", said)
+
+
+def test_a_summary_of_a_selection(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--comm", "shop-*", "--from", "0.2"]
+    assert main(["table", str(DEMO), "--json", *options]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert main(["summary", str(DEMO), *options]) == 0
+    said = capsys.readouterr()
+    assert "\nSelected: --comm 'shop-*' --from 0.2\n" in said.out and f"Where {len(rows)} threads" in said.out
+    waiting = re.findall(r"^ +[\d.]+ [nµm]?s  (\S+): ", said.out, re.MULTILINE)
+    assert waiting and all(name.startswith("shop-") for name in waiting)
+    again = said.out.partition("Next: offwake ")[2].partition(" -o ")[0]
+    assert main(["folded", *shlex.split(again)[1:]]) == 0 and capsys.readouterr().out
+    assert main(["summary", str(DEMO), "--comm", "nobody"]) == 0
+    said = capsys.readouterr()
+    assert "Where 0 threads" in said.out and "no thread's name fits 'nobody'" in said.err
 
 
 def test_folded_states_how_complete_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
