@@ -34,7 +34,7 @@ def chain_path(threads: list[ThreadTruth]) -> Iterator[Moments]:
     """Yield all waits, each as a whole with the path of wakers that led to its end."""
     lives = _Lives(threads)
     for name, piece in pieces_of(threads):
-        if piece.ending:
+        if piece.ending and piece.begin_ns < piece.end_ns:
             chain = lives.before(piece.begin_ns, piece.end_ns, piece.ending, MOST_HOPS)
             yield Moments(piece.begin_ns, piece.end_ns, (name, *piece.stack, *chain))
 

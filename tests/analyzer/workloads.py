@@ -45,14 +45,17 @@ PIECES_OF_WORK = st.builds(Run, MOMENTS) | st.builds(Block, st.sampled_from(STAT
 
 @st.composite
 def relays(draw: st.DrawFn) -> list[Program]:
-    """Draw threads each of which waits for the next one's work; the last one works by itself, or by its children."""
+    """Draw threads each of which waits for the next one's work; the last one works by itself, or by its descendants."""
     count = draw(st.integers(2, 9))
     stages = [(Block(), draw(PIECES_OF_WORK | STEPS), Wake(place - 1)) for place in range(count - 1)]
-    work = (*draw(st.lists(PIECES_OF_WORK, max_size=3)), Wake(count - 2))
+    work: tuple[Step, ...] = (*draw(st.lists(PIECES_OF_WORK, max_size=3)), Wake(count - 2))
+    for _ in range(draw(st.integers(0, 2))):
+        work = (
+            *draw(st.lists(PIECES_OF_WORK, max_size=1)),
+            Spawn(Program("child", work, rounds=1), draw(st.booleans())),
+        )
     pause = Block(timeout_ns=draw(st.integers(20, 200)), listens=False)
-    by_children = draw(st.booleans())
-    last = (pause, Spawn(Program("child", work, rounds=1), draw(st.booleans()))) if by_children else (pause, *work)
-    return [Program(draw(NAMES), steps) for steps in (*stages, last)]
+    return [Program(draw(NAMES), steps) for steps in (*stages, (pause, *work))]
 
 
 @st.composite
