@@ -181,16 +181,18 @@ class _Seen:
             yield from self._unseen(life, stretch)
         elif woken_early and first.wait and stretch.cpu is None:  # it has not come back: nothing tells
             yield Piece(first.time_ns, end_ns, "blocked", first.wait.stack, Ending())
-        elif woken_early and (after_unknown or self._waking_is_lost(life, first)):
+        elif woken_early and (after_unknown or self._is_unwoken(life, first)):
             yield Piece(first.time_ns, end_ns, "unknown")  # nobody knows since when it ran, or what woke it
         else:
             ends = [change.time_ns for change in stretch.changes[1:]] + [end_ns]
             for change, until_ns in zip(stretch.changes, ends, strict=True):
                 yield self._piece(change, until_ns, stretch.cpu)
 
-    def _waking_is_lost(self, life: Life, woken: Change) -> bool:
-        """Return whether the records lack the waking that called off the sleep before it began."""
-        return any(wakeup.wait is woken.wait and wakeup.event in self.lost for wakeup in life.wakeups)
+    def _is_unwoken(self, life: Life, asleep: Change) -> bool:
+        """Return whether the records show no waking since the switch-in before a sleep that had been called off."""
+        came_ns = max(one.time_ns for one in life.changes if one.part == "on_cpu" and one.time_ns < asleep.time_ns)
+        wakings = (wakeup.event for wakeup in life.wakeups if came_ns < wakeup.event.time_ns < asleep.time_ns)
+        return not any(map(self._shown, wakings))
 
     def _broken(self, first: Change, end_ns: int) -> bool:
         """Return whether records are missing that might have changed this stretch: on a CPU its own, off-CPU any."""
