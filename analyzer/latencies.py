@@ -217,10 +217,10 @@ def _request_label(name: str, rows: block_io.Requests, replay: Replay) -> Label:
 
 
 def _sessions(ask: Ask, none: Latencies) -> Latencies:
-    """Find TCP sessions that were closed."""
+    """Find TCP sessions that were opened and closed in the recording; how long others lasted is not known."""
     scope = ask.scope
     table = tcp_sessions.table(scope)
-    rows = [row for row in table.rows if row["state"] == "CLOSE"]
+    rows = [row for row in table.rows if row["state"] == "CLOSE" and row["duration_ns"] is not None]
     latency_ns = np.array([row["duration_ns"] for row in rows], np.int64)
     ended_ns = np.array([row["start_ns"] for row in rows], np.int64) + latency_ns
     chosen = scope.within(ended_ns + scope.recording.began_ns) & scope.selection.lasting(latency_ns)

@@ -56,8 +56,10 @@ class Selection:
             chosen &= value_ns <= self.max_ns
         return chosen
 
-    def lasts(self, value_ns: int) -> bool:
-        """Tell whether one duration lies between them."""
+    def lasts(self, value_ns: int | None) -> bool:
+        """Tell whether one duration lies between them; one that is not known does only where there are no bounds."""
+        if value_ns is None:
+            return self.min_ns is None and self.max_ns is None
         return (self.min_ns is None or value_ns >= self.min_ns) and (self.max_ns is None or value_ns <= self.max_ns)
 
     def fits(self, tid: int | None, pid: int | None, comm: str | None, cgroup: str) -> bool:

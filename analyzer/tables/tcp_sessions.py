@@ -35,7 +35,8 @@ STATES = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
     "LISTEN", "CLOSING", "NEW_SYN_RECV",
 )  # fmt: skip
-ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING = 1, 2, 4, 5, 7, 8, 9, 10, 11
+ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE = 1, 2, 3, 4, 5, 7
+CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING = 8, 9, 10, 11
 AF_INET, AF_INET6 = 2, 10
 KINDS = ("tcp_state", "tcp_first_send", "tcp_first_receive", "tcp_retransmit", "tcp_receive_reset", "tcp_destroy")
 
@@ -44,7 +45,7 @@ KINDS = ("tcp_state", "tcp_first_send", "tcp_first_receive", "tcp_retransmit", "
 class _Session:
     """What is known of one socket so far."""
 
-    start_ns: int
+    start_ns: int | None  # None where its beginning was not seen
     seen: Any  # the payload that has the addresses
     owner: int | None = None
     state: int = 0
@@ -100,7 +101,7 @@ class _Sessions:
         elif kind == "tcp_state":
             self._change(socket, time_ns, row)
         else:
-            session = self.open.setdefault(socket, _Session(time_ns, row))
+            session = self.open.setdefault(socket, _Session(None, row))
             session.owner = session.owner or int(row["tid"])
             session.state = session.state or ESTABLISHED
 
@@ -112,7 +113,8 @@ class _Sessions:
         if session is None or session.state == CLOSE:
             if session:
                 self.ended.append(session)
-            session = self.open[socket] = _Session(time_ns, row)
+            begins = new == SYN_SENT or old == SYN_RECV  # a connection that comes in is in SYN_RECV for a moment only
+            session = self.open[socket] = _Session(time_ns if begins else None, row)
         session.state = new
         if int(row["local_port"]):  # the port is given back before CLOSE
             session.seen = row
@@ -132,10 +134,11 @@ class _Sessions:
 def table(scope: Scope) -> Table:
     """Return a row a session, in the order of their start. What is not known is None.
 
-    `duration_ns` runs to the recording's end for a session that is still open. Bytes are the kernel's `bytes_acked` and
-    `bytes_received` at CLOSE, less the SYN and the FINs that they count; None for a session that has not closed, and for
-    what was sent in one that was established before the recording: whose SYN it was, is not known. Selected are sessions
-    that overlap the selected time; `min_ns` and `max_ns` bound their duration.
+    A session whose beginning was not seen has neither start nor duration, and comes first, as if it had been there when
+    the recording began. `duration_ns` runs to the recording's end for a session that is still open. Bytes are the kernel's
+    `bytes_acked` and `bytes_received` at CLOSE, less the SYN and the FINs that they count; None for a session that has not
+    closed, and for what was sent in one that was established before the recording: whose SYN it was, is not known. Selected
+    are sessions that overlap the selected time; `min_ns` and `max_ns` bound their duration, where it is known.
     """
     recording, replay, selection, sessions = scope.recording, scope.replay, scope.selection, _Sessions()
     for batch in replay:
@@ -144,24 +147,26 @@ def table(scope: Scope) -> Table:
     found = []
     for session in (*sessions.ended, *sessions.open.values()):
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
+        row = _row(session, recording.began_ns, ended_ns)
         pid, comm = tgids.get(session.owner), names.get(session.owner)
         if (
-            session.start_ns < scope.end_ns
+            recording.began_ns + (row["start_ns"] or 0) < scope.end_ns
             and ended_ns >= scope.begin_ns
-            and selection.lasts(ended_ns - session.start_ns)
+            and selection.lasts(row["duration_ns"])
             and pid != recording.recorder_pid
             and selection.fits(session.owner, pid, comm, "" if pid is None else replay.cgroups.path(pid))
         ):
-            found.append(_row(session, recording.began_ns, ended_ns) | {"pid": pid, "comm": comm})
-    found.sort(key=lambda row: (row["start_ns"], row["local_port"]))
+            found.append(row | {"pid": pid, "comm": comm})
+    found.sort(key=lambda row: (row["start_ns"] or 0, row["local_port"]))
     return Table("tcp-sessions", COLUMNS, found)
 
 
 def _row(session: _Session, began_ns: int, ended_ns: int) -> dict[str, Any]:
+    start_ns = session.start_ns
     seen, is_ipv4 = session.seen, int(session.seen["family"]) == AF_INET
     local, remote = ("local4", "remote4") if is_ipv4 else ("local6", "remote6")
     return {
-        "start_ns": session.start_ns - began_ns,
+        "start_ns": None if start_ns is None else start_ns - began_ns,
         "pid": None,
         "comm": None,
         "local": _address(seen[local]),
@@ -170,7 +175,7 @@ def _row(session: _Session, began_ns: int, ended_ns: int) -> dict[str, Any]:
         "remote_port": int.from_bytes(int(seen["remote_port_be"]).to_bytes(2, "little"), "big"),
         "family": "IPv4" if is_ipv4 else "IPv6",
         "state": STATES[session.state] if session.state < len(STATES) else str(session.state),
-        "duration_ns": ended_ns - session.start_ns,
+        "duration_ns": None if start_ns is None else ended_ns - start_ns,
         "tx_bytes": session.tx_bytes,
         "rx_bytes": session.rx_bytes,
         "retransmits": session.retransmits,
