@@ -47,7 +47,7 @@ class Evidence:
     `raw` numbers (thread, stack, space); `group_of` says to which group each of those belongs (int32). `thread` is the
     place in the replay's table (int32, G), `text` the stack as rules see it, `sums` what was counted (float64, G × SUMS).
     `pairs` says who waited for whom: the waiter's group, the group of the wait meanwhile (int32, P × 2), and `pair_ns`
-    for how long (int64, P).
+    for how long (int64, P). `listeners` are the processes that serve others.
     """
 
     raw: Groups
@@ -58,6 +58,7 @@ class Evidence:
     pairs: Ids
     pair_ns: Ints
     threads: "_Threads"
+    listeners: frozenset[int]
 
     def __len__(self) -> int:
         return len(self.thread)
@@ -198,7 +199,8 @@ def gather(recording: "Recording") -> Evidence:
     threads = _threads(replay)
     pairs = group_of[gatherer.pairs.groups.keys]
     counts = threads.tgid[thread[pairs[:, 0]]] != recording.recorder_pid
-    return Evidence(gatherer.raw, group_of, thread, text, sums, pairs[counts], gatherer.pairs.value_ns[counts], threads)
+    pair_ns, listeners = gatherer.pairs.value_ns[counts], frozenset(replay.listeners)
+    return Evidence(gatherer.raw, group_of, thread, text, sums, pairs[counts], pair_ns, threads, listeners)
 
 
 def _grouped(gatherer: _Gatherer, naming: Naming) -> tuple[Ids, Ids, list[str]]:

@@ -116,12 +116,12 @@ def _run_queue(ask: Ask, none: Latencies) -> Latencies:
 
 def _waits(view: IntervalView, batches: Iterable[Batch], ask: Ask, none: Latencies) -> Latencies:
     """Find the waits that a view counts, at the moment at which the thread ran again."""
-    scope, found, hidden_ns = ask.scope.but(ended=True), _Found(ask, view.frames), 0
+    scope, found, left_out = ask.scope.but(ended=True), _Found(ask, view.frames), _Found(ask, view.frames)
     for batch in batches:
         shown, hidden = scope.waits(batch.activity.intervals, view.counts, view.value_ns)
-        hidden_ns += int(view.value_ns(hidden).sum())
-        found.add(shown, (shown["end_ns"], view.value_ns(shown), shown["open"] > 0), partial(view.keys, shown))
-    return found.latencies(none, hidden_ns)
+        for rows, into in ((shown, found), (hidden, left_out)):
+            into.add(rows, (rows["end_ns"], view.value_ns(rows), rows["open"] > 0), partial(view.keys, rows))
+    return replace(found.latencies(none), hidden_ns=int(left_out.latencies(none).latency_ns.sum()))
 
 
 def _running(ask: Ask, none: Latencies) -> Latencies:
@@ -157,7 +157,7 @@ class _Found:
             columns.append(self._stacks.ids(key))
         self._parts.append(columns)
 
-    def latencies(self, none: Latencies, hidden_ns: int = 0) -> Latencies:
+    def latencies(self, none: Latencies) -> Latencies:
         """Return all of them, or those whose stacks have a frame that matches; the pass must be complete."""
         replay = self._ask.replay
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
@@ -169,7 +169,7 @@ class _Found:
             name: Label(column, _wait_name(name, replay)) for name, column in zip(self._ask.by, codes, strict=True)
         }
         ended_ns, open_count = ended_ns - replay.recording.began_ns, int(np.count_nonzero(is_open))
-        return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, hidden_ns, open_count)
+        return Latencies(none.of, none.begin_ns, none.end_ns, ended_ns, latency_ns, labels, open=open_count)
 
     def _matching(self, stacks: Groups) -> NDArray[np.bool_]:
         """Tell which stacks have a frame that matches."""

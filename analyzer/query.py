@@ -93,12 +93,20 @@ def profile(recording: Recording, view: str, selection: Selection, options: View
         unknown_ns += scope.unknown_ns(batch.activity.intervals)
     found = collector.profile(scope.replay.naming)
     found.view, found.unknown_ns = view, unknown_ns
-    return found if selection.grep is None else matching(found, selection.grep)
+    if selection.grep is None:
+        return found
+    everything = replace(selection, grep=None, show_all=True)
+    return matching(found, selection.grep, profile(recording, view, everything, options) if found.hidden_ns else found)
 
 
-def matching(whole: Profile, pattern: str) -> Profile:
-    """Return the stacks with a frame that the regular expression fits. Raises UsageError, see `matching_names`."""
-    return whole.containing(matching_names(pattern, {name for frames in whole.weights for name in frames}))
+def matching(shown: Profile, pattern: str, everything: Profile) -> Profile:
+    """Return the stacks with a frame that the regular expression fits. Raises UsageError, see `matching_names`.
+
+    `everything` is the same without anything hidden: what of it fits and is not shown is hidden.
+    """
+    names = matching_names(pattern, {name for frames in everything.weights for name in frames})
+    found = shown.containing(names)
+    return replace(found, hidden_ns=everything.containing(names).total_ns - found.total_ns)
 
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:

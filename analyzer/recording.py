@@ -114,7 +114,7 @@ class Recording:
     def idle(self, rules: IdleRules) -> Verdicts:
         """Return what rules say of all waits. What they judge by is gathered once, in a pass of its own."""
         if rules not in self._verdicts:
-            self._verdicts[rules] = judge(self._evidence, self.listeners, rules)
+            self._verdicts[rules] = judge(self._evidence, rules)
         return self._verdicts[rules]
 
     @cached_property

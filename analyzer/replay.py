@@ -84,6 +84,7 @@ class Replay:
         self.stacks = StackTable()
         self.names = Names()
         self.spaces = AddressSpaces()
+        self.listeners = set(recording.listeners)
         self.cgroups = Cgroups(recording.keyframe["cgroups"], recording.snapshot["cgroups"])
         scanned_ns = recording.keyframe["clocks"]["monotonic_ns"]
         self.symbolizer = Symbolizer(recording.symbols, self.spaces)
@@ -223,11 +224,15 @@ class Replay:
                 name = self.names.id(record.comm)
                 yield (record.time_ns, 0, NAMED, 0, record.tid, name, record.pid, 0, NO_STACK, NOTHING)
                 if record.exec:
+                    if record.pid not in self.recording.listeners:
+                        self.listeners.discard(record.pid)
                     yield _moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
             elif isinstance(record, Fork):
                 if record.pid == record.ppid:
                     continue
                 self.cgroups.fork(record.ppid, record.pid)
+                if record.ppid in self.listeners:
+                    self.listeners.add(record.pid)  # until it runs another program
                 yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
             else:
                 file = self.spaces.file(record.path, record.identity)

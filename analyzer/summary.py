@@ -16,10 +16,11 @@ from offwake.analyzer.words import Wait, longest_waits
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
-__all__ = ["Latency", "Queued", "Summary", "Tcp", "summarize"]
+__all__ = ["Circle", "Latency", "Queued", "Summary", "Tcp", "summarize"]
 
 WAITS_SHOWN = 8
 QUEUED_SHOWN = 3
+CIRCLES_SHOWN = 3
 PARTS = ("on_cpu_ns", "blocked_ns", "run_queue_ns", "preempted_ns", "unknown_ns")
 TROUBLE = 0.05
 """Share of the time in which threads could have run that they spend waiting for a CPU, from which on it is trouble."""
@@ -32,6 +33,14 @@ class Queued:
     target: str
     value_ns: int
     instead: list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Circle:
+    """The names of threads that waited for each other, each once, and how long they did in all."""
+
+    names: list[str]
+    blocked_ns: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Summary:
     queued_ns: int
     wakeup_ns: int
     queued: list[Queued]
+    circles: list[Circle]
     block_io: list[Latency]
     tcp: Tcp
 
@@ -107,6 +117,7 @@ def summarize(recording: "Recording", shown: Selection | None = None) -> Summary
         queued_ns=queued_ns,
         wakeup_ns=total_ns - queued_ns,
         queued=queued[:QUEUED_SHOWN],
+        circles=_circles(query.table(recording, "waits-for", everything).rows)[:CIRCLES_SHOWN],
         block_io=_latencies(query.table(recording, "block-io", everything).rows),
         tcp=_tcp(query.table(recording, "tcp-sessions", everything).rows),
     )
@@ -125,6 +136,21 @@ def _queued(run_queue: Profile) -> list[Queued]:
         for target, instead in found.items()
     ]
     return sorted(rows, key=lambda row: -row.value_ns)
+
+
+def _circles(rows: list[dict[str, Any]]) -> list[Circle]:
+    """Return the circles of `waits-for`; those of threads of the same names are one."""
+    members: dict[int, set[str]] = {}
+    blocked_ns: dict[int, int] = {}
+    for row in rows:
+        if circle := row["circle"]:
+            members.setdefault(circle, set()).update((row["comm"], row["waited_for"]))
+            blocked_ns[circle] = blocked_ns.get(circle, 0) + row["blocked_ns"]
+    alike: dict[tuple[str, ...], int] = {}
+    for circle, names in members.items():
+        key = tuple(sorted(names))
+        alike[key] = alike.get(key, 0) + blocked_ns[circle]
+    return [Circle(list(names), value_ns) for names, value_ns in sorted(alike.items(), key=lambda item: -item[1])]
 
 
 def _latencies(rows: list[dict[str, Any]]) -> list[Latency]:

@@ -52,25 +52,25 @@ class Verdicts:
         return -1
 
 
-def judge(evidence: Evidence, listeners: frozenset[int], rules: IdleRules) -> Verdicts:
+def judge(evidence: Evidence, rules: IdleRules) -> Verdicts:
     """Try the rules in their order on all groups of waits."""
     rule = np.full(len(evidence), -1, np.int32)
     judged = []
     for number, tried in enumerate(rules.rules):
-        conditions = tuple(_conditions(tried, listeners, evidence, rule >= 0))
+        conditions = tuple(_conditions(tried, evidence, rule >= 0))
         fits = np.logical_and.reduce([condition.holds for condition in conditions])
         rule[fits & (rule < 0)] = number
         judged.append(conditions)
     return Verdicts(rules.rules, evidence, rule, tuple(judged))
 
 
-def _conditions(rule: Rule, listeners: frozenset[int], evidence: Evidence, idle: Mask) -> Iterator[Condition]:
+def _conditions(rule: Rule, evidence: Evidence, idle: Mask) -> Iterator[Condition]:
     if rule.stack or rule.not_stack:
         yield Condition("stack", "one of the rule's", _fitting(rule.fits_stack, evidence.text))
     if rule.comm or rule.not_comm:
         yield Condition("comm", "one of the rule's", _fitting(rule.fits_comm, evidence.comm))
     if rule.listens is not None:
-        listens = np.isin(evidence.tgid, list(listeners))
+        listens = np.isin(evidence.tgid, list(evidence.listeners))
         yield Condition("listens", str(rule.listens).lower(), listens == rule.listens)
     for bounds, sign in ((rule.at_least, 1), (rule.at_most, -1)):
         for figure, bound in bounds:

@@ -29,9 +29,10 @@ JOINED = re.compile(r"\[(?P<what>.+), (?P<took>\d+ [nµm]?s)\]")
 
 @dataclass
 class Reason:
-    """Why threads waited, in words, for how long in all, and in how long the device at the end answered most often."""
+    """Why threads waited, in words, what was at the end of it, for how long in all, and how fast a device there answered."""
 
     words: str
+    end: str
     value_ns: int = 0
     took: dict[str, int] = field(default_factory=dict)
 
@@ -51,6 +52,14 @@ class Wait:
     count: int = 0
     reasons: list[Reason] = field(default_factory=list)
 
+    @property
+    def ends(self) -> list[tuple[str, int]]:
+        """What was at the ends of all chains, by whatever hands, and for how many nanoseconds; the longest first."""
+        found: dict[str, int] = {}
+        for reason in self.reasons:
+            found[reason.end] = found.get(reason.end, 0) + reason.value_ns
+        return sorted(found.items(), key=lambda item: -item[1])
+
 
 def longest_waits(off_wake: Profile, chains: Profile, at_most: int) -> list[Wait]:
     """Return the longest waits by target and place, with their reasons from the chains (by time) of the same waits."""
@@ -62,8 +71,8 @@ def longest_waits(off_wake: Profile, chains: Profile, at_most: int) -> list[Wait
         wait.count += weight.count
     reasons: dict[tuple[str, str], dict[str, Reason]] = {}
     for frames, weight in chains:
-        words, took = in_words(frames)
-        reason = reasons.setdefault((frames[0], waited_in(frames)), {}).setdefault(words, Reason(words))
+        words, end, took = in_words(frames)
+        reason = reasons.setdefault((frames[0], waited_in(frames)), {}).setdefault(words, Reason(words, end))
         reason.value_ns += weight.value_ns
         if took:
             reason.took[took] = reason.took.get(took, 0) + weight.value_ns
@@ -85,10 +94,10 @@ def place(blocked: Sequence[str]) -> str:
     return " in ".join(filter(None, (inner.removesuffix("_[k]"), call))) or "[no stack]"
 
 
-def in_words(chain: tuple[str, ...]) -> tuple[str, str]:
-    """Say who was waited for, hop by hop, and what the last one did; and how long the device at the end took, if one is.
+def in_words(chain: tuple[str, ...]) -> tuple[str, str, str]:
+    """Say who was waited for, hop by hop, and what the last one did; what was at the end; and how long a device there took.
 
-    `worker, waiting for vda read 4 KiB`, `8 ms`.
+    `worker, waiting for vda read 4 KiB`, `vda read 4 KiB`, `8 ms`; or `worker, running`, `running`, nothing.
     """
     hops: list[list[str]] = []
     for frame in chain[chain.index(MARK) :]:
@@ -103,7 +112,8 @@ def in_words(chain: tuple[str, ...]) -> tuple[str, str]:
     names = [_name(hop[-1]) for hop in hops]
     if len(names) > HOPS_SHOWN:
         names[HOPS_SHOWN - 1 : -1] = [f"{len(names) - HOPS_SHOWN} more"]
-    return ", waiting for ".join(names) + (f", {doing}" if doing else ""), took["took"] if took else ""
+    words = ", waiting for ".join(names) + (f", {doing}" if doing else "")
+    return words, doing or names[-1], took["took"] if took else ""
 
 
 def _name(frame: str) -> str:

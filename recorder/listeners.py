@@ -1,7 +1,8 @@
 """Which processes serve others: those that hold a socket on which connections are accepted.
 
-A server that waits for the next request waits for work, and the analyzer takes this as evidence. Looked up once, when the
-capture has ended, at 0.15 ms a process; at most some thousand descriptors of each are looked at, and no connections.
+A server that waits for the next request waits for work, and the analyzer takes this as evidence. Looked up before the
+capture begins and when it has ended, so that it disturbs nothing that is measured, at 0.15 ms a process; at most some
+thousand descriptors of each are looked at, and no connections.
 """
 
 import os

@@ -131,6 +131,7 @@ class _Capture:
         self._pump = Pump(self._rings, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._machine = machine()
+        self._listeners = set(listeners())
         program.attach()
         self._began_ns = time.monotonic_ns()
         self._cpu_before_s = time.process_time()
@@ -250,7 +251,7 @@ class _Capture:
                 "clocks": clocks(),
                 "threads": list(table.threads.values()),
                 "cgroups": table.cgroups(),
-                "listeners": listeners(),
+                "listeners": sorted(self._listeners.union(listeners())),
             }
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)

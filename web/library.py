@@ -97,8 +97,10 @@ class Library:
             if selection.grep is None:
                 profile = query.profile(self._recording(entry), view, selection, options)
             else:
-                whole = self.stacks(entry, view, replace(selection, grep=None), options)
-                profile = query.matching(whole.profile, selection.grep)
+                every = replace(selection, grep=None)
+                shown = self.stacks(entry, view, every, options).profile
+                everything = self.stacks(entry, view, replace(every, show_all=True), options).profile
+                profile = query.matching(shown, selection.grep, everything)
             return Stacks(profile, FrameTree(profile))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)

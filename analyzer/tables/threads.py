@@ -21,6 +21,7 @@ COLUMNS = (
     Column("switches", "count"),
     Column("wakeups", "count"),
 )
+WANTED = ("on_cpu_ns", "run_queue_ns", "preempted_ns")  # a CPU, whether the thread got one or not
 ON_CPU, BLOCKED_PART, RUN_QUEUE, PREEMPTED_PART, UNKNOWN_PART, SWITCHES = range(6)
 
 
@@ -44,7 +45,7 @@ class _Sums:
 
 
 def table(scope: Scope) -> Table:
-    """Return a row for every thread that has selected time, the longest blocked first.
+    """Return a row for every thread that has selected time; those that wanted a CPU longest, and got one or not, first.
 
     Its name is its last one. Of a selected time, switches are those that ended running inside it, and wakeups are None:
     not every waking ends a wait. Of selected states or durations both are None.
@@ -77,5 +78,5 @@ def table(scope: Scope) -> Table:
             None if of_waits or narrowed else int(thread["wakeups"]),
         )
         found.append(dict(zip((column.name for column in COLUMNS), values, strict=True)))
-    found.sort(key=lambda row: (-row["blocked_ns"], row["tid"]))
+    found.sort(key=lambda row: (-sum(row[part] for part in WANTED), -row["blocked_ns"], row["tid"]))
     return Table("threads", COLUMNS, found)

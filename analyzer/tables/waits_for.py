@@ -45,9 +45,9 @@ Edge = tuple[int, int | str]
 
 
 def table(scope: Scope) -> Table:
-    """Return a row for every thread and what it waited for, the longest first, waits that did not end last.
+    """Return a row for every thread and what it waited for: threads, then sources, then waits that did not end.
 
-    `share` is of the thread's blocked time.
+    Of each the longest come first. `share` is of the thread's blocked time.
     """
     replay, collected = scope.replay, _Waits()
     for batch in replay:
@@ -65,7 +65,7 @@ def table(scope: Scope) -> Table:
     )
     rows: list[dict[str, Any]] = []
     for (waiter, other), (waits, value_ns, longest_ns) in edges.items():
-        inside = isinstance(other, int) and circles.get(waiter) == circles.get(other)
+        inside = isinstance(other, int) and other != waiter and circles.get(waiter) == circles.get(other)
         rows.append(
             dict(zip(("comm", "tid", "pid"), _who(waiter, replay), strict=True))
             | dict(zip(("waited_for", "waited_for_tid", "waited_for_pid"), _who(other, replay), strict=True))
@@ -73,8 +73,13 @@ def table(scope: Scope) -> Table:
             | {"share": round(value_ns / max(of_waiter[waiter], 1), 6)}
             | {"circle": circles.get(waiter) if inside else None}
         )
-    rows.sort(key=lambda row: (row["waited_for"] == OPEN, -row["blocked_ns"], row["tid"], row["waited_for_tid"] or 0))
+    rows.sort(key=lambda row: (_kind(row), -row["blocked_ns"], row["tid"], row["waited_for_tid"] or 0))
     return Table("waits-for", COLUMNS, rows)
+
+
+def _kind(row: dict[str, Any]) -> int:
+    """Threads that waited for threads come first, then waits for sources, and those that did not end."""
+    return 2 if row["waited_for"] == OPEN else int(row["waited_for_tid"] is None)
 
 
 class _Waits:

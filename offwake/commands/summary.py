@@ -25,6 +25,8 @@ PART_NAMES = {
 }
 REASONS_SHOWN = 3
 INSTEAD_SHOWN = 3
+REASONS_TELL = 0.8
+ENDS_SHOWN = 4
 REASON_AT_LEAST = 0.03
 """Share of what it explains from which on a reason, or who ran instead, is worth a word."""
 
@@ -67,6 +69,11 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
         yield "  nothing: all waits were idle"
     yield ""
     yield from _queued(summary)
+    if summary.circles:
+        yield ""
+        yield "Threads that waited for each other in a circle"
+        for circle in summary.circles:
+            yield f"  {duration(circle.blocked_ns):>10}  {', '.join(circle.names)}"
     if summary.block_io:
         yield ""
         yield "Block I/O service time"
@@ -91,6 +98,14 @@ def _wait(wait: Wait) -> Iterator[str]:
     for reason in shown[:REASONS_SHOWN]:
         usually = f", mostly {reason.usually}" if reason.usually else ""
         yield f"  {'':>10}    {percent(reason.value_ns, wait.value_ns, 0):>5} for {reason.words}{usually}"
+    told_ns = sum(reason.value_ns for reason in shown[:REASONS_SHOWN])
+    if told_ns < REASONS_TELL * wait.value_ns and len(wait.ends) < len(wait.reasons):
+        ends = (
+            f"{end} {percent(value_ns, wait.value_ns, 0)}"
+            for end, value_ns in wait.ends[:ENDS_SHOWN]
+            if value_ns >= REASON_AT_LEAST * wait.value_ns
+        )
+        yield f"  {'':>10}          at the ends of all chains: {', '.join(ends)}"
 
 
 def _queued(summary: Summary) -> Iterator[str]:

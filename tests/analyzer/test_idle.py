@@ -431,3 +431,17 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     for name in ("binary", "missing", "."):
         with pytest.raises(UsageError, match="--idle-rules"):
             IdleRules.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("pattern", ["do_epoll_wait", "hrtimer_wakeup|virtblk_done", "client", "no such frame"])
+def test_of_stacks_that_match_as_much_is_hidden_as_is_not_shown(pattern: str) -> None:
+    schedule = Schedule().thread(9, "client", (20, 30, READS, DISK)).thread(10, "server", *EVENT_LOOP).serves(10)
+    schedule.thread(11, "ticker", *every(50, 40, SLEEPS, TIMER)).thread(12, "other", (100, 200, READS, DISK))
+    with schedule.record() as recording:
+        for view in ("off-wake", "off-cpu", "chain"):
+            everything = query.profile(recording, view, Selection(grep=pattern, show_all=True))
+            found = query.profile(recording, view, Selection(grep=pattern))
+            assert found.hidden_ns == everything.total_ns - found.total_ns
+        everywhere = query.heatmap(recording, "off-cpu", Selection(grep=pattern, show_all=True))
+        counted = query.heatmap(recording, "off-cpu", Selection(grep=pattern))
+        assert (counted.hidden_ns == 0) == (counted.total == everywhere.total)
