@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 OFFWAKE = Path(sys.executable).with_name("offwake")
 WORKLOAD = HERE.parents[1] / "examples" / "workload.py"
-PAGES = {"off-wake": "flame/off-wake?comm=shop*", "block-io": "heatmap/block-io"}
+PAGES = {"off-wake": "flame/off-wake?comm=shop*"}
 SIZE = {"width": 1280, "height": 860}
 
 
