@@ -1,12 +1,11 @@
 """Cgroups: where a process is, from what was known when, and what people call it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from offwake.analyzer.cgroups import Cgroups
-from offwake.analyzer.recording import Recording
+from offwake.analyzer.shapes import require_keyframe
 from offwake.errors import DamagedRecording
 from tests.analyzer.recorded import recorded
 from tests.events import Fork, Known, Trace
@@ -90,8 +89,9 @@ def test_a_recording_says_where_its_processes_were() -> None:
 
 
 def test_a_recording_of_before_cgroups_were_recorded() -> None:
-    with Recording.open(Path(__file__).parents[2] / "examples" / "demo.offwake") as recording:
-        assert recording.replay().cgroups.path(1) == ""
+    with recorded(Trace()) as recording:
+        older = {key: value for key, value in recording.keyframe.items() if key != "cgroups"}
+    assert require_keyframe(older, "keyframe")["cgroups"] == []
 
 
 @pytest.mark.parametrize("strange", [{}, [["/a"]], [["/a", 1]], [[1, [1]]], [["/a", ["1"]]], [["/a", [-1]]]])
