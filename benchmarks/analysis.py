@@ -1,6 +1,6 @@
 """How long it takes from a file to a picture: offwake's views against events, and beside `perf script`.
 
-`perf bench sched pipe` is recorded for ever more round trips, by offwake and, where that stays small, by `perf record -g`.
+`perf bench sched pipe` on one CPU is recorded for ever more round trips, by offwake and, where that stays small, by `perf record -g`.
 Then each view is made of each recording by a process of its own, in turns: interpreter, imports, decoding, names and all.
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="runs of each view (default 3)")
     parser.add_argument(
-        "--round-trips", type=int, nargs="+", default=[25_000, 100_000, 250_000, 2_500_000], help="a recording each"
+        "--round-trips", type=int, nargs="+", default=[25_000, 100_000, 1_000_000], help="a recording each"
     )
     arguments = parser.parse_args()
     runs: list[Run] = []
@@ -57,7 +57,7 @@ def main() -> None:
 def recorded(folder: Path, round_trips: int) -> Iterator[tuple[str, int, list[str | Path]]]:
     """Record the workload; yield the commands to time: what each gives, of how many events."""
     file, perf_data = folder / f"{round_trips}.offwake", folder / f"{round_trips}.data"
-    bench = f"perf bench sched pipe -l {round_trips}"
+    bench = f"taskset -c 0 perf bench sched pipe -l {round_trips}"
     in_shell(f"{OFFWAKE} record --sources sched --buffer-mb 256 -o {file} -- {bench}")
     events = stored_events(file)
     for view in VIEWS:
