@@ -1,7 +1,8 @@
 """How long it takes from a file to a picture: offwake's views against events, and beside `perf script`.
 
 `perf bench sched pipe` on one CPU is recorded for ever more round trips, by offwake and, where that stays small, by `perf
-record -g`. Then each view is made of each recording by a process of its own, in turns: interpreter, imports, decoding, names and all.
+record -g`. Then each view is made of each recording by a process of its own, in turns: interpreter, imports, decoding, names
+and all.
 """
 
 import argparse
