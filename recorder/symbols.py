@@ -162,7 +162,8 @@ def _read(reader: TraceReader) -> _Seen:
                         chains.clear()
                     chains.add(chain)
                     seen.addresses.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
-    seen.addresses = {address for address in seen.addresses if address < CONTEXTS}
+    # Of a return address the call before it is named, which may be the last instruction of the function before.
+    seen.addresses = {at for address in seen.addresses if 0 < address < CONTEXTS for at in (address - 1, address)}
     return seen
 
 
