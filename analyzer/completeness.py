@@ -9,9 +9,9 @@ from typing import Any
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.text import count, duration
+from offwake.analyzer.render.text import count, duration, percent
 
-__all__ = ["completeness", "remarks"]
+__all__ = ["completeness", "remarks", "wholeness"]
 
 
 def completeness(info: dict[str, Any]) -> str:
@@ -24,6 +24,15 @@ def completeness(info: dict[str, Any]) -> str:
         f"{count(info['damaged_bytes'])} bytes damaged": info["damaged_bytes"],
     }
     return f"not complete: {', '.join(words for words, is_so in missing.items() if is_so)}"
+
+
+def wholeness(info: dict[str, Any]) -> list[str]:
+    """Return what share of a recording's user stacks (its `info()`) is whole, and why most of the others are not; if any."""
+    stacks = info["user_stacks"]
+    if not stacks["total"]:
+        return []
+    why = f", others: {next(iter(stacks['why']))}" if stacks["why"] else ""
+    return [f"{percent(stacks['whole'], stacks['total'])} of user stacks whole{why}"]
 
 
 def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
-from offwake.analyzer.stacks import Chains, StackTable
+from offwake.analyzer.stacks import NO_USER_STACK, Chains, StackTable
+from offwake.analyzer.user_stacks import UserStacks
 from offwake.format.records import (
     RECORD_LOST,
     RECORD_SAMPLE,
@@ -19,6 +20,7 @@ from offwake.format.records import (
     SAMPLE_RAW,
     SAMPLE_TID,
 )
+from offwake.format.user_stacks import STACK_FLAG
 
 __all__ = ["CPU_SAMPLE", "LOST", "Decoder", "KindLayout", "Rows", "kind_layouts"]
 
@@ -26,7 +28,9 @@ CPU_SAMPLE, LOST = 0, 0xFFFF
 """Kinds that are no BPF event: a sample of what ran, and a note that records are missing."""
 
 PROGRAM_FRAMES = 2
-"""Frames at the leaf of a BPF event's chain that are the recorder's: the program, and bpf_trace_runN that called it."""
+"""Frames at the leaf of a BPF event's chain that are the recorder's: the program, and bpf_trace_runN that called it. A
+sample's chain begins at what was interrupted."""
+SAMPLE_NAMES = ("cpu_sample", "cpu_sample_whole")
 
 SAMPLE_DTYPE = np.dtype([("tgid", "<u4"), ("tid", "<u4")])
 LOST_DTYPE = np.dtype([("until_ns", "<i8"), ("lost", "<u8")])
@@ -95,15 +99,21 @@ def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
 
 
 class Decoder:
-    """Turns spans into rows; stacks are interned into `stacks` on the way."""
+    """Turns spans into rows; stacks are interned into `stacks`, and user stacks kept in `user_stacks`, on the way."""
 
     def __init__(self, keyframe: dict[str, Any], stacks: StackTable) -> None:
         self.layouts = kind_layouts(keyframe)
         self.unreadable_bytes = 0
         self.last_ns: dict[int, int] = {}
+        self.user_stacks = UserStacks()
         self._stacks = stacks
         self._ids = np.array([event["id"] for event in keyframe["events"]], np.uint64)
         self._sample_types = np.array([event["sample_type"] for event in keyframe["events"]], np.uint64)
+        self._sizes = np.zeros(LOST + 1, np.int64)
+        self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
+        for kind, layout in self.layouts.items():
+            self._sizes[kind] = layout.dtype.itemsize
+            self._skips[kind] = 0 if layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
 
     def decode(self, span: bytes, cpu: int) -> dict[int, Rows]:
         """Return the rows of a span of one CPU's ring by kind, in the order of the ring.
@@ -117,9 +127,13 @@ class Decoder:
         count, end = _walk(words, self._ids, self._sample_types, records)
         self.unreadable_bytes += len(span) - 8 * end
         records = records[:count]
-        skip = np.where(records["kind"] == CPU_SAMPLE, 0, PROGRAM_FRAMES).astype(np.int32)
-        stack = self._stacks.intern(Chains(words, records["chain"], records["chain_length"], skip))
         octets = np.frombuffer(span, np.uint8)
+        user = np.full(count, NO_USER_STACK, np.int32)
+        if len(goes_on := np.flatnonzero(records["flags"] & STACK_FLAG)):
+            its = records[goes_on]
+            user[goes_on] = self.user_stacks.take(octets, its["payload"] + self._sizes[its["kind"]], its["end"])
+        chains = Chains(words, records["chain"], records["chain_length"], self._skips[records["kind"]], user)
+        stack = self._stacks.intern(chains)
         found = {}
         for kind in np.flatnonzero(np.bincount(records["kind"])) if count else ():
             layout = self.layouts.get(int(kind))
@@ -131,6 +145,8 @@ class Decoder:
             payload = np.zeros((len(mine), size), np.uint8)
             _gather(octets, records["payload"][mine], payload)
             times, rows = records["time_ns"][mine], payload.reshape(-1).view(layout.dtype)
+            if "flags" in (layout.dtype.names or ()):
+                rows["flags"] &= ~np.uint16(STACK_FLAG)
             if kind == LOST:
                 rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)
             found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
@@ -145,8 +161,10 @@ class Decoder:
 
 
 _RECORD = np.dtype(
-    [("time_ns", "i8"), ("payload", "i8"), ("chain", "i8"), ("chain_length", "i4"), ("kind", "u2")], align=True
-)
+    [("time_ns", "i8"), ("payload", "i8"), ("end", "i8"), ("chain", "i8"), ("chain_length", "i4"), ("kind", "u2"),
+     ("flags", "u2")],
+    align=True,
+)  # fmt: skip
 
 
 @compiled
@@ -168,7 +186,7 @@ def _walk(
                     sample_type = sample_types[index]
                     break
             field = at + 2
-            payload, chain, chain_length, number = 0, 0, 0, CPU_SAMPLE
+            payload, chain, chain_length, number, flags = 0, 0, 0, CPU_SAMPLE, 0
             if sample_type & np.uint64(SAMPLE_TID):
                 payload = 8 * field
                 field += 1
@@ -185,12 +203,15 @@ def _walk(
                 if fits:
                     payload = 8 * field + 4
                     number = int(words[field] >> np.uint64(32)) & 0xFFFF
+                    flags = int(words[field] >> np.uint64(48))
             if fits:
                 records[count].time_ns = time_ns
                 records[count].payload = payload
                 records[count].chain = chain
                 records[count].chain_length = chain_length
                 records[count].kind = number
+                records[count].flags = flags
+                records[count].end = 8 * end
                 count += 1
         elif kind == RECORD_LOST and size >= 5:
             records[count].time_ns = np.int64(words[end - 2])
@@ -198,6 +219,8 @@ def _walk(
             records[count].chain = 0
             records[count].chain_length = 0
             records[count].kind = LOST
+            records[count].flags = 0
+            records[count].end = 8 * end
             count += 1
         at = end
     return count, at

@@ -1,5 +1,6 @@
 """What a recording holds and how far it can be trusted: `offwake info`, and the banner over every picture."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -7,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offwake.analyzer.groups import Weights
+from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.intervals import UNKNOWN
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
+from offwake.analyzer.unwind import End
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
 
 __all__ = ["facts", "notices"]
+
+CUT_SHORT_WORTH_TELLING = 0.01
 
 
 def facts(recording: "Recording") -> dict[str, Any]:
@@ -64,7 +69,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "missing_switches": _missing_switches(replay),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }
-    return document | {"verdict": [*notices(recording), *_hidden_switches(document["missing_switches"])]}
+    verdict = [*notices(recording), *_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"])]
+    return document | {"verdict": verdict}
 
 
 def _sources(replay: Replay) -> list[dict[str, Any]]:
@@ -85,15 +91,16 @@ def _lost(recording: "Recording") -> dict[str, int]:
     return {"ring full": failed, "recursion": sum(tick.get("recursion_misses", {}).values())}
 
 
-def _user_stacks(stacks: Weights, naming: Naming) -> dict[str, int]:
-    """Count user stacks, and those that seem not to reach the beginning of their thread."""
-    total = cut_short = 0
+def _user_stacks(stacks: Weights, naming: Naming) -> dict[str, Any]:
+    """Count user stacks, those that reach the beginning of their thread, and the others by what they ended at."""
+    ends: Counter[End] = Counter()
     for (stack, space), count in zip(stacks.groups.keys.tolist(), stacks.count.tolist(), strict=True):
-        is_cut_short = naming.is_cut_short(stack, space)
-        if is_cut_short is not None:
-            total += count
-            cut_short += count * is_cut_short
-    return {"total": total, "cut_short": cut_short}
+        end = naming.ended(stack, space)
+        if end is not None and interrupt_source(naming.leaf_first(stack, space)) is None:  # whose user part is not shown
+            ends[end] += count
+    whole, total = ends.pop(End.WHOLE, 0), ends.total()
+    why = {end.words: count for end, count in ends.most_common()}
+    return {"total": total + whole, "whole": whole, "cut_short": total, "why": why}
 
 
 def _missing_switches(replay: Replay) -> dict[str, int]:
@@ -128,6 +135,12 @@ def notices(recording: "Recording") -> Iterator[str]:
         yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
     for source, why in recording.keyframe["unavailable"].items():
         yield f"Source {source} could not be recorded: {why}."
+
+
+def _cut_short(stacks: dict[str, Any]) -> Iterator[str]:
+    if stacks["cut_short"] > CUT_SHORT_WORTH_TELLING * stacks["total"]:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in list(stacks["why"].items())[:3])
+        yield f"{stacks['cut_short']:,} of {stacks['total']:,} user stacks are not whole: {why}."
 
 
 def _hidden_switches(missing: dict[str, int]) -> Iterator[str]:

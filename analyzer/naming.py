@@ -7,6 +7,7 @@ from offwake.analyzer.completions import NOTHING
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.stacks import SNAPSHOT_STACKS
 from offwake.analyzer.symbols import KERNEL
+from offwake.analyzer.unwind import End
 from offwake.analyzer.wakers import A_THREAD, NO_WAKER, Waker
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ class Naming:
         _, stack, space, idle_cpu, _ = waker
         return idle_cpu == A_THREAD and interrupt_source(self.leaf_first(stack, space)) is None
 
-    def is_cut_short(self, stack: int, space: int) -> bool | None:
-        """Tell whether a stack's user part seems not to reach its beginning; None when it has none."""
+    def ended(self, stack: int, space: int) -> End | None:
+        """Tell where a stack's user part ended, seen from its leaf; None when it has none."""
         addresses = self._replay.stacks.addresses(stack)
-        if not addresses or addresses[-1] >= KERNEL:
+        if stack in self._replay.whole.ended:
+            end = self._replay.whole.ended[stack]
+        elif addresses and addresses[-1] < KERNEL:
+            end = End.NO_FRAME_POINTER
+        else:
             return None
-        return self.leaf_first(stack, space)[-1] not in BEGINNINGS
+        return End.WHOLE if self.leaf_first(stack, space)[-1] in BEGINNINGS else end
 
     @cached_property
     def snapshot_stacks(self) -> list[Frames]:

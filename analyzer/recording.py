@@ -5,11 +5,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offwake.analyzer.evidence import Evidence, gather
 from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.idle import IdleRules
 from offwake.analyzer.replay import Replay
-from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, require, require_keyframe, require_time
+from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, UNWIND, require, require_keyframe, require_time
+from offwake.analyzer.unwind import ROWS
 from offwake.analyzer.verdicts import Verdicts, judge
 from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
@@ -50,6 +54,7 @@ class Recording:
             values = require(dict.fromkeys(self.symbols, []) | values, SYMBOLS, f"{path}: symbols")
             for what, rows in self.symbols.items():
                 rows += values[what]
+        self.unwind_rows = self._unwind_rows(path)
         first = reader.blocks[0].segment == FIRST_SEGMENT
         self.began_ns: int = keyframe["began_ns"] if first else keyframe["clocks"]["monotonic_ns"]
         footer: dict[str, Any] = require(reader.footer or {}, {}, f"{path}: footer")
@@ -120,6 +125,16 @@ class Recording:
     @cached_property
     def _evidence(self) -> Evidence:
         return gather(self)
+
+    def _unwind_rows(self, path: Path) -> dict[tuple[str, bytes], NDArray[np.void]]:
+        """Return the unwind tables by file, as Unwinder takes them."""
+        found: dict[tuple[str, bytes], NDArray[np.void]] = {}
+        for values in self._values(Kind.UNWIND):
+            for name, identity, _, rows in require(values, UNWIND, f"{path}: unwind tables")["files"]:
+                table = np.frombuffer(rows, ROWS, len(rows) // ROWS.itemsize)
+                before = found.get((name, identity), table[:0])
+                found[name, identity] = np.concatenate((before, table))
+        return found
 
     def _values(self, kind: Kind, last_first: bool = False) -> Any:
         blocks = reversed(self.reader.blocks) if last_first else self.reader.blocks

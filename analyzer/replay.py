@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.cgroups import Cgroups
 from offwake.analyzer.completions import NOTHING, Ends
-from offwake.analyzer.decode import CPU_SAMPLE, LOST, LOST_DTYPE, Decoder, Rows
+from offwake.analyzer.decode import LOST, LOST_DTYPE, SAMPLE_NAMES, Decoder, Rows
 from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.naming import Naming
@@ -25,6 +25,7 @@ from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
 from offwake.analyzer.symbols import KERNEL, Symbolizer
 from offwake.analyzer.timeline import Activity, Timeline
+from offwake.analyzer.whole_stacks import WholeStacks
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.records import Comm, Fork, Mmap2, sideband_records
 
@@ -92,6 +93,7 @@ class Replay:
         self._kinds_before: dict[tuple[int, ...], str | None] = {}
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
+        self.whole = WholeStacks(self.stacks, self.decoder.user_stacks, self.spaces, recording.unwind_rows)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
         self.snapshot_stacks: list[tuple[str, ...]] = []
@@ -100,7 +102,7 @@ class Replay:
         self._ring_heads: dict[int, int] = {}
         self._lost_by_cpu: Counter[int] = Counter()
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
-        self._timeline_kinds = {*TIMELINE_KINDS, self._kind_names[CPU_SAMPLE], self._kind_names[LOST]}
+        self._timeline_kinds = {*TIMELINE_KINDS, *SAMPLE_NAMES, self._kind_names[LOST]}
         self._read_keyframe()
         self.naming = Naming(self)
 
@@ -174,7 +176,9 @@ class Replay:
         self.snapshot_stacks = list(stacks)
         files = [self.spaces.file(path, bytes(identity)) for path, identity in keyframe["files"]]
         for tgid, start, end, offset, file in keyframe["mappings"]:
-            self.timeline.set_space(tgid, self.spaces.add(tgid, Mapping(start, end, offset, files[file])))
+            space = self.spaces.add(tgid, Mapping(start, end, offset, files[file]))
+            self.timeline.set_space(tgid, space)
+            self.whole.moved(0, tgid, space)
 
     def _decode(self, blocks: list[BlockHeader]) -> tuple[dict[int, Rows], list[SideRecord]]:
         """Decode a segment: rows by kind, and the side-band's records, in the order of the file."""
@@ -226,20 +230,24 @@ class Replay:
                 if record.exec:
                     if record.pid not in self.recording.listeners:
                         self.listeners.discard(record.pid)
-                    yield _moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
+                    yield self._moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
             elif isinstance(record, Fork):
                 if record.pid == record.ppid:
                     continue
                 self.cgroups.fork(record.ppid, record.pid)
                 if record.ppid in self.listeners:
                     self.listeners.add(record.pid)  # until it runs another program
-                yield _moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
+                yield self._moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
             else:
                 file = self.spaces.file(record.path, record.identity)
                 mapping = Mapping(record.start, record.start + record.length, record.file_offset, file)
                 before = self.spaces.current.get(record.pid)
                 if (space := self.spaces.add(record.pid, mapping)) != before:
-                    yield _moved(record.time_ns, record.pid, space)
+                    yield self._moved(record.time_ns, record.pid, space)
+
+    def _moved(self, time_ns: int, tgid: int, space: int) -> tuple[int, ...]:
+        self.whole.moved(time_ns, tgid, space)
+        return (time_ns, 0, MOVED, 0, tgid, space, 0, 0, NO_STACK, NOTHING)
 
     def _batches(self, rows: dict[int, Rows], records: list[SideRecord]) -> Iterator[Batch]:
         """Put the events of a stretch in order and let the timeline take them."""
@@ -248,6 +256,7 @@ class Replay:
             self._kind_names[kind]: part if kind == LOST else part.between(began, ended) for kind, part in rows.items()
         }
         side = list(self._side_events([record for record in records if record.time_ns <= ended]))
+        within = {name: self.whole.complete(part) for name, part in within.items()}
         events = self._room_for(len(side) + sum(map(len, within.values())))
         events[: len(side)] = side
         count = self._fill(events, len(side), within)
@@ -291,7 +300,7 @@ class Replay:
             what = part.payload
             mine = fill(part, SWITCHED, what["prev"], what["next"], what["prev_tgid"])
             mine["state"] = np.where(what["flags"] & PREEMPTED, 0, what["state"])
-        if part := rows.get(self._kind_names[CPU_SAMPLE]):
+        for part in (rows[name] for name in SAMPLE_NAMES if name in rows):
             what = part.payload
             fill(part, SAMPLED, what["tid"], what["tgid"], what["tgid"])
         if part := rows.get(self._kind_names[LOST]):
@@ -313,10 +322,6 @@ class Replay:
         threads = self.recording.keyframe["threads"]
         running = {tid: cpu for tid, _, _, state, cpu, *_ in threads if state == "R"}
         return running, {tid for tid, _, _, state, *_ in threads if state in ASLEEP}
-
-
-def _moved(time_ns: int, tgid: int, space: int) -> tuple[int, ...]:
-    return (time_ns, 0, MOVED, 0, tgid, space, 0, 0, NO_STACK, NOTHING)
 
 
 def _gap(cpu: int, begin_ns: int, end_ns: int) -> Rows:

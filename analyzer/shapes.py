@@ -10,7 +10,7 @@ from typing import Any
 
 from offwake.errors import DamagedRecording
 
-__all__ = ["FOOTER", "LATEST_NS", "SNAPSHOT", "SYMBOLS", "TICK", "require", "require_keyframe", "require_time"]
+__all__ = ["FOOTER", "LATEST_NS", "SNAPSHOT", "SYMBOLS", "TICK", "UNWIND", "require", "require_keyframe", "require_time"]
 
 MOST = 1 << 64
 LATEST_NS = 1 << 62
@@ -56,6 +56,7 @@ SYMBOLS: dict[str, Any] = {
     "jit": ([int, (_FUNCTION,)],),
 }
 
+UNWIND: dict[str, Any] = {"files": ([str, bytes, bytes, bytes],)}
 
 _ADDRESSES = {"local4": "<u4", "remote4": "<u4", "local6": "V16", "remote6": "V16"}
 _ENDPOINTS = _ADDRESSES | {"family": "<u2", "local_port": "<u2", "remote_port_be": "<u2"}
@@ -66,6 +67,7 @@ _FIELDS = {
     "sched_switch": {"flags": "<u2", "prev": "<u4", "prev_tgid": "<u4", "next": "<u4", "state": "<u4"},
     "sched_waking": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4"},
     "sched_wakeup_new": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4", "comm": "S16"},
+    "cpu_sample_whole": {"tgid": "<u4", "tid": "<u4"},
     "block_io_start": _REQUEST,
     "block_rq_insert": _REQUEST,
     "block_rq_issue": _REQUEST | dict.fromkeys(("bytes", "command", "major", "minor"), "<u4") | {"sector": "<u8"},

@@ -1,34 +1,43 @@
 """Call chains, each kept once: a stack is an id until it is shown.
 
 A chain is 64-bit addresses, leaf first: kernel addresses (the upper half), then user addresses. Marks of context and the
-recorder's own frames are left out.
+recorder's own frames are left out. A chain whose user part is still to be unwound ends in a reference to it.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 
-__all__ = ["NO_STACK", "SNAPSHOT_STACKS", "Chains", "StackTable"]
+__all__ = ["NO_STACK", "NO_USER_STACK", "SNAPSHOT_STACKS", "Chains", "StackTable"]
 
 NO_STACK = -1
+NO_USER_STACK = -1
 SNAPSHOT_STACKS = -3
 """Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 KERNEL = np.uint64(0xFFFF_8000_0000_0000)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
+_REFERENCE = np.uint64(1 << 63)
+"""A reference is this and the user stack's number. Nothing below KERNEL has that bit, but frames walked into by mistake."""
+_MISTAKEN = np.uint64(1 << 62)
 Words = NDArray[np.uint64]
 Pool = tuple[NDArray[np.int32], Words, NDArray[np.int64], NDArray[np.int32]]
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 
 
+@dataclass(frozen=True)
 class Chains:
     """Call chains of a span of events: event i has `length[i]` words from `start[i]`, of which `skip[i]` kernel frames
-    are the recorder's. `words` is the span as uint64."""
+    are the recorder's. `words` is the span as uint64. `user[i]` numbers the user stack that goes on (int32), if any."""
 
-    def __init__(
-        self, words: NDArray[np.uint64], start: NDArray[np.int64], length: NDArray[np.int32], skip: NDArray[np.int32]
-    ) -> None:
-        self.words, self.start, self.length, self.skip = words, start, length, skip
+    words: NDArray[np.uint64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int32]
+    skip: NDArray[np.int32]
+    user: NDArray[np.int32]
 
 
 class StackTable:
@@ -52,7 +61,7 @@ class StackTable:
                 chains.words,
                 chains.start,
                 chains.length,
-                chains.skip,
+                (chains.skip, chains.user),
                 (ids, self._words, self._ends, self._slots),
                 done,
                 self._count,
@@ -64,7 +73,23 @@ class StackTable:
     def addresses(self, stack: int) -> list[int]:
         """Return a stack's addresses, leaf first."""
         found: list[int] = self._words[self._ends[stack] : self._ends[stack + 1]].tolist()
-        return found
+        return found[:-1] if found and self.user_stacks(np.array([stack]))[0] != NO_USER_STACK else found
+
+    def user_stacks(self, stacks: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        """Return the numbers of the user stacks (int32, N) in which stacks go on, NO_USER_STACK where they do not."""
+        last = self._words[self._ends[stacks + 1] - 1]
+        refers = (last & _REFERENCE != 0) & (last < KERNEL)
+        return np.where(refers, last & ~_REFERENCE, np.uint64(0)).astype(np.int32) - np.where(refers, 0, 1).astype(np.int32)
+
+    def completed(self, stacks: NDArray[np.integer[Any]], user: Words, ends: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the ids of stacks (N) whose references are replaced by user addresses: `user[ends[i] : ends[i + 1]]`."""
+        begin, stop = self._ends[stacks], self._ends[stacks + 1] - 1
+        lengths = (stop - begin) + np.diff(ends)
+        start = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+        words = np.empty(int(start[-1]), np.uint64)
+        _join(self._words, begin, stop, (user, ends), (words, start))
+        nothing = np.zeros(len(stacks), np.int32)
+        return self.intern(Chains(words, start[:-1], lengths.astype(np.int32), nothing, nothing + NO_USER_STACK))
 
     def _grow(self) -> None:
         self._words = np.concatenate((self._words, np.empty_like(self._words)))
@@ -87,17 +112,18 @@ def _intern(
     words: Words,
     starts: NDArray[np.int64],
     lengths: NDArray[np.int32],
-    skips: NDArray[np.int32],
+    skips_and_users: tuple[NDArray[np.int32], NDArray[np.int32]],
     table: Pool,
     done: int,
     count: int,
 ) -> tuple[int, int]:
     """Intern chains from `done` on; stops early when the table is full. Returns how many are done, and the new count."""
     ids, pool, ends, slots = table
+    skips, users = skips_and_users
     mask = np.uint64(len(slots) - 1)
     while done < len(starts):
         begin = ends[count]
-        if begin + lengths[done] > len(pool) or count + 2 > len(ends) or 2 * (count + 1) > len(slots):
+        if begin + lengths[done] >= len(pool) or count + 2 > len(ends) or 2 * (count + 1) > len(slots):
             return done, count
         end, skip = begin, skips[done]
         for at in range(starts[done], starts[done] + lengths[done]):
@@ -107,7 +133,10 @@ def _intern(
             if skip and word >= KERNEL:
                 skip -= 1
                 continue
-            pool[end] = word
+            pool[end] = word if word >= KERNEL or word < _REFERENCE else _MISTAKEN
+            end += 1
+        if users[done] >= 0:
+            pool[end] = _REFERENCE | np.uint64(users[done])
             end += 1
         if end > begin:
             slot = _hash(pool, begin, end) & mask
@@ -141,3 +170,23 @@ def _rehash(pool: Words, ends: NDArray[np.int64], slots: NDArray[np.int32], coun
         while slots[slot] != NO_STACK:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = stack
+
+
+@compiled
+def _join(
+    pool: Words,
+    begin: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    user: tuple[Words, NDArray[np.int64]],
+    out: tuple[Words, NDArray[np.int64]],
+) -> None:
+    """Put each chain's words from `begin` to `stop`, then its user addresses, after each other."""
+    (addresses, ends), (words, starts) = user, out
+    for chain in range(len(begin)):
+        at = starts[chain]
+        for place in range(begin[chain], stop[chain]):
+            words[at] = pool[place]
+            at += 1
+        for place in range(ends[chain], ends[chain + 1]):
+            words[at] = addresses[place]
+            at += 1

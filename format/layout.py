@@ -61,6 +61,7 @@ class Kind(enum.IntEnum):
     SYMBOLS = 6
     INDEX = 7
     FOOTER = 8
+    UNWIND = 9
 
     @property
     def flags(self) -> int:

@@ -7,6 +7,7 @@ Layouts: the System V ABI, `man 5 elf`.
 
 import lzma
 import struct
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ __all__ = ["ElfError", "ElfImage", "Function"]
 
 DEBUG_FILES = Path("/usr/lib/debug/.build-id")
 PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
+SHT_NOBITS, SHF_COMPRESSED, COMPRESSED_ZLIB = 8, 0x800, 1
+COMPRESSION = struct.Struct("<IIQQ")  # type, reserved, size, alignment
 NT_GNU_BUILD_ID = 3
 NOTYPE, FUNC, IFUNC = 0, 2, 10
 IMAGE_AT_MOST = 4 << 30
@@ -45,6 +48,7 @@ class _Section:
     name: str
     type: int
     flags: int
+    address: int
     offset: int
     size: int
     link: int
@@ -74,7 +78,7 @@ class ElfImage:
         at, size, count, names = self._unpack("<Q", 40)[0], *self._unpack("<HHH", 58)
         rows = [self._unpack(SECTION.format, at + index * size) for index in range(count)] if at else []
         strings = rows[names][4] if names < len(rows) else 0
-        return [_Section(self._text(strings + r[0]) if strings else "", r[1], r[2], r[4], r[5], r[6]) for r in rows]
+        return [_Section(self._text(strings + r[0]) if strings else "", *r[1:7]) for r in rows]
 
     @cached_property
     def build_id(self) -> bytes:
@@ -127,6 +131,19 @@ class ElfImage:
         function = self.functions[index]
         return function if not function.size or address < function.address + function.size else None
 
+    def section(self, name: str) -> tuple[int, bytes] | None:
+        """Return the address and the bytes of a section, None when there is none of this name that has any."""
+        for section in self._sections:
+            if section.name == name and section.type != SHT_NOBITS:
+                data = self._data[section.offset : section.offset + section.size]
+                return section.address, _inflated(data) if section.flags & SHF_COMPRESSED else data
+        return None
+
+    def debug_section(self, name: str) -> tuple[int, bytes] | None:
+        """Return a section of this file or else of its debug files."""
+        found = (image.section(name) for image in self._with_debug_images())
+        return next((section for section in found if section), None)
+
     def _with_debug_images(self) -> Iterator["ElfImage"]:
         yield self
         for section in self._sections:
@@ -171,6 +188,16 @@ class ElfImage:
     def _text(self, at: int) -> str:
         end = self._data.find(b"\0", at)
         return self._data[at:end].decode(errors="replace") if end >= 0 else ""
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        kind, _, size, _ = COMPRESSION.unpack_from(data)
+        if kind == COMPRESSED_ZLIB and size <= DEBUG_DATA_AT_MOST:
+            return zlib.decompressobj().decompress(data[COMPRESSION.size :], size)
+    except (struct.error, zlib.error) as error:
+        raise ElfError("a compressed section is damaged") from error
+    return b""
 
 
 def _preference(function: Function) -> tuple[bool, int, int, str]:

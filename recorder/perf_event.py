@@ -10,7 +10,7 @@ import os
 import platform
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fcntl import ioctl
 
 from offwake.errors import CannotRecord
@@ -33,6 +33,7 @@ CLOEXEC = 8
 
 EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
 WATERMARK, SAMPLE_ID_ALL, MMAP2, COMM_EXEC, USE_CLOCKID = 1 << 14, 1 << 18, 1 << 23, 1 << 24, 1 << 25
+EXCLUDE_CALLCHAIN_USER = 1 << 22
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,6 +77,11 @@ class EventSpec:
         """Return the output of BPF programs to which the kernel adds the call chain."""
         sample = SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_CALLCHAIN | SAMPLE_RAW
         return EventSpec("with-stack", COUNT_SW_BPF_OUTPUT, sample)
+
+    @staticmethod
+    def kernel_stack() -> "EventSpec":
+        """Return the output of BPF programs to which the kernel adds its own part of the call chain."""
+        return replace(EventSpec.with_stack(), name="kernel-stack", flags=EXCLUDE_CALLCHAIN_USER)
 
     @staticmethod
     def without_stack() -> "EventSpec":

@@ -3,7 +3,8 @@
 #define __always_inline inline __attribute__((always_inline))
 
 BPF_PERF_OUTPUT(with_stack);    /* the kernel adds the call chain to these records … */
-BPF_PERF_OUTPUT(without_stack); /* … and not to these, in the same ring */
+BPF_PERF_OUTPUT(without_stack); /* … and not to these, in the same ring … */
+BPF_PERF_OUTPUT(kernel_stack);  /* … and to these the kernel's part of it: the user's goes with the event */
 
 struct tally { u64 attempted, stored, failed; };
 BPF_PERCPU_ARRAY(tallies, struct tally, KINDS);
@@ -37,12 +38,23 @@ static __always_inline int counted(int kind, int error)
     return 0;
 }
 
-static __always_inline int emit_with_stack(struct bpf_raw_tracepoint_args *ctx, void *event, u32 size, int kind)
+#ifdef STACK_BITS
+/* Note the event and the registers of a user stack, 0 where there is none; one of these programs then sends them. */
+BPF_PROG_ARRAY(from_tracepoint, 1);
+BPF_PROG_ARRAY(from_sample, 1);
+static __always_inline int begins_user_stack(void *event, u32 size, int kind);
+#endif
+
+static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
 {
+#ifdef STACK_BITS
+    if (begins_user_stack(event, size, kind))
+        from_tracepoint.call(ctx, 0);
+#endif
     return counted(kind, with_stack.perf_submit(ctx, event, size));
 }
 
-static __always_inline int emit_without_stack(struct bpf_raw_tracepoint_args *ctx, void *event, u32 size, int kind)
+static __always_inline int emit_without_stack(void *ctx, void *event, u32 size, int kind)
 {
     return counted(kind, without_stack.perf_submit(ctx, event, size));
 }

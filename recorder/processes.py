@@ -21,6 +21,7 @@ class ProcessTable:
     _members: dict[int, set[int]] = field(default_factory=dict)
     _files: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _cgroups: dict[int, str] = field(default_factory=dict)
+    _changed: set[int] = field(default_factory=set)
 
     def scan(self) -> None:
         """Read everything from /proc."""
@@ -31,6 +32,7 @@ class ProcessTable:
             self._mappings[pid] = [
                 (start, end, at, self._file(path, identity)) for start, end, at, path, identity in mappings_of(pid)
             ]
+            self._changed.add(pid)
 
     def apply(self, record: Comm | Fork | Exit | Mmap2) -> None:
         """Bring the table up to date with one side-band record."""
@@ -42,9 +44,11 @@ class ProcessTable:
                 self._file(record.path, record.identity),
             )
             self._mappings.setdefault(record.pid, []).append(row)
+            self._changed.add(record.pid)
         elif isinstance(record, Comm):
             if record.exec:
                 self._mappings[record.pid] = []
+                self._changed.add(record.pid)
             if record.tid in self.threads:
                 self.threads[record.tid][2] = record.comm
         elif isinstance(record, Fork):
@@ -53,6 +57,7 @@ class ProcessTable:
             if record.pid != record.ppid:
                 self._mappings[record.pid] = list(self._mappings.get(record.ppid, ()))
                 self._cgroups[record.pid] = self._cgroups.get(record.ppid, "")
+                self._changed.add(record.pid)
         else:
             self.threads.pop(record.tid, None)
             members = self._members.get(record.pid, set())
@@ -61,6 +66,16 @@ class ProcessTable:
                 self._members.pop(record.pid, None)
                 self._mappings.pop(record.pid, None)
                 self._cgroups.pop(record.pid, None)
+                self._changed.add(record.pid)
+
+    def take_changed(self) -> set[int]:
+        """Return the processes whose mappings may have changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def executable(self, pid: int) -> list[tuple[int, int]]:
+        """Return the start and end of a process's executable mappings; none of one that is gone."""
+        return [(start, end) for start, end, *_ in self._mappings.get(pid, ())]
 
     def age(self) -> None:
         """Forget what threads were doing when they were last looked at: it is no longer true."""

@@ -7,10 +7,12 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 
 import ctypes
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fcntl import ioctl
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
@@ -18,11 +20,19 @@ from typing import Any, BinaryIO
 
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
+from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
 from offwake.recorder.sources import Event, Source
 
 __all__ = ["Program", "Tally", "event_kinds"]
 
 PRELUDE = Path(__file__).with_name("prelude.bpf.c")
+USER_STACK = Path(__file__).with_name("user_stack.bpf.c")
+USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
+"""What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
+USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
+"""Tables of the programs that look through user stacks, and what they are called from, as Event.tracepoint has it."""
+EXEC = b"sched_process_exec"
+PERF_EVENT_IOC_SET_BPF = 0x40042408
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
 BRACED = re.compile(r"\{(.+?)\}")
@@ -45,26 +55,34 @@ def event_kinds(sources: list[Source]) -> dict[str, int]:
 
 @dataclass
 class Program:
-    """The compiled programs of some sources. Close it to detach."""
+    """The compiled programs of some sources. Close it to detach.
+
+    `user_stack_bytes` is how much of a user stack is looked through for what an unwinder needs; 0 where the kernel walks
+    user stacks, by frame pointers.
+    """
 
     bcc: ModuleType
     sources: list[Source]
     kinds: dict[str, int]
+    user_stack_bytes: int = 0
     unavailable: dict[str, str] = field(default_factory=dict)
     _modules: list[tuple[Any, list[Source]]] = field(default_factory=list)
     _attached: set[str] = field(default_factory=set)
+    _watching_exec: list[Any] = field(default_factory=list)
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def compile(bcc: ModuleType, sources: list[Source], recorder: int) -> "Program":
+    def compile(bcc: ModuleType, sources: list[Source], recorder: int, user_stack_bytes: int = 0) -> "Program":
         """Compile the sources together, or one by one where that fails, so that a failing one costs only itself.
 
-        `recorder` is the process whose threads get no stacks: this one. Raises CannotRecord when none is left.
+        `recorder` is the process whose threads get no stacks: this one. Where the kernel cannot look through user stacks it
+        walks them. Raises CannotRecord when no source is left.
         """
         kinds, btf = event_kinds(sources), Btf()
-        program = Program(bcc, [source for source in sources if source.sampling], kinds)
+        plain = [replace(source, events=()) for source in sources if source.sampling]
+        program = Program(bcc, plain, kinds, user_stack_bytes)
         texts, compiled = {}, []
-        for source in (source for source in sources if source.events):
+        for source in (source for source in sources if source.events and (user_stack_bytes or not source.sampling)):
             reduced, lacking = _without_lacking(source, btf)
             program.unavailable |= lacking
             try:
@@ -72,7 +90,10 @@ class Program:
                 compiled.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
-        prelude = _prelude(kinds, btf, recorder)
+        try:
+            prelude = _prelude(kinds, btf, recorder, user_stack_bytes)
+        except KeyError as error:
+            return _with_frame_pointers(Program.compile(bcc, sources, recorder), str(error.args[0]))
         try:
             program._load(prelude, compiled, texts)
         except CannotRecord:
@@ -80,6 +101,9 @@ class Program:
                 try:
                     program._load(prelude, [source], texts)
                 except CannotRecord as error:
+                    if user_stack_bytes and source.program:  # a source with a program of its own walks stacks
+                        program.close()
+                        return _with_frame_pointers(Program.compile(bcc, sources, recorder), str(error))
                     program.unavailable[source.name] = str(error)
         if texts and not program._modules:
             why = program.unavailable[compiled[0].name]
@@ -95,20 +119,35 @@ class Program:
                 text = prelude + "".join(texts[source.name] for source in sources)
                 module = self.bcc.BPF(text=text.encode())
                 for event in _events(sources):
-                    module.load_func(_function_name(event), self.bcc.BPF.RAW_TRACEPOINT)
+                    module.load_func(_function_name(event), self._type(event.tracepoint))
+                if self.user_stack_bytes:
+                    module.load_func(b"on_" + EXEC, self.bcc.BPF.RAW_TRACEPOINT)
+                    for table, tracepoint in USER_STACK_PROGRAMS.items():
+                        look_on = module.load_func(b"look_on_" + table, self._type(tracepoint))
+                        module[table][ctypes.c_int(0)] = ctypes.c_int(look_on.fd)
             except Exception as error:  # bcc raises bare Exception for whatever clang or the verifier refuse
                 messages.seek(0)
                 said = [line.decode(errors="replace").strip() for line in messages]
                 first = next((line for line in said if "error" in line.lower()), said[-1] if said else "")
                 raise CannotRecord(f"the BPF program was refused: {error}: {first}") from error
         self._modules.append((module, sources))
-        self.sources += sources
+        loaded = {source.name for source in sources}
+        self.sources = [source for source in self.sources if source.name not in loaded] + sources
+        if self.user_stack_bytes:
+            self.set_code(0, CODE_ANYWHERE)
+
+    def _type(self, tracepoint: str) -> int:
+        kind: int = self.bcc.BPF.RAW_TRACEPOINT if tracepoint else self.bcc.BPF.PERF_EVENT
+        return kind
 
     def attach(self) -> None:
         """Attach every program. A tracepoint that this kernel lacks makes its source unavailable."""
         for module, sources in self._modules:
+            if self.user_stack_bytes:
+                module.attach_raw_tracepoint(EXEC, b"on_" + EXEC)
+                self._watching_exec.append(module)
             for source in sources:
-                for event in source.events:
+                for event in filter(_is_attached_here, source.events):
                     try:
                         module.attach_raw_tracepoint(event.tracepoint.encode(), _function_name(event))
                     except Exception as error:  # bcc raises bare Exception
@@ -129,6 +168,8 @@ class Program:
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
+        while self._watching_exec:
+            self._watching_exec.pop().detach_raw_tracepoint(EXEC)
         for module, sources in self._modules:
             for source in sources:
                 self._detach(module, source)
@@ -140,13 +181,36 @@ class Program:
             module.cleanup()
         self._modules.clear()
 
-    def send_to(self, cpu: int, with_stack: int, without_stack: int) -> None:
-        """Let the programs write one CPU's events through these perf event descriptors."""
+    def send_to(self, cpu: int, outputs: dict[str, int]) -> None:
+        """Let the programs write one CPU's events through these perf event descriptors, by the outputs' names."""
         for module, _ in self._modules:
-            for name, descriptor in ((b"with_stack", with_stack), (b"without_stack", without_stack)):
-                table = module[name]
+            for name, descriptor in outputs.items():
+                table = module[name.encode()]
                 # Past bcc's own PerfEventArray, which insists on opening the buffer itself.
                 super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))  # type: ignore[misc]
+
+    def sample_with(self, source: Source, descriptor: int) -> None:
+        """Let the source's program, if it has one here, take the samples of this perf event."""
+        for module, sources in self._modules:
+            for event in (event for loaded in sources if loaded.name == source.name for event in loaded.events):
+                ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.funcs[_function_name(event)].fd)
+
+    def set_code(self, tgid: int, code: list[int] | None) -> None:
+        """Say where a process has its code (see code_map.py); None when it is gone. Where there is no room for it, it is
+        taken to be anywhere."""
+        for module, _ in self._modules:
+            table = module[b"code_of"]
+            key, library = ctypes.byref(table.Key(tgid)), self.bcc.libbcc.lib
+            if code:
+                library.bpf_update_elem(table.map_fd, key, ctypes.byref((ctypes.c_uint64 * (CODE_WORDS + 1))(*code, 1)), 0)
+            else:
+                library.bpf_delete_elem(table.map_fd, key)
+
+    def begin_segment(self) -> None:
+        """Have every user stack sent once more: a segment can be read without those before it."""
+        for module, _ in self._modules if self.user_stack_bytes else ():
+            table = module[b"segment"]
+            table[0] = table.Leaf(table[0].value + 1)
 
     def tallies(self) -> dict[int, dict[int, Tally]]:
         """Read what was attempted, stored and lost: by CPU, then by kind of event."""
@@ -189,12 +253,24 @@ def _events(sources: list[Source]) -> Iterator[Event]:
         yield from source.events
 
 
+def _is_attached_here(event: Event) -> bool:
+    return bool(event.tracepoint)
+
+
+def _with_frame_pointers(program: Program, why: str) -> Program:
+    program.unavailable["whole user stacks"] = f"{why}; they are walked by frame pointers"
+    return program
+
+
 def _function_name(event: Event) -> bytes:
     return f"on_{event.name}".encode()
 
 
-def _prelude(kinds: dict[str, int], btf: Btf, recorder: int) -> str:
-    """Return what all programs share: where tasks keep their ids, the outputs and the counters."""
+def _prelude(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes: int) -> str:
+    """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
+
+    Raises KeyError where this machine's or this kernel's user stacks cannot be unwound.
+    """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()}
     defines |= {"KINDS": len(kinds) + 1, "RECORDER": recorder}
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
@@ -206,7 +282,17 @@ def _prelude(kinds: dict[str, int], btf: Btf, recorder: int) -> str:
     else:  # the member was renamed from state in 5.14 (2f064a59a11f)
         state = "__state" if btf.has_member("task_struct.__state") else "state"
         defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
-    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + PRELUDE.read_text()
+    text = PRELUDE.read_text()
+    if user_stack_bytes:
+        if platform.machine() not in USER_REGISTERS:
+            raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
+        defines["STACK_BITS"] = user_stack_bytes.bit_length() - 1
+        for name, member in USER_REGISTERS[platform.machine()].items():
+            defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
+        defines["TASK_MM"] = btf.member("task_struct.mm").offset
+        defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
+        text += USER_STACK.read_text()
+    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
 
 
 def _without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
@@ -223,7 +309,7 @@ def _without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
 
 def _source_text(source: Source, btf: Btf) -> str:
     """Return a source's C text. Raises KeyError with what this kernel lacks."""
-    for event in source.events:
+    for event in filter(_is_attached_here, source.events):
         btf.tracepoint_arguments(event.tracepoint)
     structs = "".join(_struct(event) for event in source.events)
     if source.program:

@@ -12,12 +12,13 @@ from typing import Any
 from offwake.format.layout import Kind
 from offwake.format.records import Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
+from offwake.recorder.code_map import CodeMaps
+from offwake.recorder.files import FileKeeper
 from offwake.recorder.output import WriterThread
 from offwake.recorder.perf_event import lost_records
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.ring import Ring, RingSpan
-from offwake.recorder.symbols import FileKeeper
 
 __all__ = ["CpuRings", "Pump"]
 
@@ -55,6 +56,7 @@ class Pump:
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
+        self._code = CodeMaps(program, self.table)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
         self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
@@ -66,6 +68,7 @@ class Pump:
         """Open the first segment; the blocks that follow cover the time from now on."""
         for stream in (*self._samples, *self._sideband):
             stream.begin_ns = now_ns
+        self._code.tell(self.table.take_changed())
         self._round_ns = now_ns
         self._open_segment(now_ns)
 
@@ -73,6 +76,7 @@ class Pump:
         """Take what lies in the rings. Once a second everything taken is written, with the counters."""
         now = time.monotonic_ns()
         self._follow([(stream, span) for stream in self._sideband if (span := self._take(stream, now))])
+        self._code.follow(now)
         if self._thread.pending_bytes < QUEUE_BYTES:  # else the disk stalls, and the kernel counts what is lost
             for stream in self._samples:
                 self._take(stream, now)
@@ -99,6 +103,7 @@ class Pump:
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
         self._thread.put(0, self._thread.writer.begin_segment, self._keyframe() | self.table.as_values())
+        self._program.begin_segment()
         self.table.age()
 
     def _take(self, stream: _Stream, now: int) -> RingSpan | None:

@@ -31,7 +31,7 @@ from offwake.recorder.pump import CpuRings, Pump
 from offwake.recorder.ring import PAGE, Ring, ring_pages
 from offwake.recorder.snapshot import clocks, machine, online_cpus
 from offwake.recorder.sources import Source
-from offwake.recorder.symbols import collect_symbols
+from offwake.recorder.symbols import add_symbols
 
 __all__ = ["Options", "Progress", "Result", "check_machine", "record"]
 
@@ -43,13 +43,19 @@ FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 @dataclass(frozen=True)
 class Options:
-    """What to record. Without `duration_s` and `command`, until a signal."""
+    """What to record. Without `duration_s` and `command`, until a signal.
+
+    `user_stacks`: "fp", the kernel walks them by frame pointers; "dwarf", `stack_bytes` of them (a power of two) are looked
+    through for what an unwinder needs; "auto", that where this machine and its kernel can.
+    """
 
     output: Path
     sources: list[Source]
     duration_s: float | None = None
     buffer_bytes: int = 64 << 20
     command: list[str] = field(default_factory=list)
+    user_stacks: str = "auto"
+    stack_bytes: int = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,11 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
-            program = Program.compile(bcc, options.sources, os.getpid())
+            looked_through = 0 if options.user_stacks == "fp" else options.stack_bytes
+            program = Program.compile(bcc, options.sources, os.getpid(), looked_through)
             stack.callback(program.close)
+            if options.user_stacks == "dwarf" and not program.user_stack_bytes:
+                raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
             capture = _Capture(options, output, program, stack)
         except BaseException:
             output.discard()
@@ -169,13 +178,18 @@ class _Capture:
         for cpu in cpus:
             samples = self._open(EventSpec.with_stack(), cpu, watermark)
             ring = self._stack.enter_context(Ring(samples, pages))
-            plain = self._open(EventSpec.without_stack(), cpu, watermark)
-            redirect(plain, samples)
-            self._program.send_to(cpu, samples.fd, plain.fd)
+            outputs = {"with_stack": samples.fd}
+            for name, spec in (("without_stack", EventSpec.without_stack()), ("kernel_stack", EventSpec.kernel_stack())):
+                event = self._open(spec, cpu, watermark)
+                redirect(event, samples)
+                outputs[name] = event.fd
+            self._program.send_to(cpu, outputs)
             for source in self._options.sources:
                 if source.sampling:
                     spec = EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
-                    redirect(self._open(spec, cpu, watermark), samples)
+                    clock = self._open(spec, cpu, watermark)
+                    redirect(clock, samples)
+                    self._program.sample_with(source, clock.fd)
             sideband = self._open(EventSpec.sideband(), cpu, 1)
             rings.append(CpuRings(cpu, ring, self._stack.enter_context(Ring(sideband, SIDEBAND_PAGES))))
         return rings
@@ -220,6 +234,7 @@ class _Capture:
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
+            "user_stack_bytes": self._program.user_stack_bytes,
             "events": [
                 {"id": e.id, "cpu": e.cpu, "name": e.spec.name, "sample_type": e.spec.sample_type} for e in self._events
             ],
@@ -256,8 +271,7 @@ class _Capture:
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:
-                for symbols in collect_symbols(reader, self._pump.keeper):
-                    writer.write_values(Block(Kind.SYMBOLS), symbols)
+                add_symbols(reader, writer, self._pump.keeper)
             writer.finish({**footer, "clocks": clocks()})
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(
@@ -320,7 +334,7 @@ def _reason(error: Exception) -> str:
 
 
 def _is_counted_by_program(event: Opened) -> bool:
-    return event.spec.name in ("with-stack", "without-stack")
+    return event.spec.name in ("with-stack", "without-stack", "kernel-stack")
 
 
 def _numpy_type(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from offwake.analyzer.completeness import completeness
+from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.render.text import count, duration, printable
 
 __all__ = ["Caption", "FONT", "HERE", "Head", "caption", "cut", "document", "escape", "head", "opening", "resource"]
@@ -46,7 +46,8 @@ class Head:
 
 def caption(title: str, info: dict[str, Any], about: Iterable[str] = ()) -> Caption:
     """Caption a picture of a recording (its `info()`): host, length, events, how complete it is, and what else is said."""
-    parts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events", completeness(info), *about]
+    facts = [info["host"], duration(info["duration_ns"]), f"{count(info['events'])} events", completeness(info)]
+    parts = [*facts, *wholeness(info), *about]
     return Caption(title, SEPARATOR.join(parts), tuple(info["verdict"]))
 
 

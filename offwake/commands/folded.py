@@ -4,7 +4,7 @@ import argparse
 import json
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import completeness, remarks
+from offwake.analyzer.completeness import completeness, remarks, wholeness
 from offwake.analyzer.render.documents import profile_document, trust
 from offwake.analyzer.render.folded import folded
 from offwake.commands.arguments import Question, add_recording, add_selection, add_view, answer, view_options
@@ -29,5 +29,5 @@ def _stacks(asked: Question) -> str:
     profile = query.profile(asked.recording, asked.args.name, asked.selection, view_options(asked.args))
     asked.wonder(len(profile))
     info = asked.recording.info()
-    asked.say("; ".join([completeness(info), *remarks(profile)]))
+    asked.say("; ".join([completeness(info), *wholeness(info), *remarks(profile)]))
     return json.dumps(profile_document(profile) | trust(info)) + "\n" if asked.args.json else folded(profile)

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import completeness, remarks
+from offwake.analyzer.completeness import completeness, remarks, wholeness
 from offwake.analyzer.histogram import UNITS, Buckets
 from offwake.analyzer.render.documents import histogram_document, trust
 from offwake.analyzer.render.histogram import text_histogram
@@ -43,7 +43,7 @@ def _text(asked: Question) -> str:
     by = tuple(dict.fromkeys(filter(None, args.by.split(","))))
     found = query.histogram(asked.recording, args.name, asked.selection, Buckets(by, interval_ns, args.unit))
     asked.wonder(found.total)
-    asked.say("; ".join([completeness(info), *remarks(found)]))
+    asked.say("; ".join([completeness(info), *wholeness(info), *remarks(found)]))
     if args.json:
         return json.dumps(histogram_document(found) | trust(info)) + "\n"
     return text_histogram(found, info["started"])

@@ -4,9 +4,9 @@ import argparse
 import json
 from typing import Any
 
-from offwake.analyzer.completeness import completeness
+from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.render.text import count, duration, percent, printable
+from offwake.analyzer.render.text import count, duration, printable
 from offwake.commands.arguments import add_recording, status
 
 __all__ = ["add_arguments", "run"]
@@ -37,7 +37,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("events", f"{count(info['events'])}: {sources}"),
         ("lost", f"{count(info['lost']['total'])} events"),
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
-        ("user stacks", f"{count(stacks['total'])}, {percent(stacks['cut_short'], stacks['total'])} look cut short"),
+        ("user stacks", "; ".join([count(stacks["total"]), *wholeness(info)])),
         ("file", f"{info['bytes']:,} bytes in {info['blocks']} blocks, format {'.'.join(map(str, info['format']))}"),
         ("unknown", f"{duration(info['unknown_ns'])} of the threads' time"),
         ("open waits", f"{duration(info['open_ns'])} so far: they began earlier, or did not end"),

@@ -15,6 +15,8 @@ from offwake.recorder.sources import chosen_sources, default_sources
 
 __all__ = ["add_arguments", "run"]
 
+STACK_KB = (1, 2, 4, 8, 16, 32, 64, 128)  # a program may call itself 33 times, for 4 KiB each
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `record`."""
@@ -22,6 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
+    parser.add_argument(
+        "--user-stacks",
+        choices=("auto", "dwarf", "fp"),
+        default="auto",
+        help="dwarf: whole, also where there are no frame pointers; fp: as far as frame pointers go; auto: whole where this "
+        "machine can (default)",
+    )
+    parser.add_argument(
+        "--stack-kb",
+        type=int,
+        default=64,
+        metavar="N",
+        help=f"how much of a user stack to look through, 1 to {STACK_KB[-1]} KiB (default: 64)",
+    )
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
@@ -53,9 +69,12 @@ def _options(args: argparse.Namespace) -> Options:
         raise UsageError("-o -: a recording cannot be streamed yet; name a file")
     if args.buffer_mb < 1:
         raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
+    if args.stack_kb not in STACK_KB:
+        raise UsageError(f"--stack-kb {args.stack_kb}: it is one of {', '.join(map(str, STACK_KB))}")
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
     output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
-    return Options(output, chosen_sources(names), args.duration, args.buffer_mb << 20, command)
+    sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
+    return Options(output, sources, args.duration, buffer_bytes, command, args.user_stacks, stack_bytes)
 
 
 def _show_progress(progress: Progress) -> None:

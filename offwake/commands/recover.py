@@ -8,9 +8,10 @@ from typing import Any
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.recover import recover
-from offwake.format.writer import Block, TraceWriter
+from offwake.format.writer import TraceWriter
+from offwake.recorder.files import FileKeeper
 from offwake.recorder.snapshot import boot_id
-from offwake.recorder.symbols import FileKeeper, collect_symbols
+from offwake.recorder.symbols import add_symbols
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,5 +42,4 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
             "offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr
         )
         return
-    for symbols in collect_symbols(reader, FileKeeper()):
-        writer.write_values(Block(Kind.SYMBOLS), symbols)
+    add_symbols(reader, writer, FileKeeper())

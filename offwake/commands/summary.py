@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 
-from offwake.analyzer.completeness import completeness
+from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.options import chosen
 from offwake.analyzer.recording import Recording
@@ -52,6 +52,7 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
     info = summary.info
     yield f"{info['host']}  {info['started']}  {duration(info['duration_ns'])}  {count(info['events'])} events"
     yield f"The recording is {completeness(info)}."
+    yield from (f"{words[0].upper()}{words[1:]}." for words in wholeness(info))
     yield from (f"Selected: {options}" for options in chosen(summary.selection))
     yield from (f"- {sentence}" for sentence in info["verdict"])
     yield ""

@@ -46,7 +46,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Event:
-    """What one raw tracepoint gives.
+    """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does.
 
     `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
     value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
@@ -84,7 +84,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Sampling:
-    """A source that is a plain perf event, without a program: a clock that samples what runs."""
+    """A clock that samples what runs: a plain perf event. The source's events are recorded in place of its samples, where a
+    program of theirs takes them."""
 
     software_event: int
     hertz: int

@@ -1,6 +1,8 @@
 """On-CPU samples: what threads did while they ran."""
 
-from offwake.recorder.sources import Sampling, Source
+from pathlib import Path
+
+from offwake.recorder.sources import Event, Field, Sampling, Source
 
 PERF_COUNT_SW_CPU_CLOCK = 0
 
@@ -10,4 +12,6 @@ SOURCE = Source(
     summary="a stack sample 49 times a second on each CPU that runs a thread: on-CPU and wall-clock graphs",
     default=True,
     sampling=Sampling(PERF_COUNT_SW_CPU_CLOCK, hertz=49),
+    program=Path(__file__).with_name("on_cpu.bpf.c"),
+    events=(Event("cpu_sample_whole", "", (Field("tgid", "u4"), Field("tid", "u4"))),),
 )

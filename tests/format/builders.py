@@ -30,6 +30,7 @@ def small_recording(events: int = 8, payload_length: int = 150, file_id: bytes =
     writer.write_values(Block(Kind.TICK), {"time_ns": 5})
     writer.write_values(Block(Kind.SNAPSHOT), {"threads": []})
     writer.write_values(Block(Kind.SYMBOLS), {})
+    writer.write_values(Block(Kind.UNWIND), {"files": []})
     writer.finish({"reason": "test"})
     return memory_bytes(fd)
 

@@ -69,4 +69,5 @@ def test_the_numbers_of_the_kinds_stay() -> None:
     assert [(kind.name, kind.value) for kind in Kind] == [
         ("KEYFRAME", 1), ("EVENTS", 2), ("SIDEBAND", 3), ("TICK", 4),
         ("SNAPSHOT", 5), ("SYMBOLS", 6), ("INDEX", 7), ("FOOTER", 8),
+        ("UNWIND", 9),
     ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""What a recording carries of user stacks: the words that follow an event, and the tables by which they are unwound.
+
+The recorder's BPF program writes the first (recorder/user_stack.bpf.c), its end of a capture the second
+(recorder/unwind_tables.py); the analyzer reads both (analyzer/unwind.py). docs/format.md describes them.
+"""
+
+import enum
+import struct
+
+__all__ = [
+    "CUT",
+    "HEAD",
+    "HERE",
+    "NO_TABLE",
+    "REGISTERS",
+    "ROW",
+    "STACK_FLAG",
+    "VALUE_BITS",
+    "Cfa",
+    "Rule",
+]
+
+STACK_FLAG = 0x8000
+"""Set in the flags of an event that a user stack follows."""
+
+HEAD = struct.Struct("<QIHH")
+"""What follows the event: the stack's id, the process, how many words follow, flags."""
+
+CUT = 1
+"""A flag: the stack goes on above what was looked at."""
+
+HERE = 2
+"""A flag: registers and words follow; else they came earlier."""
+
+REGISTERS = struct.Struct("<5Q")
+"""Instruction pointer, stack pointer, frame pointer, rbx, rdi. The last three are 0 where they cannot be of use: the frame
+pointer and rbx where they do not point into this stack, rdi where it does not point into code."""
+
+VALUE_BITS = 48
+"""A word's low bits are what is on the stack, those above its place from the stack pointer on, in words."""
+
+
+class Cfa(enum.IntEnum):
+    """How the canonical frame address, the stack pointer before the call, is had in a row. `+` is the row's offset."""
+
+    NONE = 0  # from here on no table says anything
+    SP = 1
+    FP = 2
+    BX = 3
+    AT_SP = 4  # what is in memory at SP +
+    AT_FP = 5
+    PLT = 6  # SP + 8, and 8 more from the byte + of sixteen on
+    OTHER = 7  # an expression that is not among these
+
+
+SIGNAL = 0x80
+"""Added to a row's Cfa: a signal handler's frame, whose caller was interrupted and called nothing."""
+
+
+class Rule(enum.IntEnum):
+    """Where a register's value before the call is."""
+
+    SAME = 0
+    AT_CFA = 1  # in memory at CFA +
+    AT_SP = 2
+    AT_FP = 3
+    UNDEFINED = 4  # of the return address: nobody called
+    OTHER = 5
+    IN_DI = 6  # of the return address: vfork keeps it there while its child uses the stack
+
+
+ROW = struct.Struct("<IBBBBiiii")
+"""A row of a table: the file offset from which it holds, Cfa, rules of return address, frame pointer and rbx; offsets."""
+
+NO_TABLE = (Cfa.NONE, Rule.OTHER, Rule.OTHER, Rule.OTHER, 0, 0, 0, 0)

@@ -1,0 +1,75 @@
+"""Where processes have their code, told to the kernel: by it a return address is told from other numbers on a stack.
+
+A process's map is small enough to be looked up for every event. It has a bit for each 64 KiB of addresses, which is one for
+all those 256 MiB apart from them too, and a bit for each of those regions of 256 MiB, by a hash. What lies near code is told
+exactly; what lies elsewhere is taken for code about as often as regions share their bit with those that have any. A process
+that is not known yet, or no longer, has code anywhere: more is kept then, and nothing missed.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from offwake.recorder.processes import ProcessTable
+
+__all__ = ["CODE_ANYWHERE", "CODE_WORDS", "CodeMaps", "code_map"]
+
+# As in user_stack.bpf.c, struct code.
+GRANULE_BITS, GRANULES = 16, 4096
+REGION_BITS, REGIONS, HASH_FACTOR = 28, 512, 0x9E3779B97F4A7C15
+CODE_WORDS = (GRANULES + REGIONS) // 64
+WORD = (1 << 64) - 1
+USER_ADDRESSES = 1 << 47
+CODE_ANYWHERE = [WORD] * CODE_WORDS
+SETTLED_NS = 250_000_000
+
+
+class _Kernel(Protocol):
+    user_stack_bytes: int
+
+    def set_code(self, tgid: int, code: list[int] | None) -> None: ...
+
+
+class CodeMaps:
+    """Keeps the kernel's maps as the process table has the mappings.
+
+    A process that maps more code is unknown again, at once, until it has mapped nothing for a while: what is told a moment
+    too late would make the kernel miss what it has mapped since.
+    """
+
+    def __init__(self, program: _Kernel, table: ProcessTable) -> None:
+        self._program, self._table = program, table
+        self._changed: dict[int, int] = {}  # when, of those that are unknown
+
+    def follow(self, now_ns: int) -> None:
+        """Take back what was told of processes whose mappings have changed since the last time, and tell of settled ones."""
+        changed = self._table.take_changed()
+        if not self._program.user_stack_bytes:
+            return
+        for tgid in changed:
+            self._program.set_code(tgid, None)
+            self._changed[tgid] = now_ns
+        self.tell([tgid for tgid, since_ns in self._changed.items() if now_ns - since_ns >= SETTLED_NS])
+
+    def tell(self, tgids: Iterable[int]) -> None:
+        """Tell where processes have their code, if the kernel is to know."""
+        for tgid in tgids if self._program.user_stack_bytes else ():
+            self._changed.pop(tgid, None)
+            if ranges := self._table.executable(tgid):
+                self._program.set_code(tgid, code_map(ranges))
+
+
+def code_map(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Return the map of code at these addresses (start, end), as words of 64 bits: granules, then regions."""
+    granules = regions = 0
+    for start, end in ranges:
+        if start >= USER_ADDRESSES:  # vsyscall
+            continue
+        first, last = start >> GRANULE_BITS, (end - 1) >> GRANULE_BITS
+        if last - first >= GRANULES:
+            return CODE_ANYWHERE
+        run = ((1 << (last - first + 1)) - 1) << first % GRANULES
+        granules |= run & ((1 << GRANULES) - 1) | run >> GRANULES
+        for region in range(start >> REGION_BITS, ((end - 1) >> REGION_BITS) + 1):
+            regions |= 1 << ((region * HASH_FACTOR & WORD) >> 64 - 9)
+    bits = regions << GRANULES | granules
+    return [bits >> 64 * word & WORD for word in range(CODE_WORDS)]

@@ -1,0 +1,221 @@
+/*
+ * Whole user stacks, also through code that keeps no frame pointers: what an unwinder needs of the stack goes with the event.
+ *
+ * An unwinder follows return addresses and saved frame pointers. So of all words above the stack pointer only those are kept
+ * that point into code of this process, or into this stack: a few dozen of a thousand. And they hardly ever differ from
+ * what the same call path left there before: their hash names the stack, and the words themselves are sent once a segment.
+ * The analyzer unwinds them, with the tables that the file carries.
+ *
+ * A program looks at a page, then calls itself for the next one: so the verifier goes through one page, however large stacks
+ * are. It would follow every branch of every turn of a loop: words are looked at without a branch, and what is known differently
+ * on different ways lies in the map.
+ */
+
+#define ADDRESS_BITS 47
+#define GRANULE_BITS 16 /* code_map.py says what a map of code is */
+#define REGION_BITS 28
+#define HASH_FACTOR 0x9e3779b97f4a7c15ULL
+#define PAGE 4096
+#define PIECE 512 /* bytes that are read in one go */
+#define PIECE_WORDS (PIECE / 8)
+#define STACK_BYTES (1 << STACK_BITS)
+#define WORDS_AT_MOST 2047
+#define EVENT_ROOM 64
+#define STACK_FLAG 0x8000 /* in an event's flags: a user stack follows the event */
+#define CUT 1             /* flags of a stack: it goes on above what was looked at; its words are here, not only its id */
+#define HERE 2
+#define COMPAT_CODE_SEGMENT 0x23
+
+struct code { u64 granules[64], regions[8], is_true; };
+BPF_F_TABLE("hash", u32, struct code, code_of, 65536, 1); /* by process; 0: of one that is not known yet; 1: BPF_F_NO_PREALLOC */
+
+struct user_stack {
+    u8 event[EVENT_ROOM]; /* its last bytes are the event; what follows is sent with it: the next line alone, or all words too */
+    u64 id; u32 tgid; u16 words, flags;
+    u64 ip, sp, bp, bx, di;
+    u64 word[WORDS_AT_MOST + 1]; /* place above the stack pointer, in words, << 48 | what is there */
+    u64 piece[2 * PIECE_WORDS], place, end;
+    u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
+};
+BPF_PERCPU_ARRAY(user_stacks, struct user_stack, 1); /* its users all run with interrupts off */
+BPF_ARRAY(told, u64, 65536);                         /* stacks that were sent in this segment, by the end of their ids */
+BPF_ARRAY(segment, u64, 1);
+
+static __always_inline u64 mixed(u64 hash, u64 value)
+{
+    hash = (hash ^ value) * HASH_FACTOR;
+    return hash ^ hash >> 29;
+}
+
+/* 1 if a number is 0, else 0; it is less than 1 << 63. */
+static __always_inline u64 is_zero(u64 number)
+{
+    return (number - 1) >> 63;
+}
+
+static __always_inline u64 is_code(struct code *code, u64 value)
+{
+    u64 granule = value >> GRANULE_BITS, region = (value >> REGION_BITS) * HASH_FACTOR >> (64 - 9);
+    u64 is_address = is_zero((granule - 1) >> (ADDRESS_BITS - GRANULE_BITS)); /* nothing lies in the lowest granule */
+
+    return is_address & code->regions[region >> 6] >> (region & 63) &
+           code->granules[granule >> 6 & 63] >> (granule & 63);
+}
+
+/* Keep what matters of a piece whose first word lies so many words above the stack pointer; returns how many are kept in all. */
+static __always_inline u64 look_at(struct user_stack *stack, struct code *code, u64 place)
+{
+    u64 n = stack->words, id = stack->id, sp = stack->sp, at = place << 48;
+
+    for (u64 i = 0; i < PIECE_WORDS; i++) {
+        u64 value = stack->piece[i], word = at | value;
+        u64 keep = is_code(code, value) | is_zero((value - sp) >> STACK_BITS);
+
+        stack->word[n & WORDS_AT_MOST] = word;
+        n += keep;
+        id += mixed(0, word) & -keep;
+        at += 1ULL << 48;
+    }
+    stack->words = n;
+    stack->id = id;
+    return n;
+}
+
+/*
+ * Keep what matters of the next page; returns whether there are more. Pieces are aligned: only the first is not read whole.
+ */
+static __always_inline int look_through_page(struct user_stack *stack)
+{
+    u32 key = stack->code;
+    struct code *code = code_of.lookup(&key);
+
+    if (!code)
+        return 0;
+    for (int i = 0; i < PAGE / PIECE; i++) {
+        u64 place = stack->place, below = stack->sp & (PIECE - 1), at = (stack->sp & -PIECE) + 8 * place;
+        int error;
+
+        if (at >= stack->end)
+            return 0;
+        if (place) {
+            error = bpf_probe_read_user(stack->piece, PIECE, (void *)at);
+        } else {
+            __builtin_memset(stack->piece, 0, PIECE);
+            error = bpf_probe_read_user((u8 *)stack->piece + below, PIECE - below, (void *)stack->sp);
+        }
+        if (error) /* the end of the mapping */
+            return 0;
+        stack->place = place + PIECE_WORDS;
+        if (look_at(stack, code, place - (below >> 3)) > WORDS_AT_MOST - PIECE_WORDS)
+            break;
+    }
+    stack->flags |= CUT;
+    return stack->words <= WORDS_AT_MOST - PIECE_WORDS && 8 * stack->place < STACK_BYTES;
+}
+
+/* Send the event with the stack that was looked through. */
+static __always_inline int send_user_stack(void *ctx, struct user_stack *stack)
+{
+    u32 zero = 0, kind = stack->kind, slot = stack->id & 65535;
+    u64 begin = stack->begin & (EVENT_ROOM - 1), length = __builtin_offsetof(struct user_stack, ip) - begin;
+    u64 *seen = told.lookup(&slot), *now = segment.lookup(&zero);
+    int error;
+
+    if (!seen || !now)
+        return 0;
+    if (*seen == stack->id + *now) {
+        stack->words = stack->flags = 0;
+        return counted(kind, kernel_stack.perf_submit(ctx, stack->event + begin, length));
+    }
+    length += __builtin_offsetof(struct user_stack, word) - __builtin_offsetof(struct user_stack, ip);
+    length += 8 * (stack->words & WORDS_AT_MOST);
+    error = kernel_stack.perf_submit(ctx, stack->event + begin, length);
+    if (!error)
+        *seen = stack->id + *now;
+    return counted(kind, error);
+}
+
+/* A process runs another program: what was told of it is no longer true. */
+int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct code *code = code_of.lookup(&tgid);
+
+    if (code)
+        code->is_true = 0;
+    return 0;
+}
+
+int look_on_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 zero = 0;
+    struct user_stack *stack = user_stacks.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    stack->flags &= ~CUT;
+    if (look_through_page(stack))
+        from_tracepoint.call(ctx, 0);
+    return send_user_stack(ctx, stack);
+}
+
+int look_on_from_sample(struct bpf_perf_event_data *ctx)
+{
+    u32 zero = 0;
+    struct user_stack *stack = user_stacks.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    stack->flags &= ~CUT;
+    if (look_through_page(stack))
+        from_sample.call(ctx, 0);
+    return send_user_stack(ctx, stack);
+}
+
+static __always_inline int begins_user_stack(void *event, u32 size, int kind)
+{
+    u32 zero = 0, tgid = bpf_get_current_pid_tgid() >> 32;
+    u64 registers, mm;
+    struct user_stack *stack = user_stacks.lookup(&zero);
+    struct code *code = code_of.lookup(&tgid);
+
+    if (!tgid || !stack)
+        return 0;
+    mm = read_u64(bpf_get_current_task() + TASK_MM);
+    if (!mm)
+        return 0;
+    stack->code = tgid;
+    if (!code || !code->is_true) {
+        stack->code = 0;
+        code = code_of.lookup(&zero);
+        if (!code)
+            return 0;
+    }
+    registers = (u64)bpf_task_pt_regs(bpf_get_current_task_btf());
+    stack->ip = read_u64(registers + REGS_IP);
+    stack->sp = read_u64(registers + REGS_SP);
+    stack->bp = read_u64(registers + REGS_BP);
+    stack->bx = read_u64(registers + REGS_BX);
+    stack->di = read_u64(registers + REGS_DI);
+    if (!stack->sp || stack->sp & 7 || (u16)read_u64(registers + REGS_CS) == COMPAT_CODE_SEGMENT)
+        return 0;
+    if ((stack->bp - stack->sp) >> STACK_BITS)
+        stack->bp = 0;
+    if ((stack->bx - stack->sp) >> STACK_BITS)
+        stack->bx = 0;
+    if (!(is_code(code, stack->di) & 1))
+        stack->di = 0;
+    stack->tgid = tgid;
+    stack->words = 0;
+    stack->flags = HERE;
+    stack->place = 0;
+    stack->id = mixed(mixed(mixed(mixed(mixed(tgid, stack->ip), stack->sp), stack->bp), stack->bx), stack->di);
+    stack->end = read_u64(mm + MM_START_STACK); /* of the first thread's stack; above it are the program's arguments */
+    if ((stack->end - stack->sp) >> STACK_BITS)
+        stack->end = ~0ULL;
+    stack->kind = kind;
+    stack->begin = EVENT_ROOM - size;
+    bpf_probe_read_kernel(stack->event + EVENT_ROOM - size, size, event);
+    *(u16 *)(stack->event + EVENT_ROOM - size + 2) |= STACK_FLAG;
+    return 1;
+}
