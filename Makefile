@@ -17,9 +17,10 @@ check: .venv/installed  ## ruff, mypy --strict and import-linter
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf; writes benchmarks/results.json and docs/performance.md
+bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf; writes benchmarks/results.json and its tables in docs/
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
+	@.venv/bin/python -m benchmarks.user_stacks
 
 example: .venv/installed  ## record examples/demo.offwake anew
 	@examples/make_example.sh
@@ -47,6 +48,7 @@ packages:
 	@.ci/packages python3-bpfcc python3-venv
 
 test-packages: packages
-	@.ci/packages chromium fio fonts-liberation gcc libbpf-tools libc6-dev linux-perf mount strace zstd
+	@.ci/packages binutils chromium fio fonts-liberation g++ gcc gdb libbpf-tools libc6-dev linux-perf mount postgresql \
+		redis-server strace zstd
 
 .PHONY: help demo test check bench example pictures clean packages test-packages

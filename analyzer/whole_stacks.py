@@ -24,7 +24,7 @@ class WholeStacks:
     def __init__(self, stacks: StackTable, user: UserStacks, spaces: AddressSpaces, files: Files) -> None:
         self.ended: dict[int, End] = {}
         self._stacks, self._user, self._spaces = stacks, user, spaces
-        self._unwinder = Unwinder(files, spaces)
+        self.unwinder = Unwinder(files, spaces)
         self._whole = np.empty(0, np.int32)
         self._lost: list[int] = []
         self._moves: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -63,17 +63,18 @@ class WholeStacks:
     def _unwind(self, stacks: NDArray[np.int32], time_ns: NDArray[np.int64]) -> None:
         user = self._stacks.user_stacks(stacks)
         tgids = self._user.tgid[user].tolist()
-        spaces = np.array([self._space(*at) for at in zip(tgids, time_ns.tolist(), strict=True)], np.int32)
+        spaces = np.array([self.space_at(*at) for at in zip(tgids, time_ns.tolist(), strict=True)], np.int32)
         for space in np.unique(spaces).tolist():
             mine = np.flatnonzero(spaces == space)
-            addresses, ends, why = self._unwinder.unwind(self._user, user[mine], space)
+            addresses, ends, why = self.unwinder.unwind(self._user, user[mine], space)
             whole = self._stacks.completed(stacks[mine], addresses, ends)
             self._extend(len(self._stacks))
             self._whole[stacks[mine]] = whole
             self._lost += stacks[mine][why == End.LOST].tolist()
             self.ended |= zip(whole.tolist(), map(End, why.tolist()), strict=True)
 
-    def _space(self, tgid: int, time_ns: int) -> int:
+    def space_at(self, tgid: int, time_ns: int) -> int:
+        """Return the address space that a process had at a time, NO_SPACE where none is known."""
         moves = self._moves.get(tgid)
         if not moves:
             return NO_SPACE

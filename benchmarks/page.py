@@ -1,4 +1,4 @@
-"""Where the benchmarks' figures go: every single run to results.json, a table to docs/performance.md."""
+"""Where the benchmarks' figures go: every single run to results.json, a table to a page of docs/."""
 
 import json
 import os
@@ -23,12 +23,12 @@ def machine() -> dict[str, Any]:
     return {"kernel": platform.release(), "cpus": os.cpu_count(), "model": model}
 
 
-def publish(benchmark: str, results: dict[str, Any], table: str) -> None:
+def publish(benchmark: str, results: dict[str, Any], table: str, on_page: str = "performance.md") -> None:
     """Keep a benchmark's results beside those of others, and put its table between its markers on the page."""
     kept = HERE / "results.json"
     document = json.loads(kept.read_text()) if kept.exists() else {}
     kept.write_text(json.dumps(document | {benchmark: results}, indent=1) + "\n")
-    page = HERE.parent / "docs" / "performance.md"
+    page = HERE.parent / "docs" / on_page
     begin, end = f"<!-- {benchmark}: begin -->", f"<!-- {benchmark}: end -->"
     before, rest = page.read_text().split(begin)
     page.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}")

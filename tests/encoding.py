@@ -29,7 +29,7 @@ from tests.events import (
     state_letter,
 )
 
-__all__ = ["KIND_IDS", "Encoder", "Record", "clocks"]
+__all__ = ["KIND_IDS", "Encoder", "Record", "clocks", "unwind_tables"]
 
 BOOT_OFFSET_NS = 7_000_000_000
 """CLOCK_BOOTTIME ahead of CLOCK_MONOTONIC: the machine was once suspended for seven seconds."""
@@ -46,6 +46,7 @@ CONTEXT_KERNEL, CONTEXT_USER = 2**64 - 128, 2**64 - 512
 PERF_EVENTS = {
     "with-stack": SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_CALLCHAIN | SAMPLE_RAW,
     "without-stack": SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_RAW,
+    "kernel-stack": SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_CALLCHAIN | SAMPLE_RAW,
     "on-cpu": SAMPLE_IDENTIFIER | SAMPLE_TID | SAMPLE_TIME | SAMPLE_CALLCHAIN,
     "side-band": SAMPLE_IDENTIFIER | SAMPLE_TID | SAMPLE_TIME,
 }
@@ -56,6 +57,7 @@ KINDS: dict[str, list[tuple[str, str, int]]] = {
                      ("target_tgid", "<u4", 16)],
     "sched_wakeup_new": [("flags", "<u2", 2), ("waker", "<u4", 4), ("target", "<u4", 8), ("target_tgid", "<u4", 12),
                          ("comm", "S16", 16)],
+    "cpu_sample_whole": [("flags", "<u2", 2), ("tgid", "<u4", 4), ("tid", "<u4", 8)],
     "block_io_start": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8)],
     "block_rq_insert": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8)],
     "block_rq_issue": [("flags", "<u2", 2), ("tid", "<u4", 4), ("request", "<u8", 8), ("sector", "<u8", 16),
@@ -78,6 +80,10 @@ KIND_IDS = {name: number for number, name in enumerate(KINDS, 1)}
 PROGRAM, BUILD_ID = "/usr/bin/program", bytes(range(20))
 KERNEL_TEXT, PROGRAM_BASE, TEXT_OFFSET, TEXT_SIZE = 0xFFFFFFFF81000000, 0x550000000000, 0x1000, 0x100000
 FUNCTION_SIZE, CALL_AT = 0x100, 0x10
+
+# The user stacks of format/user_stacks.py, where every function's frame is of sixteen bytes.
+STACK_FLAG, HERE, STACK_POINTER, FRAME_WORDS = 0x8000, 2, 0x7FFC00000000, 2
+CFA_FROM_SP, AT_CFA = 1, 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class Encoder:
         self.symbols = _Symbols()
         self._trace = trace
         self._bases: Counter[int] = Counter()
+        self._stacks: dict[tuple[int, ...], int] = {}
+        self._sent: set[int] = set()
         self._tasks = {known.tid: _Task(known) for known in trace.threads}
 
     def threads(self) -> list[list[Any]]:
@@ -165,6 +173,9 @@ class Encoder:
                 yield self._bpf(event, (0, waker, self._tgid(waker), target, self._tgid(target)))
             case WakeupNew():
                 yield self._bpf(event, (0, event.waker, event.target, event.tgid, event.comm.encode()))
+            case Sample() if self._trace.user_stacks and _has_user_part(event.stack):
+                chain, user = self._split(event.stack, event.tid)
+                yield self._raw(event, "cpu_sample_whole", (STACK_FLAG, self._tgid(event.tid), event.tid), chain, user)
             case Sample():
                 identifier = _event_id(event.cpu, "on-cpu")
                 ids = struct.pack("<QIIQ", identifier, self._tgid(event.tid), event.tid, event.time_ns)
@@ -225,14 +236,22 @@ class Encoder:
     def _bpf(self, event: Switch | Waking | WakeupNew, values: tuple[int | bytes, ...]) -> Record:
         name = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new"}[type(event)]
         current = event.prev if isinstance(event, Switch) else event.waker
-        chain = self._chain((*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]"), current) if event.stack else b""
-        return self._raw(event, name, values, chain)
+        stack = (*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]") if event.stack else ()
+        if self._trace.user_stacks and _has_user_part(stack):
+            chain, user = self._split(stack, current)
+            flags, *others = values
+            assert isinstance(flags, int)
+            return self._raw(event, name, (flags | STACK_FLAG, *others), chain, user)
+        return self._raw(event, name, values, self._chain(stack, current) if stack else b"")
 
-    def _raw(self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"") -> Record:
+    def _raw(
+        self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"", user: bytes = b""
+    ) -> Record:
         codes = "".join(_code(dtype) for _, dtype, _ in KINDS[name])
-        raw = struct.pack("<H" + codes, KIND_IDS[name], *values)
+        raw = struct.pack("<H" + codes, KIND_IDS[name], *values) + user
         raw += bytes(-(len(raw) + 4) % 8)
-        data = struct.pack("<QQ", _event_id(event.cpu, "with-stack" if chain else "without-stack"), event.time_ns) + chain
+        output = "kernel-stack" if user else "with-stack" if chain else "without-stack"
+        data = struct.pack("<QQ", _event_id(event.cpu, output), event.time_ns) + chain
         return Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data + struct.pack("<I", len(raw)) + raw))
 
     def _chain(self, stack: Stack, tid: int) -> bytes:
@@ -242,6 +261,20 @@ class Encoder:
         program = [self.symbols.program(frame, base) for frame in reversed(stack) if not frame.endswith("_[k]")]
         words = [CONTEXT_KERNEL, *kernel] * bool(kernel) + [CONTEXT_USER, *program] * bool(program)
         return struct.pack(f"<{len(words) + 1}Q", len(words), *words)
+
+    def _split(self, stack: Stack, tid: int) -> tuple[bytes, bytes]:
+        """Return the kernel's part of a stack as a call chain, and the program's as a user stack."""
+        tgid = self._tgid(tid)
+        base = self._base(tgid)
+        ip, *callers = (self.symbols.program(frame, base) for frame in reversed(stack) if not frame.endswith("_[k]"))
+        number = self._stacks.setdefault((tgid, ip, *callers), len(self._stacks) + 1)
+        is_new = number == len(self._stacks) and number not in self._sent
+        words = [(FRAME_WORDS * depth - 1) << 48 | caller for depth, caller in enumerate(callers, 1)] if is_new else []
+        user = struct.pack("<QIHH", number, tgid, len(words), HERE if is_new else 0)
+        if is_new:
+            self._sent.add(number)
+            user += struct.pack(f"<{5 + len(words)}Q", ip, STACK_POINTER, 0, 0, 0, *words)
+        return self._chain(tuple(frame for frame in stack if frame.endswith("_[k]")), tid), user
 
     def _mmap(self, tgid: int, tid: int) -> "_Side":
         start = self._base(tgid) + TEXT_OFFSET
@@ -297,6 +330,16 @@ class _Side:
     type: int
     data: bytes
     misc: int = 0
+
+
+def unwind_tables() -> dict[str, Any]:
+    """Return the payload of an UNWIND block: one row for all of the program."""
+    row = struct.pack("<IBBBBiiii", TEXT_OFFSET, CFA_FROM_SP, AT_CFA, 0, 0, 8 * FRAME_WORDS, -8, 0, 0)
+    return {"files": [[PROGRAM, BUILD_ID, BUILD_ID, row]]}
+
+
+def _has_user_part(stack: Stack) -> bool:
+    return any(not frame.endswith("_[k]") for frame in stack)
 
 
 def _event_id(cpu: int, name: str) -> int:

@@ -137,7 +137,7 @@ class Trace:
     """A recording. One CPU's records have the order of `events`, which need not quite be that of time.
 
     Cgroups are paths, each with the processes in it, when the recording begins and when it ends. Listeners are processes
-    that serve others.
+    that serve others. With `user_stacks` the words of user stacks follow the events, and the kernel walked its part alone.
     """
 
     cpus: int = 1
@@ -149,6 +149,7 @@ class Trace:
     cgroups: list[tuple[str, list[int]]] = field(default_factory=list)
     cgroups_at_end: list[tuple[str, list[int]]] = field(default_factory=list)
     listeners: list[int] = field(default_factory=list)
+    user_stacks: bool = False
 
 
 def state_letter(state: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.writer import Block, TraceWriter
-from tests.encoding import KIND_IDS, Encoder, Record, clocks
+from tests.encoding import KIND_IDS, Encoder, Record, clocks, unwind_tables
 from tests.events import Event, Lost, Switch, Trace, WakeupNew, Waking
 
 __all__ = ["Cut", "write_trace"]
@@ -63,6 +63,7 @@ class _Recording:
         }
         writer.write_values(Block(Kind.SNAPSHOT), snapshot)
         writer.write_values(Block(Kind.SYMBOLS), self._encoder.symbols.payload())
+        writer.write_values(Block(Kind.UNWIND), unwind_tables())
         lost = sum(event.count for event in self._trace.events if isinstance(event, Lost))
         writer.finish(
             {

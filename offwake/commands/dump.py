@@ -50,7 +50,7 @@ def _records(recording: Recording) -> Iterator[dict[str, Any]]:
         for block in blocks:
             if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
                 for kind, rows in decoder.decode(span, block.stream).items():
-                    fresh += list(_values(decoder.layouts[kind].name, rows, stacks))
+                    fresh += list(_values(decoder, kind, rows, stacks))
         earliest = min((record["time_ns"] for record in fresh), default=0)
         while waiting and waiting[0][0] < earliest:
             yield heapq.heappop(waiting)[2]
@@ -61,7 +61,9 @@ def _records(recording: Recording) -> Iterator[dict[str, Any]]:
         yield heapq.heappop(waiting)[2]
 
 
-def _values(event: str, rows: Rows, stacks: StackTable) -> Iterator[dict[str, Any]]:
+def _values(decoder: Decoder, kind: int, rows: Rows, stacks: StackTable) -> Iterator[dict[str, Any]]:
+    event = decoder.layouts[kind].name
+    user = stacks.user_stacks(np.maximum(rows.stack, 0)) if rows.stack.max() >= 0 else rows.stack
     names = [name for name in rows.payload.dtype.names or () if name != "kind"]
     for place in range(len(rows)):
         record = {"time_ns": int(rows.time_ns[place]), "cpu": int(rows.cpu[place]), "event": event}
@@ -69,6 +71,8 @@ def _values(event: str, rows: Rows, stacks: StackTable) -> Iterator[dict[str, An
             record[name] = _plain(rows.payload[name][place])
         if rows.stack[place] >= 0:
             record["stack"] = [hex(address) for address in stacks.addresses(int(rows.stack[place]))]
+            if user[place] >= 0:  # what goes on from there is to be unwound
+                record["user_stack"] = hex(decoder.user_stacks.ids[user[place]])
         yield record
 
 

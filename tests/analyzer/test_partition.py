@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -95,24 +96,26 @@ def must_be_true(recording: Recording, threads: list[ThreadTruth]) -> None:
         assert comparable(view, view.found(recording)) == weights(view.truth(threads)), view
 
 
-@given(workloads(), SEEDS)
-def test_whole_recordings(workload: Workload, seed: int) -> None:
+@given(workloads(), SEEDS, st.booleans())
+def test_whole_recordings(workload: Workload, seed: int, user_stacks: bool) -> None:
     simulator = Simulator(workload)
-    with recorded(disordered(simulator.trace, Random(seed))) as recording:
+    trace = replace(disordered(simulator.trace, Random(seed)), user_stacks=user_stacks)
+    with recorded(trace) as recording:
         must_be_true(recording, truth_of(simulator, simulator.trace))
 
 
-@given(workloads(), SEEDS)
-def test_recordings_in_segments(workload: Workload, seed: int) -> None:
+@given(workloads(), SEEDS, st.booleans())
+def test_recordings_in_segments(workload: Workload, seed: int, user_stacks: bool) -> None:
     simulator, random = Simulator(workload), Random(seed)
-    with recorded(disordered(simulator.trace, random), cuts_of(simulator.trace, random)) as recording:
+    trace = replace(disordered(simulator.trace, random), user_stacks=user_stacks)
+    with recorded(trace, cuts_of(trace, random)) as recording:
         must_be_true(recording, truth_of(simulator, simulator.trace))
 
 
 @given(workloads(), SEEDS)
 def test_lost_events_become_unknown_time(workload: Workload, seed: int) -> None:
     simulator, random = Simulator(workload), Random(seed)
-    trace, lost = with_losses(simulator.trace, random, gaps=3)
+    trace, lost = with_losses(replace(simulator.trace, user_stacks=random.random() < 0.5), random, gaps=3)
     with recorded(trace, cuts_of(trace, random)) as recording:
         must_be_true(recording, truth_of(simulator, trace, lost))
 

@@ -58,8 +58,8 @@ input()
 WHOLE_AT_LEAST = 0.99
 SECONDS = 2
 
-# Prints, as JSON, the program counters of every thread's frames, leaf first. Inlined functions and tail calls, which gdb shows
-# where it has debugging information, are none: nothing of them is on the stack.
+# Prints, as JSON, the program counters of every thread's frames, leaf first. Inlined functions and tail calls, which gdb
+# shows where it has debugging information, are none: nothing of them is on the stack.
 GDB = """
 import gdb, json
 found = {}
