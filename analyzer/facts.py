@@ -65,7 +65,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "bytes": reader.size,
         "threads": len(theirs),
         "processes": len(np.unique(theirs["tgid"])),
-        "user_stacks": _user_stacks(stacks, replay.naming),
+        "user_stacks": _user_stacks(stacks, replay.naming) | {"recorded": len(replay.decoder.user_stacks)},
         "missing_switches": _missing_switches(replay),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }

@@ -34,8 +34,6 @@ RECORDERS = {
     PERF_FP: f"perf record -a -m 8192 -g {EVENTS} -o FILE --",
     PERF_DWARF: f"perf record -a -m 8192 --call-graph dwarf {EVENTS} -o FILE --",
 }
-STACKS_A_ROUND_TRIP = 4
-"""Two wakings and two switches, each with a stack."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +163,17 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
     yield f"{results['machine']['cpus']} CPUs ({results['machine']['model']}), Linux {results['machine']['kernel']};"
     yield f"{len(runs[ALONE])} rounds of {results['round_trips']:,} round trips, {us[ALONE]:.2f} µs each alone; medians."
     yield ""
-    yield "| recorder | added to a round trip, µs | of fp | for each stack, µs | file, bytes an event | own CPU, s |"
-    yield "|---|---|---|---|---|---|"
+    yield "| recorder | added to a round trip, µs | of fp | for an event, µs | events stored | bytes an event | own CPU, s |"
+    yield "|---|---|---|---|---|---|---|"
+    events = {name: statistics.median(one["events"] for one in of_recorder) for name, of_recorder in runs.items()}
     for name, of_recorder in runs.items():
         if name != ALONE:
             size = statistics.median(one["file_mb"] * 1e6 / max(one["events"], 1) for one in of_recorder)
             cpu_s = statistics.median(one["recorder_cpu_s"] for one in of_recorder)
+            of_an_event = added[name] * results["round_trips"] / events[FP]
             yield (
-                f"| {name} | {added[name]:.2f} | {added[name] / added[FP]:.2f} | {added[name] / STACKS_A_ROUND_TRIP:.2f} "
-                f"| {size:.1f} | {cpu_s:.2f} |"
+                f"| {name} | {added[name]:.2f} | {added[name] / added[FP]:.2f} | {of_an_event:.2f} "
+                f"| {100 * events[name] / events[FP]:.0f} % | {size:.1f} | {cpu_s:.2f} |"
             )
     yield ""
     yield "| PostgreSQL under pgbench, recorded by | user stacks | whole | stacks/s, to text | file, MB |"

@@ -37,7 +37,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("events", f"{count(info['events'])}: {sources}"),
         ("lost", f"{count(info['lost']['total'])} events"),
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
-        ("user stacks", "; ".join([count(stacks["total"]), *wholeness(info)])),
+        ("user stacks", "; ".join([count(stacks["total"]), f"{count(stacks['recorded'])} recorded", *wholeness(info)])),
         ("file", f"{info['bytes']:,} bytes in {info['blocks']} blocks, format {'.'.join(map(str, info['format']))}"),
         ("unknown", f"{duration(info['unknown_ns'])} of the threads' time"),
         ("open waits", f"{duration(info['open_ns'])} so far: they began earlier, or did not end"),

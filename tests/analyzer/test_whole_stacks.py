@@ -52,7 +52,7 @@ def test_words_are_needed_once() -> None:
         found = weights_of(query.profile(recording, "off-wake", ALL))
         assert found == Counter({("reader", *READ, "--", *reversed(WRITE), "writer"): 300})
         stacks = recording.info()["user_stacks"]
-    assert stacks == {"total": 4, "whole": 4, "cut_short": 0, "why": {}}
+    assert stacks == {"total": 4, "whole": 4, "cut_short": 0, "why": {}, "recorded": 3}  # that of the sample too
 
 
 def test_a_program_that_was_left_is_unwound_by_its_own_mappings() -> None:
