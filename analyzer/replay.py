@@ -23,8 +23,9 @@ from offwake.analyzer.naming import Naming
 from offwake.analyzer.shapes import TICK, require, require_time
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
-from offwake.analyzer.symbols import KERNEL, Symbolizer
+from offwake.analyzer.symbols import KERNEL, Symbolizer, python_trampolines
 from offwake.analyzer.timeline import Activity, Timeline
+from offwake.analyzer.unwind import Unwinder
 from offwake.analyzer.whole_stacks import WholeStacks
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.records import Comm, Fork, Mmap2, sideband_records
@@ -93,7 +94,8 @@ class Replay:
         self._kinds_before: dict[tuple[int, ...], str | None] = {}
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
-        self.whole = WholeStacks(self.stacks, self.decoder.user_stacks, self.spaces, recording.unwind_rows)
+        unwinder = Unwinder(recording.unwind_rows, self.spaces, python_trampolines(recording.symbols["jit"]))
+        self.whole = WholeStacks(self.stacks, self.decoder.user_stacks, unwinder)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
         self.snapshot_stacks: list[tuple[str, ...]] = []

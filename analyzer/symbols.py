@@ -11,11 +11,13 @@ from typing import Any
 
 from offwake.analyzer.address_space import AddressSpaces
 
-__all__ = ["KERNEL", "Symbolizer", "demangled"]
+__all__ = ["KERNEL", "Symbolizer", "demangled", "python_trampolines"]
 
 KERNEL = 0xFFFF_8000_0000_0000
 """Addresses from here up are the kernel's; between the user's and these lies only what was walked into by mistake."""
 UNKNOWN_FRAME = "[unknown]"
+PYTHON = "py::"
+"""What names in a perf map begin with that Python wrote (CPython, Python/perf_trampoline.c)."""
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
@@ -90,6 +92,14 @@ class Symbolizer:
             return demangled(name)
         module = path.rpartition("/")[2] or path
         return UNKNOWN_FRAME if path.startswith("//anon") else f"{module}+{offset:#x}"
+
+
+def python_trampolines(jit: list[Any]) -> dict[int, list[tuple[int, int]]]:
+    """Return start and end of Python's perf trampolines by process: for each function a piece of code that runs it."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for pid, rows in jit:
+        found.setdefault(pid, []).extend((start, start + size) for start, size, name in rows if name.startswith(PYTHON))
+    return {pid: sorted(ranges) for pid, ranges in found.items()}
 
 
 @cache

@@ -1,8 +1,8 @@
 """Unwinding: from the registers and words of a user stack to its call chain, by the tables that the recording carries.
 
 Each step asks the row of the instruction for the canonical frame address (CFA), and that for the caller's registers. Code
-without a table, such as a JIT's, is taken to keep frame pointers. Whatever the tables and the stacks say, a step moves up
-the stack, so that every chain ends.
+without a table, such as a JIT's, is taken to keep frame pointers, except Python's trampolines, whose frames are known.
+Whatever the tables and the stacks say, a step moves up the stack, so that every chain ends.
 """
 
 import enum
@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.address_space import AddressSpaces
+from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.user_stacks import UserStacks
-from offwake.format.user_stacks import CUT, SIGNAL, VALUE_BITS, Cfa, Rule
+from offwake.format.user_stacks import CUT, NO_TABLE, SIGNAL, VALUE_BITS, Cfa, Rule
 
 __all__ = ["FRAMES_AT_MOST", "ROWS", "End", "Unwinder"]
 
 FRAMES_AT_MOST = 1024
+OFFSETS = (1 << 32) - 1
 ROWS = np.dtype(
     [("start", "<u4"), ("cfa", "u1"), ("ra_rule", "u1"), ("fp_rule", "u1"), ("bx_rule", "u1"),
      ("offset", "<i4"), ("ra", "<i4"), ("fp", "<i4"), ("bx", "<i4")]
@@ -33,6 +34,16 @@ _CUT = np.uint16(CUT)
 _UNREADABLE = np.uint64(0)  # nothing that is kept has this value
 
 Files = Map[tuple[str, bytes], NDArray[np.void]]
+Ranges = Map[int, list[tuple[int, int]]]
+"""Start and end of pieces of code, in order, by process."""
+
+_IF_SET = 255
+"""A rule of the analyzer's own: in memory at CFA + if the register points there, else as it is."""
+TRAMPOLINE = (Cfa.SP, Rule.AT_CFA, _IF_SET, Rule.SAME, 16, -8, -16, 0)
+"""A frame of Python's perf trampolines where they have called: eight bytes of their own, above them the return address.
+
+Source: CPython 3.12, Python/asm_trampoline.S. Built to keep frame pointers they save it in the eight bytes.
+"""
 
 
 class End(enum.IntEnum):
@@ -70,10 +81,11 @@ _WORDS = {
 
 
 class Unwinder:
-    """Unwinds user stacks. `files` gives a file's rows (ROWS), as the recording's UNWIND blocks have them."""
+    """Unwinds user stacks. `files` gives a file's rows (ROWS), as the recording's UNWIND blocks have them; `trampolines` are
+    Python's, in code that was written at run time."""
 
-    def __init__(self, files: Files, spaces: AddressSpaces) -> None:
-        self._spaces = spaces
+    def __init__(self, files: Files, spaces: AddressSpaces, trampolines: Ranges) -> None:
+        self._spaces, self._trampolines = spaces, trampolines
         self._extent: dict[tuple[str, bytes], tuple[int, int]] = {}
         parts, at = [np.empty(0, ROWS)], 0
         for file, rows in files.items():
@@ -106,11 +118,27 @@ class Unwinder:
         mappings = self._spaces.spaces[space].mappings if space >= 0 else []
         known = self._mappings.get(space)
         if known is None or len(known) != len(mappings):
-            nothing = (0, 0)
-            files = self._spaces.files
-            rows = [(m.start, m.end, m.offset, *self._extent.get(files[m.file], nothing)) for m in mappings]
+            rows = [(m.start, m.end, *self._rows_of(space, m)) for m in mappings]
             known = self._mappings[space] = np.array(rows, _MAPPING)
         return known
+
+    def _rows_of(self, space: int, mapping: Mapping) -> tuple[int, int, int]:
+        """Return at which offset a mapping begins, and from where to where its rows are.
+
+        Those of trampolines are made when they are asked for, with offsets in the mapping.
+        """
+        path, _ = file = self._spaces.files[mapping.file]
+        if not path.startswith("//anon"):
+            return mapping.offset, *self._extent.get(file, (0, 0))
+        made = [
+            (address - mapping.start, *row)
+            for start, end in self._trampolines.get(self._spaces.spaces[space].tgid, [])
+            if mapping.start <= start < end <= min(mapping.end, mapping.start + OFFSETS)
+            for address, row in ((start, TRAMPOLINE), (end, NO_TABLE))
+        ]
+        first = len(self._rows)
+        self._rows = np.concatenate((self._rows, np.array(made, ROWS)))
+        return 0, first, len(self._rows)
 
 
 @compiled
@@ -260,6 +288,9 @@ def _restored(
     if rule == _AT_CFA:
         at = _moved(cfa, offset)
         return unchanged if at < sp else _read(words, bottom, at)  # below the stack: it has been popped already
+    if rule == _IF_SET:
+        at = _moved(cfa, offset)
+        return _read(words, bottom, at) if unchanged == at else unchanged
     if rule == _RULE_SP:
         return _read(words, bottom, _moved(sp, offset))
     if rule == _RULE_FP:

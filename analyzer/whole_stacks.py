@@ -6,10 +6,9 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.address_space import AddressSpaces
 from offwake.analyzer.decode import Rows
 from offwake.analyzer.stacks import NO_USER_STACK, StackTable
-from offwake.analyzer.unwind import End, Files, Unwinder
+from offwake.analyzer.unwind import End, Unwinder
 from offwake.analyzer.user_stacks import UserStacks
 
 __all__ = ["WholeStacks"]
@@ -21,10 +20,10 @@ NO_SPACE = -1
 class WholeStacks:
     """Replaces stacks as they were decoded by whole ones. `ended` says of those that were unwound where that ended."""
 
-    def __init__(self, stacks: StackTable, user: UserStacks, spaces: AddressSpaces, files: Files) -> None:
+    def __init__(self, stacks: StackTable, user: UserStacks, unwinder: Unwinder) -> None:
         self.ended: dict[int, End] = {}
-        self._stacks, self._user, self._spaces = stacks, user, spaces
-        self.unwinder = Unwinder(files, spaces)
+        self.unwinder = unwinder
+        self._stacks, self._user = stacks, user
         self._whole = np.empty(0, np.int32)
         self._lost: list[int] = []
         self._moves: dict[int, list[tuple[int, int]]] = defaultdict(list)

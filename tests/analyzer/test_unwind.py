@@ -59,7 +59,7 @@ def unwind(octets: bytes, table: bytes) -> tuple[list[int], End]:
     data = np.frombuffer(octets, np.uint8)
     numbers = stacks.take(data, np.array([0]), np.array([len(data)]))
     rows = np.frombuffer(table, ROWS, len(table) // ROWS.itemsize)
-    addresses, ends, why = Unwinder({PROGRAM: rows}, spaces).unwind(stacks, numbers, space)
+    addresses, ends, why = Unwinder({PROGRAM: rows}, spaces, {}).unwind(stacks, numbers, space)
     assert ends.tolist() == [0, len(addresses)]
     return addresses.tolist(), End(int(why[0]))
 
@@ -184,6 +184,30 @@ def test_code_without_a_table_is_taken_to_keep_frame_pointers() -> None:
     stack.put(STACK + 0x40, STACK + 0x60)
     stack.put(STACK + 0x48, BASE + OUTERMOST + 1)
     assert unwound(stack) == ([BASE + 0x4000, BASE + 0x4100, BASE + OUTERMOST + 1], End.WHOLE)
+
+
+@pytest.mark.parametrize("keeps_frame_pointer", [False, True])
+def test_a_trampoline_of_pythons_is_known_by_its_name(keeps_frame_pointer: bool) -> None:
+    """sub $8,%rsp; call *%rcx; add $8,%rsp; ret. Or the frame pointer is saved in the eight bytes, and set to them."""
+    spaces, code = AddressSpaces(), 0x7F0000000000
+    spaces.add(7, Mapping(BASE, BASE + TEXT, 0, spaces.file(*PROGRAM)))
+    space = spaces.add(7, Mapping(code, code + 0x1000, code, spaces.file("//anon", b"0:0:0")))
+    stack = start(fp=STACK + 8 if keeps_frame_pointer else 0x40)
+    stack.row(0x100, (Cfa.SP, 8))  # the interpreter, which the trampoline calls
+    stack.row(0x200, (Cfa.FP, 16) if keeps_frame_pointer else (Cfa.SP, 0x28))  # and who called that
+    outermost(stack)
+    stack.put(STACK, code + 0x36)
+    stack.put(STACK + 8, STACK + 0x30)
+    stack.put(STACK + 0x10, BASE + 0x210)
+    stack.put(STACK + 0x38, BASE + OUTERMOST + 1)
+    stacks = UserStacks()
+    data = np.frombuffer(stack.octets(), np.uint8)
+    numbers = stacks.take(data, np.array([0]), np.array([len(data)]))
+    rows = np.frombuffer(stack.table(), ROWS)
+    unwinder = Unwinder({PROGRAM: rows}, spaces, {7: [(code, code + 11), (code + 0x30, code + 0x3B)]})
+    addresses, _, why = unwinder.unwind(stacks, numbers, space)
+    assert addresses.tolist() == [BASE + 0x100, code + 0x36, BASE + 0x210, BASE + OUTERMOST + 1]
+    assert why.tolist() == [End.WHOLE]
 
 
 def test_what_a_chain_ends_at_is_told() -> None:

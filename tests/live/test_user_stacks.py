@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,7 @@ for what in (lambda: doze(10), calls_back):
 print('ready', flush=True)
 input()
 """
+NEWER = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14)]
 WHOLE_AT_LEAST = 0.99
 SECONDS = 2
 
@@ -193,6 +195,34 @@ def test_a_python_service_is_whole(machine: None, tmp_path: Path) -> None:
     for tid in asleep:
         mine = {gdb_frames(wait, of_gdb[tid]) for wait in found if wait.tid == tid}
         assert of_gdb[tid] in mine
+
+
+def python_with_trampolines() -> str:
+    """A Python of 3.12 or newer; Debian 12 has none of its own."""
+    everywhere = [*Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"), *map(Path, filter(None, NEWER))]
+    for python in sorted(everywhere):
+        version = subprocess.run([python, "-c", "import sys; print(sys.version_info >= (3, 12))"], capture_output=True)
+        if version.stdout == b"True\n":
+            return str(python)
+    pytest.skip("perf trampolines came with Python 3.12, and there is none here")
+
+
+def test_python_functions_are_named_through_perf_trampolines(machine: None, tmp_path: Path) -> None:
+    """Also of a Python that was built without frame pointers, as most are."""
+    source = tmp_path / "service.py"
+    source.write_text(PYTHON)
+    with running([python_with_trampolines(), "-X", "perf", source], tmp_path) as process:
+        record_for(tmp_path / "x.offwake")
+    perf_map = Path(f"/tmp/perf-{process.pid}.map")
+    perf_map.unlink()
+    assert share_whole(waits(tmp_path / "x.offwake", {process.pid})) >= WHOLE_AT_LEAST
+    arguments = ["--view", "off-cpu", "--pid", str(process.pid), "--all", "--json"]
+    stacks = json.loads(offwake("folded", tmp_path / "x.offwake", *arguments).stdout)["stacks"]
+    called = [[f.split(":")[2] for f in stack["frames"] if f.startswith("py::")] for stack in stacks]
+    assert ["Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run", "for_ever", "calls_back"] in [
+        functions[:5] for functions in called
+    ]
+    assert max(functions.count("doze") for functions in called) == 11
 
 
 def test_frame_pointers_alone_lose_the_callers(built: Callable[[str], Path], tmp_path: Path) -> None:
