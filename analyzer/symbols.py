@@ -28,12 +28,17 @@ class _Functions:
         self._rows = sorted(rows, key=lambda row: row[0])
         self._starts = [row[0] for row in self._rows]
 
-    def name(self, address: int) -> str | None:
+    def find(self, address: int) -> tuple[int, str] | None:
+        """Return start and name of the function that an address lies in; "" where it has no name."""
         index = bisect_right(self._starts, address) - 1
         if index < 0:
             return None
         start, size, name = self._rows[index][:3]
-        return name if not size or address < start + size else None
+        return (start, name) if not size or address < start + size else None
+
+    def name(self, address: int) -> str | None:
+        found = self.find(address)
+        return found[1] if found else None
 
 
 class Symbolizer:
@@ -87,11 +92,11 @@ class Symbolizer:
         offset = address - mapping.start + mapping.offset
         path, _ = file = self._spaces.files[mapping.file]
         functions = self._files.get(file)
-        name = functions.name(offset) if functions else None
+        start, name = (functions.find(offset) if functions else None) or (offset, "")
         if name:
             return demangled(name)
         module = path.rpartition("/")[2] or path
-        return UNKNOWN_FRAME if path.startswith("//anon") else f"{module}+{offset:#x}"
+        return UNKNOWN_FRAME if path.startswith("//anon") else f"{module}+{start:#x}"
 
 
 def python_trampolines(jit: list[Any]) -> dict[int, list[tuple[int, int]]]:

@@ -15,9 +15,9 @@ from offwake.format.reader import TraceReader
 from offwake.format.user_stacks import ROW
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses, Row, addresses_of
-from offwake.recorder.elf import ElfError, ElfImage
+from offwake.recorder.elf import ElfError, ElfImage, Function
 from offwake.recorder.files import FileKeeper, open_safely
-from offwake.recorder.unwind_tables import unwind_rows
+from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
 
@@ -63,14 +63,19 @@ def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[d
 def _read_elf(data: bytes, offsets: set[int]) -> tuple[list[list[Any]], bytes, bytes]:
     """Read of a file what these file offsets need.
 
-    Returns [start as file offset, size, name] of the functions that they lie in, the build-id, and rows for unwinding.
+    Returns [start as file offset, size, name] of the functions that they lie in, the build-id, and rows for unwinding. A
+    function that only call frame information tells of, as in a stripped program, has "" for a name.
     """
     try:
         image = ElfImage(data)
         addresses = sorted(address for offset in offsets if (address := image.address(offset)) is not None)
         functions = {function.address: function for at in addresses if (function := image.function_at(at))}
+        entries = entries_of(image, addresses)
+        for entry in entries:
+            if image.function_at(entry.begin) is None:
+                functions.setdefault(entry.begin, Function(entry.begin, entry.end - entry.begin, ""))
         rows = [[image.file_offset(f.address), f.size, f.name] for _, f in sorted(functions.items())]
-        return [row for row in rows if row[0] is not None], image.build_id, unwind_rows(image, addresses)
+        return [row for row in rows if row[0] is not None], image.build_id, unwind_rows(image, entries)
     except ElfError:
         return [], b"", b""
 

@@ -12,26 +12,32 @@ from offwake.format.user_stacks import NO_TABLE, ROW
 from offwake.recorder.cfi import Common, Entry, Reader, entries, entry_at, states
 from offwake.recorder.elf import ElfError, ElfImage
 
-__all__ = ["unwind_rows"]
+__all__ = ["entries_of", "unwind_rows"]
 
 SEARCH_TABLE = 0x3B  # relative to the header, four bytes, signed
 UDATA4 = 0x03
 OFFSET_AT_MOST = (1 << 32) - 1
 
 
-def unwind_rows(image: ElfImage, addresses: list[int]) -> bytes:
-    """Return the rows (format.user_stacks.ROW), in order, of the functions in which the addresses lie.
+def entries_of(image: ElfImage, addresses: list[int]) -> list[Entry]:
+    """Return the entries, in order, that the addresses (virtual ones, in order) lie in; none overlaps another."""
+    found: list[Entry] = []
+    for entry in sorted(_found(image, addresses), key=lambda entry: entry.begin):
+        if not found or entry.begin >= found[-1].end:
+            found.append(entry)
+    return found
 
-    Addresses are virtual ones, in order. Entries that cannot be read are left out, and what they cover has no table.
+
+def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
+    """Return the rows (format.user_stacks.ROW) of entries, in order.
+
+    Those that cannot be read are left out, and what they cover has no table.
     """
-    found = {entry.begin: entry for entry in _entries_of(image, addresses)}
     rows, end = [], -1
-    for begin, entry in sorted(found.items()):
-        if begin < end:  # another entry covers it already
-            continue
+    for entry in entries:
         mine = list(_rows(image, entry))
         if mine:
-            if end >= 0 and begin != end and (stop := image.file_offset(end)) is not None:
+            if end >= 0 and entry.begin != end and (stop := image.file_offset(end)) is not None:
                 rows.append(ROW.pack(stop, *NO_TABLE))
             rows += mine
             end = entry.end
@@ -50,7 +56,7 @@ def _rows(image: ElfImage, entry: Entry) -> Iterator[bytes]:
         return
 
 
-def _entries_of(image: ElfImage, addresses: list[int]) -> Iterator[Entry]:
+def _found(image: ElfImage, addresses: list[int]) -> Iterator[Entry]:
     """Yield the entries that the addresses lie in, from .eh_frame, or else from .debug_frame."""
     left, end, eh_frame = [], -1, _eh_frame(image)
     for address in addresses:

@@ -12,13 +12,18 @@ import pytest
 
 from offwake.format.user_stacks import ROW, SIGNAL, Cfa, Rule
 from offwake.recorder.elf import ElfError, ElfImage
-from offwake.recorder.unwind_tables import unwind_rows
+from offwake.recorder.unwind_tables import entries_of
+from offwake.recorder.unwind_tables import unwind_rows as rows_of
 
 Row = tuple[int, ...]
 
 LIBRARIES = ("libc.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2")
 LOCATION = re.compile(r"[0-9a-f]{16} ")
 REGISTERS = {"rsp": Cfa.SP, "rbp": Cfa.FP, "rbx": Cfa.BX}
+
+
+def unwind_rows(image: ElfImage, addresses: list[int]) -> bytes:
+    return rows_of(image, entries_of(image, addresses))
 
 
 @cache
