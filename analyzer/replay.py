@@ -23,7 +23,7 @@ from offwake.analyzer.naming import Naming
 from offwake.analyzer.shapes import TICK, require, require_time
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
-from offwake.analyzer.symbols import KERNEL, Symbolizer, python_trampolines
+from offwake.analyzer.symbols import KERNEL, PYTHON, Symbolizer, python_code
 from offwake.analyzer.timeline import Activity, Timeline
 from offwake.analyzer.unwind import Unwinder
 from offwake.analyzer.whole_stacks import WholeStacks
@@ -94,7 +94,7 @@ class Replay:
         self._kinds_before: dict[tuple[int, ...], str | None] = {}
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
-        unwinder = Unwinder(recording.unwind_rows, self.spaces, python_trampolines(recording.symbols["jit"]))
+        unwinder = Unwinder(recording.unwind_rows, self.spaces, python_code(recording.symbols))
         self.whole = WholeStacks(self.stacks, self.decoder.user_stacks, unwinder)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
@@ -196,6 +196,7 @@ class Replay:
                     first = min(int(part.time_ns[0]) for part in rows.values())
                     parts.setdefault(LOST, []).append(_gap(block.stream, last_ns, max(first, last_ns)))
                 self._ring_heads[block.stream] = block.ring_head
+                self._name_python({self._kind_names[kind]: part for kind, part in rows.items()}.get("python_code"))
                 for kind, part in rows.items():
                     parts.setdefault(kind, []).append(part)
                     self.counts[self._kind_names[kind]] += len(part)
@@ -211,6 +212,14 @@ class Replay:
                 for kind, gaps in self._uncounted(tick, require_time(tick["time_ns"], "tick.time_ns")).items():
                     parts.setdefault(kind, []).append(gaps)
         return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records
+
+    def _name_python(self, codes: Rows | None) -> None:
+        """Keep what code objects of Python are called, as perf maps of Python call functions."""
+        if codes:
+            columns = (codes.payload[name].tolist() for name in ("code", "function", "file"))
+            for code, function, file in zip(*columns, strict=True):
+                name = f"{PYTHON}{function.decode(errors='replace')}:{file.decode(errors='replace')}"
+                self.symbolizer.python_names[code] = name
 
     def _side_records(self, span: bytes) -> Iterator[SideRecord]:
         """Yield what the side-band says of names and mappings.

@@ -67,6 +67,7 @@ _FIELDS = {
     "sched_switch": {"flags": "<u2", "prev": "<u4", "prev_tgid": "<u4", "next": "<u4", "state": "<u4"},
     "sched_waking": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4"},
     "sched_wakeup_new": {"waker": "<u4", "target": "<u4", "target_tgid": "<u4", "comm": "S16"},
+    "python_code": {"code": "<u8", "function": "S64", "file": "S128"},
     "cpu_sample_whole": {"tgid": "<u4", "tid": "<u4"},
     "block_io_start": _REQUEST,
     "block_rq_insert": _REQUEST,

@@ -22,7 +22,7 @@ KERNEL = np.uint64(0xFFFF_8000_0000_0000)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
 _REFERENCE = np.uint64(1 << 63)
 """A reference is this and the user stack's number. Nothing below KERNEL has that bit, but frames walked into by mistake."""
-_MISTAKEN = np.uint64(1 << 62)
+_MISTAKEN = np.uint64(1 << 61)
 Words = NDArray[np.uint64]
 Pool = tuple[NDArray[np.int32], Words, NDArray[np.int64], NDArray[np.int32]]
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)

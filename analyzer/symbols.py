@@ -10,14 +10,17 @@ from functools import cache
 from typing import Any
 
 from offwake.analyzer.address_space import AddressSpaces
+from offwake.analyzer.unwind import PYTHON_FRAME, PythonCode
 
-__all__ = ["KERNEL", "Symbolizer", "demangled", "python_trampolines"]
+__all__ = ["KERNEL", "PYTHON", "Symbolizer", "demangled", "python_code"]
 
 KERNEL = 0xFFFF_8000_0000_0000
 """Addresses from here up are the kernel's; between the user's and these lies only what was walked into by mistake."""
 UNKNOWN_FRAME = "[unknown]"
 PYTHON = "py::"
 """What names in a perf map begin with that Python wrote (CPython, Python/perf_trampoline.c)."""
+PYTHON_RUNS = "_PyEval_EvalFrameDefault"
+"""The function of CPython that runs functions of Python."""
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
@@ -55,6 +58,7 @@ class Symbolizer:
         self._files = {file: _Functions(rows) for file, rows in files.items()}
         self._jit = {pid: _Functions(rows) for pid, rows in jit.items()}
         self._spaces = spaces
+        self.python_names: dict[int, str] = {}
         self._names: dict[tuple[int, int], str] = {}
 
     def frames(self, addresses: list[int], space: int) -> tuple[str, ...]:
@@ -62,6 +66,9 @@ class Symbolizer:
         found = []
         before_is_kernel: bool | None = None
         for address in addresses:
+            if PYTHON_FRAME <= address < 2 * PYTHON_FRAME:
+                found.append(self.python_names.get(address - PYTHON_FRAME, f"{PYTHON}{UNKNOWN_FRAME}"))
+                continue
             is_kernel = address >= KERNEL
             is_leaf, before_is_kernel = is_kernel != before_is_kernel, is_kernel
             found.append(self._name(address if is_leaf else address - 1, -1 if is_kernel else space))
@@ -99,12 +106,19 @@ class Symbolizer:
         return UNKNOWN_FRAME if path.startswith("//anon") else f"{module}+{start:#x}"
 
 
-def python_trampolines(jit: list[Any]) -> dict[int, list[tuple[int, int]]]:
-    """Return start and end of Python's perf trampolines by process: for each function a piece of code that runs it."""
+def python_code(symbols: dict[str, Any]) -> PythonCode:
+    """Return where Python's trampolines are, and its interpreters' loops, by their names."""
     found: dict[int, list[tuple[int, int]]] = {}
-    for pid, rows in jit:
-        found.setdefault(pid, []).extend((start, start + size) for start, size, name in rows if name.startswith(PYTHON))
-    return {pid: sorted(ranges) for pid, ranges in found.items()}
+    for pid, rows in symbols["jit"]:
+        if ranges := [(start, start + size) for start, size, name in rows if name.startswith(PYTHON)]:
+            found.setdefault(pid, []).extend(ranges)
+    interpreters = {
+        (path, bytes(identity)): (start, start + size)
+        for path, identity, rows in symbols["files"]
+        for start, size, name in rows
+        if name == PYTHON_RUNS
+    }
+    return PythonCode({pid: sorted(ranges) for pid, ranges in found.items()}, interpreters)
 
 
 @cache

@@ -7,6 +7,7 @@ Whatever the tables and the stacks say, a step moves up the stack, so that every
 
 import enum
 from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.user_stacks import UserStacks
-from offwake.format.user_stacks import CUT, NO_TABLE, SIGNAL, VALUE_BITS, Cfa, Rule
+from offwake.format.user_stacks import CUT, NO_TABLE, PYTHON_CALLED, PYTHON_CODE, SIGNAL, VALUE_BITS, Cfa, Rule
 
-__all__ = ["FRAMES_AT_MOST", "ROWS", "End", "Unwinder"]
+__all__ = ["FRAMES_AT_MOST", "PYTHON_FRAME", "ROWS", "End", "PythonCode", "Unwinder"]
 
 FRAMES_AT_MOST = 1024
 OFFSETS = (1 << 32) - 1
@@ -27,15 +28,30 @@ ROWS = np.dtype(
 )  # fmt: skip
 """format.user_stacks.ROW."""
 
-_MAPPING = np.dtype([("start", "u8"), ("end", "u8"), ("offset", "u8"), ("first", "i8"), ("last", "i8")], align=True)
+_MAPPING = np.dtype(
+    [("start", "u8"), ("end", "u8"), ("offset", "u8"), ("first", "i8"), ("last", "i8"), ("runs_from", "u8"),
+     ("runs_to", "u8")],
+    align=True,
+)  # fmt: skip
+"""`first` to `last` are the rows; at `runs_from` to `runs_to`, offsets in the file, Python runs functions."""
 _VALUE = np.uint64((1 << VALUE_BITS) - 1)
 _PLACE = np.uint64(VALUE_BITS)
 _CUT = np.uint16(CUT)
+PYTHON_FRAME = 1 << 62
+"""Added to the id of a code object, where a chain has a frame of Python's."""
+_PYTHON_FRAME = np.uint64(PYTHON_FRAME)
+_PYTHON_CODE, _PYTHON_CALLED = np.uint64(PYTHON_CODE << VALUE_BITS), np.uint64(PYTHON_CALLED << VALUE_BITS)
 _UNREADABLE = np.uint64(0)  # nothing that is kept has this value
 
 Files = Map[tuple[str, bytes], NDArray[np.void]]
-Ranges = Map[int, list[tuple[int, int]]]
-"""Start and end of pieces of code, in order, by process."""
+
+@dataclass(frozen=True)
+class PythonCode:
+    """Where Python's code is: start and end of trampolines by process; in a file, of what runs Python's functions."""
+
+    trampolines: Map[int, list[tuple[int, int]]] = field(default_factory=dict)
+    interpreters: Map[tuple[str, bytes], tuple[int, int]] = field(default_factory=dict)
+
 
 _IF_SET = 255
 """A rule of the analyzer's own: in memory at CFA + if the register points there, else as it is."""
@@ -81,11 +97,13 @@ _WORDS = {
 
 
 class Unwinder:
-    """Unwinds user stacks. `files` gives a file's rows (ROWS), as the recording's UNWIND blocks have them; `trampolines` are
-    Python's, in code that was written at run time."""
+    """Unwinds user stacks. `files` gives a file's rows (ROWS), as the recording's UNWIND blocks have them.
 
-    def __init__(self, files: Files, spaces: AddressSpaces, trampolines: Ranges) -> None:
-        self._spaces, self._trampolines = spaces, trampolines
+    Python's frames stand behind that of the C function that runs them, as PYTHON_FRAME and their code's id.
+    """
+
+    def __init__(self, files: Files, spaces: AddressSpaces, python: PythonCode = PythonCode()) -> None:  # noqa: B008
+        self._spaces, self._python = spaces, python
         self._extent: dict[tuple[str, bytes], tuple[int, int]] = {}
         parts, at = [np.empty(0, ROWS)], 0
         for file, rows in files.items():
@@ -118,9 +136,15 @@ class Unwinder:
         mappings = self._spaces.spaces[space].mappings if space >= 0 else []
         known = self._mappings.get(space)
         if known is None or len(known) != len(mappings):
-            rows = [(m.start, m.end, *self._rows_of(space, m)) for m in mappings]
+            rows = [(m.start, m.end, *self._rows_of(space, m), *self._runs(space, m)) for m in mappings]
             known = self._mappings[space] = np.array(rows, _MAPPING)
         return known
+
+    def _runs(self, space: int, mapping: Mapping) -> tuple[int, int]:
+        """Return where a mapping's file runs Python's functions, unless trampolines are to tell which."""
+        if self._spaces.spaces[space].tgid in self._python.trampolines:
+            return 0, 0
+        return self._python.interpreters.get(self._spaces.files[mapping.file], (0, 0))
 
     def _rows_of(self, space: int, mapping: Mapping) -> tuple[int, int, int]:
         """Return at which offset a mapping begins, and from where to where its rows are.
@@ -132,7 +156,7 @@ class Unwinder:
             return mapping.offset, *self._extent.get(file, (0, 0))
         made = [
             (address - mapping.start, *row)
-            for start, end in self._trampolines.get(self._spaces.spaces[space].tgid, [])
+            for start, end in self._python.trampolines.get(self._spaces.spaces[space].tgid, [])
             if mapping.start <= start < end <= min(mapping.end, mapping.start + OFFSETS)
             for address, row in ((start, TRAMPOLINE), (end, NO_TABLE))
         ]
@@ -183,10 +207,15 @@ def _chain(
     """Fill in the addresses of one chain; returns how many there are, and where it ended."""
     ip, sp, fp, bx, di = registers[0], registers[1], registers[2], registers[3], registers[4]
     bottom, one, word_size = sp, np.uint64(1), np.uint64(8)
+    python = len(words)
+    while python > 0 and words[python - 1] >= _PYTHON_CODE:
+        python -= 1
+    words, python_frames = words[:python], words[python:]
+    python = 0
     interrupted = True  # the instruction at ip was not a call that has yet to return
     count = 0
     while True:
-        if count == FRAMES_AT_MOST:
+        if count >= FRAMES_AT_MOST:
             return count, _TOO_MANY
         # Names are looked up a byte before all addresses but the first: where a call stands. An interrupted instruction is
         # itself what was run.
@@ -197,7 +226,16 @@ def _chain(
         if place < 0 or at >= mappings[place].end:
             return count, _NO_MAPPING
         mapping = mappings[place]
-        row = _find(rows["start"], mapping.first, mapping.last, at - mapping.start + mapping.offset)
+        offset = at - mapping.start + mapping.offset
+        if mapping.runs_from <= offset < mapping.runs_to:
+            while python < len(python_frames) and count < FRAMES_AT_MOST:
+                frame = python_frames[python]
+                python += 1
+                if frame >= _PYTHON_CALLED:
+                    break
+                addresses[count] = _PYTHON_FRAME | frame & _VALUE
+                count += 1
+        row = _find(rows["start"], mapping.first, mapping.last, offset)
         interrupted = from_di = False
         if row < 0 or rows[row].cfa == _CFA_NONE:
             if fp < sp or fp == 0:

@@ -11,6 +11,8 @@ __all__ = [
     "CUT",
     "HEAD",
     "HERE",
+    "PYTHON_CALLED",
+    "PYTHON_CODE",
     "NO_TABLE",
     "REGISTERS",
     "ROW",
@@ -38,6 +40,10 @@ pointer and rbx where they do not point into this stack, rdi where it does not p
 
 VALUE_BITS = 48
 """A word's low bits are what is on the stack, those above its place from the stack pointer on, in words."""
+
+PYTHON_CODE, PYTHON_CALLED = 0xF000, 0xF001
+"""In place of a place, behind the other words: a frame of Python, innermost first, by the id of its code, whose name is in a
+python_code event; and that C called the frame before."""
 
 
 class Cfa(enum.IntEnum):

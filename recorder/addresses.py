@@ -20,7 +20,7 @@ from offwake.format.records import (
     sideband_records,
 )
 from offwake.format.user_stacks import HEAD, HERE, REGISTERS, STACK_FLAG, VALUE_BITS
-from offwake.recorder.files import File
+from offwake.recorder.files import File, Row
 
 __all__ = ["Addresses", "addresses_of"]
 
@@ -29,9 +29,6 @@ CHAINS_REMEMBERED = 200_000
 RECORD = struct.Struct("<IHH")
 RAW = struct.Struct("<IHH")  # size, then what opens every payload: kind, flags
 VALUE = (1 << VALUE_BITS) - 1
-
-Row = tuple[int, int, int, int]
-
 
 @dataclass
 class Addresses:

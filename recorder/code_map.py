@@ -1,4 +1,6 @@
-"""Where processes have their code, told to the kernel: by it a return address is told from other numbers on a stack.
+"""Where processes have their code, and which are Pythons, told to the kernel.
+
+By the code a return address is told from other numbers on a stack.
 
 A process's map is small enough to be looked up for every event. It has a bit for each 64 KiB of addresses, which is one for
 all those 256 MiB apart from them too, and a bit for each of those regions of 256 MiB, by a hash. What lies near code is told
@@ -9,7 +11,9 @@ that is not known yet, or no longer, has code anywhere: more is kept then, and n
 from collections.abc import Iterable
 from typing import Protocol
 
+from offwake.recorder.files import FileKeeper
 from offwake.recorder.processes import ProcessTable
+from offwake.recorder.python import Interpreter, Pythons
 
 __all__ = ["CODE_ANYWHERE", "CODE_WORDS", "CodeMaps", "code_map"]
 
@@ -28,16 +32,18 @@ class _Kernel(Protocol):
 
     def set_code(self, tgid: int, code: list[int] | None) -> None: ...
 
+    def set_python(self, tgid: int, interpreter: Interpreter | None) -> None: ...
+
 
 class CodeMaps:
-    """Keeps the kernel's maps as the process table has the mappings.
+    """Keeps what the kernel knows as the process table has the mappings.
 
     A process that maps more code is unknown again, at once, until it has mapped nothing for a while: what is told a moment
     too late would make the kernel miss what it has mapped since.
     """
 
-    def __init__(self, program: _Kernel, table: ProcessTable) -> None:
-        self._program, self._table = program, table
+    def __init__(self, program: _Kernel, table: ProcessTable, keeper: FileKeeper) -> None:
+        self._program, self._table, self._pythons = program, table, Pythons(keeper)
         self._changed: dict[int, int] = {}  # when, of those that are unknown
 
     def follow(self, now_ns: int) -> None:
@@ -47,8 +53,17 @@ class CodeMaps:
             return
         for tgid in changed:
             self._program.set_code(tgid, None)
+            self._program.set_python(tgid, self._pythons.find(self._table.files(tgid)))
             self._changed[tgid] = now_ns
         self.tell([tgid for tgid, since_ns in self._changed.items() if now_ns - since_ns >= SETTLED_NS])
+
+    def begin(self) -> None:
+        """Tell of all processes that the table has now."""
+        changed = self._table.take_changed()
+        self.tell(changed)
+        for tgid in changed if self._program.user_stack_bytes else ():
+            if interpreter := self._pythons.find(self._table.files(tgid)):
+                self._program.set_python(tgid, interpreter)
 
     def tell(self, tgids: Iterable[int]) -> None:
         """Tell where processes have their code, if the kernel is to know."""

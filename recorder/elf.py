@@ -21,7 +21,7 @@ PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
 SHT_NOBITS, SHF_COMPRESSED, COMPRESSED_ZLIB = 8, 0x800, 1
 COMPRESSION = struct.Struct("<IIQQ")  # type, reserved, size, alignment
 NT_GNU_BUILD_ID = 3
-NOTYPE, FUNC, IFUNC = 0, 2, 10
+NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
 IMAGE_AT_MOST = 4 << 30
 DEBUG_DATA_AT_MOST = 256 << 20
 
@@ -130,6 +130,17 @@ class ElfImage:
             return None
         function = self.functions[index]
         return function if not function.size or address < function.address + function.size else None
+
+    def object_address(self, name: str) -> int | None:
+        """Return the virtual address of an object (not a function) that other files may use, by its name."""
+        for section in self._sections:
+            if section.type == SHT_DYNSYM and section.link < len(self._sections):
+                strings, wanted = self._sections[section.link].offset, name.encode() + b"\0"
+                table = memoryview(self._data)[section.offset : section.offset + section.size - section.size % SYMBOL.size]
+                for at, info, _, _, value, _ in SYMBOL.iter_unpack(table):
+                    if info & 15 == OBJECT and self._data.startswith(wanted, strings + at):
+                        return int(value)
+        return None
 
     def section(self, name: str) -> tuple[int, bytes] | None:
         """Return the address and the bytes of a section, None when there is none of this name that has any."""

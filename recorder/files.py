@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from offwake.format.records import Mmap2
 
-__all__ = ["File", "FileKeeper", "open_safely"]
+__all__ = ["File", "FileKeeper", "Row", "open_safely"]
 
 FILES_KEPT_OPEN = 512
 MAPPINGS_TRIED = 8
@@ -21,6 +21,8 @@ FILE_AT_MOST = 1 << 30
 
 File = tuple[str, bytes]
 """Path, identity (see Mmap2.identity)."""
+Row = tuple[int, int, int, int]
+"""A mapping: start, end, file offset, process."""
 
 
 class FileKeeper:
@@ -40,8 +42,8 @@ class FileKeeper:
                 self._open[key] = opened
                 return
 
-    def read(self, file: File, mappings: Iterable[tuple[int, int, int, int]]) -> bytes | None:
-        """Return a mapped file's bytes, if it can still be had; `mappings` of it are start, end, file offset and process.
+    def read(self, file: File, mappings: Iterable[Row]) -> bytes | None:
+        """Return a mapped file's bytes, if it can still be had, from among `mappings` of it.
 
         One that has no name any more, replaced by an upgrade or made by memfd_create, can be had through a mapping.
         """

@@ -40,8 +40,8 @@ static __always_inline int counted(int kind, int error)
 
 #ifdef STACK_BITS
 /* Note the event and the registers of a user stack, 0 where there is none; one of these programs then sends them. */
-BPF_PROG_ARRAY(from_tracepoint, 1);
-BPF_PROG_ARRAY(from_sample, 1);
+BPF_PROG_ARRAY(from_tracepoint, 2);
+BPF_PROG_ARRAY(from_sample, 2);
 static __always_inline int begins_user_stack(void *event, u32 size, int kind);
 #endif
 

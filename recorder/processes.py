@@ -20,6 +20,7 @@ class ProcessTable:
     _mappings: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
     _members: dict[int, set[int]] = field(default_factory=dict)
     _files: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    _known: list[tuple[str, bytes]] = field(default_factory=list)
     _cgroups: dict[int, str] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
 
@@ -77,6 +78,10 @@ class ProcessTable:
         """Return the start and end of a process's executable mappings; none of one that is gone."""
         return [(start, end) for start, end, *_ in self._mappings.get(pid, ())]
 
+    def files(self, pid: int) -> list[tuple[tuple[int, int, int, int], tuple[str, bytes]]]:
+        """Return a process's executable mappings (start, end, file offset, process), each with the file that it shows."""
+        return [((start, end, at, pid), self._known[file]) for start, end, at, file in self._mappings.get(pid, ())]
+
     def age(self) -> None:
         """Forget what threads were doing when they were last looked at: it is no longer true."""
         for thread in self.threads.values():
@@ -104,4 +109,8 @@ class ProcessTable:
         self._members.setdefault(thread[1], set()).add(thread[0])
 
     def _file(self, path: str, identity: bytes) -> int:
-        return self._files.setdefault((path, identity), len(self._files))
+        key = (path, identity)
+        if key not in self._files:
+            self._files[key] = len(self._known)
+            self._known.append(key)
+        return self._files[key]

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
+from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source
 
 __all__ = ["Program", "Tally", "event_kinds"]
@@ -30,7 +31,8 @@ USER_STACK = Path(__file__).with_name("user_stack.bpf.c")
 USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
 """What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
 USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
-"""Tables of the programs that look through user stacks, and what they are called from, as Event.tracepoint has it."""
+"""Tables of the programs that look through user stacks and walk Python's, and what they are called from, as Event.tracepoint
+has it."""
 EXEC = b"sched_process_exec"
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
@@ -47,10 +49,14 @@ class Tally:
     stored: int
     failed: int
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.attempted + other.attempted, self.stored + other.stored, self.failed + other.failed)
+
 
 def event_kinds(sources: list[Source]) -> dict[str, int]:
-    """Number the events of the sources: the `kind` that opens every payload, from 1."""
-    return {event.name: kind for kind, event in enumerate((e for s in sources for e in s.events), start=1)}
+    """Number the events of the sources, and what is sent beside user stacks: the `kind` that opens every payload, from 1."""
+    events = [event for source in sources for event in source.events]
+    return {event.name: kind for kind, event in enumerate([*events, PYTHON_CODE], start=1)}
 
 
 @dataclass
@@ -123,8 +129,9 @@ class Program:
                 if self.user_stack_bytes:
                     module.load_func(b"on_" + EXEC, self.bcc.BPF.RAW_TRACEPOINT)
                     for table, tracepoint in USER_STACK_PROGRAMS.items():
-                        look_on = module.load_func(b"look_on_" + table, self._type(tracepoint))
-                        module[table][ctypes.c_int(0)] = ctypes.c_int(look_on.fd)
+                        for number, program in enumerate((b"look_on_", b"walk_python_")):
+                            function = module.load_func(program + table, self._type(tracepoint))
+                            module[table][ctypes.c_int(number)] = ctypes.c_int(function.fd)
             except Exception as error:  # bcc raises bare Exception for whatever clang or the verifier refuse
                 messages.seek(0)
                 said = [line.decode(errors="replace").strip() for line in messages]
@@ -206,21 +213,37 @@ class Program:
             else:
                 library.bpf_delete_elem(table.map_fd, key)
 
+    def set_python(self, tgid: int, interpreter: Interpreter | None) -> None:
+        """Say that a process is a Python, and where its frames are; None when it is none."""
+        for module, _ in self._modules:
+            table = module[b"python_of"]
+            key, library = ctypes.byref(table.Key(tgid)), self.bcc.libbcc.lib
+            if interpreter:
+                library.bpf_update_elem(table.map_fd, key, ctypes.byref(table.Leaf(*interpreter.words())), 0)
+            else:
+                library.bpf_delete_elem(table.map_fd, key)
+
     def begin_segment(self) -> None:
         """Have every user stack sent once more: a segment can be read without those before it."""
         for module, _ in self._modules if self.user_stack_bytes else ():
             table = module[b"segment"]
             table[0] = table.Leaf(table[0].value + 1)
 
+    @property
+    def beside(self) -> tuple[Event, ...]:
+        """The events of no source, which are sent beside user stacks."""
+        return (PYTHON_CODE,) if self.user_stack_bytes else ()
+
     def tallies(self) -> dict[int, dict[int, Tally]]:
         """Read what was attempted, stored and lost: by CPU, then by kind of event."""
         found: dict[int, dict[int, Tally]] = {}
         for module, sources in self._modules:
             table = module[b"tallies"]
-            for event in _events(sources):
+            for event in (*_events(sources), *self.beside):
                 kind = self.kinds[event.name]
                 for cpu, leaf in enumerate(table[ctypes.c_int(kind)]):
-                    found.setdefault(cpu, {})[kind] = Tally(leaf.attempted, leaf.stored, leaf.failed)
+                    before = found.setdefault(cpu, {}).get(kind, Tally(0, 0, 0))
+                    found[cpu][kind] = before + Tally(leaf.attempted, leaf.stored, leaf.failed)
         return found
 
     def recursion_misses(self) -> dict[str, int]:
@@ -291,7 +314,8 @@ def _prelude(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes: i
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
-        text += USER_STACK.read_text()
+        defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
+        text += _struct(PYTHON_CODE) + USER_STACK.read_text()
     return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
 
 

@@ -56,7 +56,7 @@ class Pump:
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
-        self._code = CodeMaps(program, self.table)
+        self._code = CodeMaps(program, self.table, self.keeper)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
         self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
@@ -68,7 +68,7 @@ class Pump:
         """Open the first segment; the blocks that follow cover the time from now on."""
         for stream in (*self._samples, *self._sideband):
             stream.begin_ns = now_ns
-        self._code.tell(self.table.take_changed())
+        self._code.begin()
         self._round_ns = now_ns
         self._open_segment(now_ns)
 

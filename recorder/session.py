@@ -227,6 +227,7 @@ class _Capture:
 
     def _keyframe(self) -> dict[str, Any]:
         kinds = self._program.kinds
+        events = [(source.name, event) for source in self._program.sources for event in source.events]
         return {
             **self._machine,
             "version": __version__,
@@ -242,12 +243,11 @@ class _Capture:
                 {
                     "id": kinds[event.name],
                     "name": event.name,
-                    "source": source.name,
+                    "source": source,
                     "size": event.size,
                     "fields": [[f.name, _numpy_type(f.type), at] for f, at in event.payload],
                 }
-                for source in self._program.sources
-                for event in source.events
+                for source, event in (*events, *(("", event) for event in self._program.beside))
             ],
             "sources": [source.name for source in self._program.sources],
             "unavailable": self._program.unavailable,

@@ -14,9 +14,9 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.user_stacks import ROW
 from offwake.format.writer import Block, TraceWriter
-from offwake.recorder.addresses import Addresses, Row, addresses_of
+from offwake.recorder.addresses import Addresses, addresses_of
 from offwake.recorder.elf import ElfError, ElfImage, Function
-from offwake.recorder.files import FileKeeper, open_safely
+from offwake.recorder.files import FileKeeper, Row, open_safely
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]

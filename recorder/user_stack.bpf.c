@@ -19,7 +19,14 @@
 #define PIECE 512 /* bytes that are read in one go */
 #define PIECE_WORDS (PIECE / 8)
 #define STACK_BYTES (1 << STACK_BITS)
-#define WORDS_AT_MOST 2047
+#define WORDS_AT_MOST 2047 /* of those, the last are Python's */
+#define PYTHON_FRAMES_AT_ONCE 16
+#define PYTHON_FRAME_BYTES 80
+#define PYTHON_CODE (0xf000ULL << 48) /* in place of a word's place: a frame's code object … */
+#define PYTHON_CALLED (0xf001ULL << 48) /* … and that the frame before was called from C */
+#define DIRECT 0xffffffff
+#define THREAD_DATA 0x310 /* glibc's struct pthread, specific_1stblock: 32 pairs of a sequence number and what is set */
+#define THREAD_KEYS 32
 #define EVENT_ROOM 64
 #define STACK_FLAG 0x8000 /* in an event's flags: a user stack follows the event */
 #define CUT 1             /* flags of a stack: it goes on above what was looked at; its words are here, not only its id */
@@ -29,6 +36,9 @@
 struct code { u64 granules[64], regions[8], is_true; };
 BPF_F_TABLE("hash", u32, struct code, code_of, 65536, 1); /* by process; 0: of one that is not known yet; 1: BPF_F_NO_PREALLOC */
 
+#define CODE_OBJECT_FROM 64
+struct code_object { u32 before, line, line_of_3_11, after[9]; u64 file, between, function; }; /* part of PyCodeObject */
+
 struct user_stack {
     u8 event[EVENT_ROOM]; /* its last bytes are the event; what follows is sent with it: the next line alone, or all words too */
     u64 id; u32 tgid; u16 words, flags;
@@ -36,10 +46,18 @@ struct user_stack {
     u64 word[WORDS_AT_MOST + 1]; /* place above the stack pointer, in words, << 48 | what is there */
     u64 piece[2 * PIECE_WORDS], place, end;
     u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
+    u64 python_frame, python_id;
+    u8 frame[128]; /* of Python */
+    struct code_object object;
+    struct python_code python_code;
 };
 BPF_PERCPU_ARRAY(user_stacks, struct user_stack, 1); /* its users all run with interrupts off */
 BPF_ARRAY(told, u64, 65536);                         /* stacks that were sent in this segment, by the end of their ids */
 BPF_ARRAY(segment, u64, 1);
+
+struct python { u64 key; u32 frame, current, code, previous, mark, shim, text; }; /* python.py, Layout */
+BPF_F_TABLE("hash", u32, struct python, python_of, 65536, 1);
+BPF_ARRAY(python_told, u64, 16384); /* code objects that were sent in this segment, by the end of their ids */
 
 static __always_inline u64 mixed(u64 hash, u64 value)
 {
@@ -135,6 +153,93 @@ static __always_inline int send_user_stack(void *ctx, struct user_stack *stack)
     return counted(kind, error);
 }
 
+/* Send what a code object, which was read, is called, once a segment. */
+static __always_inline void tell_python_code(void *ctx, struct user_stack *stack, struct python *python)
+{
+    u64 id = stack->python_id;
+    u32 zero = 0, slot = id & 16383;
+    u64 *seen = python_told.lookup(&slot), *now = segment.lookup(&zero);
+    struct python_code *e = &stack->python_code;
+    int error;
+
+    if (!id || !seen || !now || *seen == id + *now)
+        return;
+    e->kind = KIND_python_code;
+    e->tgid = stack->tgid;
+    e->line = python->shim ? stack->object.line : stack->object.line_of_3_11;
+    e->code = id;
+    __builtin_memset(e->function, 0, sizeof(e->function) + sizeof(e->file));
+    bpf_probe_read_user_str(e->function, sizeof(e->function), (void *)(stack->object.function + python->text));
+    bpf_probe_read_user_str(e->file, sizeof(e->file), (void *)(stack->object.file + python->text));
+    error = without_stack.perf_submit(ctx, e, sizeof(*e));
+    if (!error)
+        *seen = id + *now;
+    counted(KIND_python_code, error);
+}
+
+/* What tells a code object from those that had its place in memory before it. */
+static __always_inline u64 python_code_id(struct user_stack *stack, u64 code)
+{
+    struct code_object *object = &stack->object;
+
+    if (bpf_probe_read_user(object, sizeof(*object), (void *)(code + CODE_OBJECT_FROM)))
+        return 0;
+    return mixed(mixed(mixed(mixed(stack->tgid, code), object->file), object->function), *(u64 *)object) << 16 >> 16;
+}
+
+/* Find the innermost frame of the thread, which whoever runs next goes on from; 0 where there is none. */
+static __always_inline u64 first_python_frame(struct user_stack *stack)
+{
+    u32 tgid = stack->tgid, key[2] = {};
+    struct python *python = python_of.lookup(&tgid);
+    u64 at;
+
+    if (!python || bpf_probe_read_user(key, sizeof(key), (void *)python->key) || !key[0] || key[1] >= THREAD_KEYS)
+        return 0;
+    at = read_u64(bpf_get_current_task() + TASK_FS) + THREAD_DATA + 16 * key[1] + 8;
+    if (bpf_probe_read_user(&at, sizeof(at), (void *)at) || bpf_probe_read_user(&at, sizeof(at), (void *)(at + python->frame)))
+        return 0;
+    if (python->current != DIRECT && bpf_probe_read_user(&at, sizeof(at), (void *)(at + python->current)))
+        return 0;
+    return at;
+}
+
+static __always_inline void keep_python(struct user_stack *stack, u64 word)
+{
+    u64 n = stack->words;
+
+    stack->word[n & WORDS_AT_MOST] = word;
+    stack->id = mixed(stack->id, word);
+    stack->words = n + 1;
+}
+
+/* Keep the next frames; returns whether there are more. */
+static __always_inline int walk_python(void *ctx, struct user_stack *stack)
+{
+    u32 tgid = stack->tgid;
+    struct python *python = python_of.lookup(&tgid);
+
+    if (!python)
+        return 0;
+    for (int i = 0; i < PYTHON_FRAMES_AT_ONCE; i++) {
+        u8 mark;
+
+        if (!stack->python_frame || stack->words > WORDS_AT_MOST - 2 ||
+            bpf_probe_read_user(stack->frame, PYTHON_FRAME_BYTES, (void *)stack->python_frame))
+            return 0;
+        stack->python_frame = *(u64 *)(stack->frame + (python->previous & 120));
+        mark = stack->frame[python->mark & 127];
+        if (!python->shim || mark != python->shim) {
+            stack->python_id = python_code_id(stack, *(u64 *)(stack->frame + (python->code & 120)));
+            keep_python(stack, PYTHON_CODE | stack->python_id);
+            tell_python_code(ctx, stack, python);
+        }
+        if (mark && (!python->shim || mark == python->shim))
+            keep_python(stack, PYTHON_CALLED);
+    }
+    return 1;
+}
+
 /* A process runs another program: what was told of it is no longer true. */
 int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -143,6 +248,7 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
 
     if (code)
         code->is_true = 0;
+    python_of.delete(&tgid);
     return 0;
 }
 
@@ -156,6 +262,21 @@ int look_on_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
     stack->flags &= ~CUT;
     if (look_through_page(stack))
         from_tracepoint.call(ctx, 0);
+    stack->python_frame = first_python_frame(stack);
+    if (stack->python_frame)
+        from_tracepoint.call(ctx, 1);
+    return send_user_stack(ctx, stack);
+}
+
+int walk_python_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 zero = 0;
+    struct user_stack *stack = user_stacks.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    if (walk_python(ctx, stack))
+        from_tracepoint.call(ctx, 1);
     return send_user_stack(ctx, stack);
 }
 
@@ -169,6 +290,21 @@ int look_on_from_sample(struct bpf_perf_event_data *ctx)
     stack->flags &= ~CUT;
     if (look_through_page(stack))
         from_sample.call(ctx, 0);
+    stack->python_frame = first_python_frame(stack);
+    if (stack->python_frame)
+        from_sample.call(ctx, 1);
+    return send_user_stack(ctx, stack);
+}
+
+int walk_python_from_sample(struct bpf_perf_event_data *ctx)
+{
+    u32 zero = 0;
+    struct user_stack *stack = user_stacks.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    if (walk_python(ctx, stack))
+        from_sample.call(ctx, 1);
     return send_user_stack(ctx, stack);
 }
 

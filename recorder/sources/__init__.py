@@ -14,7 +14,7 @@ from offwake.errors import UsageError
 
 __all__ = ["Event", "Field", "Sampling", "Source", "all_sources", "chosen_sources", "default_sources"]
 
-SIZES = {"u1": 1, "u2": 2, "u4": 4, "u8": 8, "i4": 4, "i8": 8, "S16": 16, "V16": 16}
+SIZES = {"u1": 1, "u2": 2, "u4": 4, "u8": 8, "i4": 4, "i8": 8, "S16": 16, "S64": 64, "S128": 128, "V16": 16}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Field:
     @property
     def alignment(self) -> int:
         """Bytes of which the field's offset is a multiple. Strings and addresses are byte arrays."""
-        return 1 if self.type in ("S16", "V16") else self.size
+        return 1 if self.type[0] in "SV" else self.size
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offwake.analyzer.address_space import AddressSpaces, Mapping
-from offwake.analyzer.unwind import FRAMES_AT_MOST, ROWS, End, Unwinder
+from offwake.analyzer.unwind import FRAMES_AT_MOST, PYTHON_FRAME, ROWS, End, PythonCode, Unwinder
 from offwake.analyzer.user_stacks import UserStacks
-from offwake.format.user_stacks import CUT, HEAD, HERE, REGISTERS, ROW, SIGNAL, VALUE_BITS, Cfa, Rule
+from offwake.format.user_stacks import (
+    CUT,
+    HEAD,
+    HERE,
+    PYTHON_CALLED,
+    PYTHON_CODE,
+    REGISTERS,
+    ROW,
+    SIGNAL,
+    VALUE_BITS,
+    Cfa,
+    Rule,
+)
 
 PROGRAM = ("/usr/bin/program", b"1")
 BASE, TEXT = 0x550000000000, 0x10000
@@ -59,7 +71,7 @@ def unwind(octets: bytes, table: bytes) -> tuple[list[int], End]:
     data = np.frombuffer(octets, np.uint8)
     numbers = stacks.take(data, np.array([0]), np.array([len(data)]))
     rows = np.frombuffer(table, ROWS, len(table) // ROWS.itemsize)
-    addresses, ends, why = Unwinder({PROGRAM: rows}, spaces, {}).unwind(stacks, numbers, space)
+    addresses, ends, why = Unwinder({PROGRAM: rows}, spaces).unwind(stacks, numbers, space)
     assert ends.tolist() == [0, len(addresses)]
     return addresses.tolist(), End(int(why[0]))
 
@@ -204,9 +216,36 @@ def test_a_trampoline_of_pythons_is_known_by_its_name(keeps_frame_pointer: bool)
     data = np.frombuffer(stack.octets(), np.uint8)
     numbers = stacks.take(data, np.array([0]), np.array([len(data)]))
     rows = np.frombuffer(stack.table(), ROWS)
-    unwinder = Unwinder({PROGRAM: rows}, spaces, {7: [(code, code + 11), (code + 0x30, code + 0x3B)]})
+    unwinder = Unwinder({PROGRAM: rows}, spaces, PythonCode({7: [(code, code + 11), (code + 0x30, code + 0x3B)]}))
     addresses, _, why = unwinder.unwind(stacks, numbers, space)
     assert addresses.tolist() == [BASE + 0x100, code + 0x36, BASE + 0x210, BASE + OUTERMOST + 1]
+    assert why.tolist() == [End.WHOLE]
+
+
+def test_frames_of_python_stand_behind_what_runs_them() -> None:
+    """The innermost loop runs two functions, the outer one a third; C code lies between."""
+    spaces = AddressSpaces()
+    space = spaces.add(7, Mapping(BASE, BASE + TEXT, 0, spaces.file(*PROGRAM)))
+    stack = start()
+    stack.row(0x100, (Cfa.SP, 8))
+    outermost(stack)
+    loop, between = BASE + 0x1010, BASE + 0x110
+    for place, value in enumerate((loop, between, loop, BASE + OUTERMOST + 1)):
+        stack.words[place] = value
+    stack.row(0x1000, (Cfa.SP, 8))
+    stack.rows.sort()
+    python = [(PYTHON_CODE, 0xA), (PYTHON_CODE, 0xB), (PYTHON_CALLED, 0), (PYTHON_CODE, 0xC), (PYTHON_CALLED, 0)]
+    words = stack.octets()[HEAD.size :] + b"".join(
+        struct.pack("<Q", what << VALUE_BITS | code) for what, code in python
+    )
+    octets = HEAD.pack(1, 7, len(stack.words) + len(python), HERE) + words
+    stacks = UserStacks()
+    data = np.frombuffer(octets, np.uint8)
+    numbers = stacks.take(data, np.array([0]), np.array([len(data)]))
+    unwinder = Unwinder({PROGRAM: np.frombuffer(stack.table(), ROWS)}, spaces, PythonCode({}, {PROGRAM: (0x1000, 0x1100)}))
+    addresses, _, why = unwinder.unwind(stacks, numbers, space)
+    a, b, c = (PYTHON_FRAME | code for code in (0xA, 0xB, 0xC))
+    assert addresses.tolist() == [BASE + 0x100, loop, a, b, between, loop, c, BASE + OUTERMOST + 1]
     assert why.tolist() == [End.WHOLE]
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +18,10 @@ import pytest
 
 from offwake.analyzer.intervals import UNKNOWN
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.symbols import KERNEL
-from offwake.analyzer.unwind import End
+from offwake.analyzer.unwind import PYTHON_FRAME, End
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
+from offwake.recorder.python import LAYOUTS
 from tests.live.harness import offwake, wait_until
 
 SOURCES = Path(__file__).parents[1] / "workloads"
@@ -38,6 +37,7 @@ BUILDS = {
     "with its tables in .debug_frame": [
         *C, "-O2", "-g", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "deep.c",
     ],
+    "stripped": [*C, "-O2", "-s", "deep.c"],
     "C++": [*CPP, "-O2", "thrower.cpp"],
 }  # fmt: skip
 PYTHON = """
@@ -56,7 +56,6 @@ for what in (lambda: doze(10), calls_back):
 print('ready', flush=True)
 input()
 """
-NEWER = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14)]
 WHOLE_AT_LEAST = 0.99
 SECONDS = 2
 
@@ -105,7 +104,7 @@ def waits(path: Path, tgids: set[int]) -> list[Wait]:
         for (thread, stack, space, name), count in zip(keys.T.tolist(), counts.tolist(), strict=True):
             end = replay.naming.ended(stack, space)
             if end is not None:
-                addresses = tuple(address for address in replay.stacks.addresses(stack) if address < KERNEL)
+                addresses = tuple(address for address in replay.stacks.addresses(stack) if address < PYTHON_FRAME)
                 found.append(Wait(int(threads[thread]["tid"]), replay.naming.name(name), addresses, end, count))
     return found
 
@@ -197,32 +196,52 @@ def test_a_python_service_is_whole(machine: None, tmp_path: Path) -> None:
         assert of_gdb[tid] in mine
 
 
-def python_with_trampolines() -> str:
-    """A Python of 3.12 or newer; Debian 12 has none of its own."""
-    everywhere = [*Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"), *map(Path, filter(None, NEWER))]
-    for python in sorted(everywhere):
-        version = subprocess.run([python, "-c", "import sys; print(sys.version_info >= (3, 12))"], capture_output=True)
-        if version.stdout == b"True\n":
-            return str(python)
-    pytest.skip("perf trampolines came with Python 3.12, and there is none here")
+def pythons() -> dict[int, str]:
+    """An interpreter of each minor version from 3.11 on that is here; Debian 12 has 3.11 alone."""
+    found = {sys.version_info[1]: sys.executable, 11: "/usr/bin/python3.11"}
+    for python in sorted(Path("~/.pyenv/versions").expanduser().glob("3.1[1-9]*/bin/python3")):
+        found[int(python.parts[-3].split(".")[1])] = str(python)
+    return {minor: python for minor, python in found.items() if Path(python).exists()}
+
+
+def functions_of(path: Path, process: subprocess.Popen[str]) -> list[list[str]]:
+    """The functions of Python in each stack off the CPU, outermost first."""
+    arguments = ["--view", "off-cpu", "--pid", str(process.pid), "--all", "--json"]
+    stacks = json.loads(offwake("folded", path, *arguments).stdout)["stacks"]
+    return [[frame.split(":")[2] for frame in stack["frames"] if frame.startswith("py::")] for stack in stacks]
+
+
+def must_show_what_was_called(called: list[list[str]]) -> None:
+    threads = ["Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run", "for_ever"]
+    assert [*threads, "calls_back", "calls_back.<locals>.<lambda>"] in called
+    decoded = ["loads", "JSONDecoder.decode", "JSONDecoder.raw_decode", "doze.<locals>.<lambda>", "doze"]
+    assert [*threads, "<lambda>", "doze", *10 * decoded] in called
+
+
+@pytest.mark.parametrize("minor", sorted(LAYOUTS))
+def test_python_functions_are_named_without_any_flag(minor: int, machine: None, tmp_path: Path) -> None:
+    if minor not in pythons():
+        pytest.skip(f"there is no Python 3.{minor} here, and Debian 12 has none")
+    source = tmp_path / "service.py"
+    source.write_text(PYTHON)
+    with running([pythons()[minor], source], tmp_path) as process:
+        record_for(tmp_path / "x.offwake")
+    must_show_what_was_called(functions_of(tmp_path / "x.offwake", process))
 
 
 def test_python_functions_are_named_through_perf_trampolines(machine: None, tmp_path: Path) -> None:
     """Also of a Python that was built without frame pointers, as most are."""
     source = tmp_path / "service.py"
     source.write_text(PYTHON)
-    with running([python_with_trampolines(), "-X", "perf", source], tmp_path) as process:
+    newer = {minor: python for minor, python in pythons().items() if minor >= 12}
+    if not newer:
+        pytest.skip("perf trampolines came with Python 3.12, and there is none here")
+    with running([next(iter(newer.values())), "-X", "perf", source], tmp_path) as process:
         record_for(tmp_path / "x.offwake")
     perf_map = Path(f"/tmp/perf-{process.pid}.map")
     perf_map.unlink()
     assert share_whole(waits(tmp_path / "x.offwake", {process.pid})) >= WHOLE_AT_LEAST
-    arguments = ["--view", "off-cpu", "--pid", str(process.pid), "--all", "--json"]
-    stacks = json.loads(offwake("folded", tmp_path / "x.offwake", *arguments).stdout)["stacks"]
-    called = [[f.split(":")[2] for f in stack["frames"] if f.startswith("py::")] for stack in stacks]
-    assert ["Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run", "for_ever", "calls_back"] in [
-        functions[:5] for functions in called
-    ]
-    assert max(functions.count("doze") for functions in called) == 11
+    must_show_what_was_called(functions_of(tmp_path / "x.offwake", process))
 
 
 def test_frame_pointers_alone_lose_the_callers(built: Callable[[str], Path], tmp_path: Path) -> None:

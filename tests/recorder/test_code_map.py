@@ -12,7 +12,9 @@ from offwake.recorder.code_map import (
     CodeMaps,
     code_map,
 )
+from offwake.recorder.files import FileKeeper
 from offwake.recorder.processes import ProcessTable
+from offwake.recorder.python import Interpreter
 
 SECOND = 1_000_000_000
 
@@ -57,12 +59,19 @@ class Kernel:
 
     def __init__(self) -> None:
         self.code: dict[int, list[int]] = {}
+        self.pythons: dict[int, Interpreter] = {}
 
     def set_code(self, tgid: int, code: list[int] | None) -> None:
         if code:
             self.code[tgid] = code
         else:
             self.code.pop(tgid, None)
+
+    def set_python(self, tgid: int, interpreter: Interpreter | None) -> None:
+        if interpreter:
+            self.pythons[tgid] = interpreter
+        else:
+            self.pythons.pop(tgid, None)
 
 
 def mapped(tgid: int, start: int) -> Mmap2:
@@ -71,7 +80,7 @@ def mapped(tgid: int, start: int) -> Mmap2:
 
 def test_a_process_is_told_of_when_it_has_settled_and_unknown_again_when_it_maps_more() -> None:
     kernel, table = Kernel(), ProcessTable()
-    maps = CodeMaps(kernel, table)
+    maps = CodeMaps(kernel, table, FileKeeper())
     table.apply(mapped(7, 0x400000))
     maps.follow(SECOND)
     maps.follow(SECOND + SETTLED_NS - 1)
@@ -87,7 +96,7 @@ def test_a_process_is_told_of_when_it_has_settled_and_unknown_again_when_it_maps
 
 def test_children_and_programs_are_told_of_as_they_are() -> None:
     kernel, table = Kernel(), ProcessTable()
-    maps = CodeMaps(kernel, table)
+    maps = CodeMaps(kernel, table, FileKeeper())
     table.apply(mapped(7, 0x400000))
     table.apply(Fork(8, 7, 8, 7, 0))
     maps.tell(table.take_changed())
