@@ -22,8 +22,9 @@ OP_BREG0, OP_DEREF = 0x70, 0x06
 PLT = bytes.fromhex("77 08 80 00 3f 1a 3b 2a 33 24 22")
 """breg7 8, breg16 0, lit15, and, lit11, ge, lit3, shl, plus: RSP + 8, and 8 more from the 11th byte of an entry on."""
 PLT_LITERAL_AT, LIT0 = 6, 0x30
-ROWS_AT_MOST = 1 << 16
+ROWS_AT_MOST = 1 << 14
 OFFSETS = 1 << 31
+NUMBER_BITS = 70
 
 
 class Reader:
@@ -49,13 +50,13 @@ class Reader:
 
     def uleb(self) -> int:
         """Return an unsigned LEB128 number."""
-        value = shift = 0
-        while True:
+        value = 0
+        for shift in range(0, NUMBER_BITS, 7):
             byte = self.unsigned(1)
             value |= (byte & 0x7F) << shift
-            shift += 7
             if byte < 0x80:
                 return value
+        raise ElfError(f"call frame information has a number without end at {self.at}")
 
     def sleb(self) -> int:
         """Return a signed LEB128 number."""

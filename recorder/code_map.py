@@ -30,7 +30,7 @@ SETTLED_NS = 250_000_000
 class _Kernel(Protocol):
     user_stack_bytes: int
 
-    def set_code(self, tgid: int, code: list[int] | None) -> None: ...
+    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = ...) -> None: ...
 
     def set_python(self, tgid: int, interpreter: Interpreter | None) -> None: ...
 
@@ -70,7 +70,7 @@ class CodeMaps:
         for tgid in tgids if self._program.user_stack_bytes else ():
             self._changed.pop(tgid, None)
             if ranges := self._table.executable(tgid):
-                self._program.set_code(tgid, code_map(ranges))
+                self._program.set_code(tgid, code_map(ranges), self._pythons.find(self._table.files(tgid)) is not None)
 
 
 def code_map(ranges: Iterable[tuple[int, int]]) -> list[int]:

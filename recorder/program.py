@@ -33,6 +33,7 @@ USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI
 USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
 """Tables of the programs that look through user stacks and walk Python's, and what they are called from, as Event.tracepoint
 has it."""
+CODE_IS_TRUE, CODE_IS_PYTHON = 1, 2  # TRUE and IS_PYTHON of user_stack.bpf.c
 EXEC = b"sched_process_exec"
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
@@ -202,14 +203,16 @@ class Program:
             for event in (event for loaded in sources if loaded.name == source.name for event in loaded.events):
                 ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.funcs[_function_name(event)].fd)
 
-    def set_code(self, tgid: int, code: list[int] | None) -> None:
+    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = True) -> None:
         """Say where a process has its code (see code_map.py); None when it is gone. Where there is no room for it, it is
         taken to be anywhere."""
+        flags = CODE_IS_TRUE | (CODE_IS_PYTHON if may_be_python else 0)
+        value = (ctypes.c_uint64 * (CODE_WORDS + 1))(*(code or CODE_ANYWHERE), flags)
         for module, _ in self._modules:
             table = module[b"code_of"]
             key, library = ctypes.byref(table.Key(tgid)), self.bcc.libbcc.lib
             if code:
-                library.bpf_update_elem(table.map_fd, key, ctypes.byref((ctypes.c_uint64 * (CODE_WORDS + 1))(*code, 1)), 0)
+                library.bpf_update_elem(table.map_fd, key, ctypes.byref(value), 0)
             else:
                 library.bpf_delete_elem(table.map_fd, key)
 

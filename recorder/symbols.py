@@ -21,9 +21,11 @@ from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
 
-FUNCTIONS_PER_BLOCK = 4096
+BYTES_PER_BLOCK = 1 << 20
+FUNCTION_BYTES = 32  # beside its name
+NAME_AT_MOST = 1 << 16
 ROWS_PER_BLOCK = 32768
-PERF_MAP_AT_MOST = 256 << 20
+PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 
 
 def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) -> None:
@@ -47,16 +49,21 @@ def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) ->
 def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[dict[str, Any]]:
     """Pack functions (what they belong to, its key, the functions) into payloads of bounded size."""
     payload: dict[str, Any] = {"kernel": [], "files": [], "jit": []}
-    room = FUNCTIONS_PER_BLOCK
+    room = BYTES_PER_BLOCK
     for what, key, functions in named:
         while functions or what == "files":
-            part, functions = functions[:room], functions[room:]
+            size, count = 0, 0
+            while count < len(functions) and size < room:
+                functions[count][2] = functions[count][2][:NAME_AT_MOST]
+                size += FUNCTION_BYTES + len(functions[count][2].encode(errors="surrogateescape"))
+                count += 1
+            part, functions = functions[:count], functions[count:]
             payload[what] += [[*key, part]] if key else part
-            room -= len(part)
-            if room:
+            room -= size
+            if not functions:
                 break
             yield payload
-            payload, room = {"kernel": [], "files": [], "jit": []}, FUNCTIONS_PER_BLOCK
+            payload, room = {"kernel": [], "files": [], "jit": []}, BYTES_PER_BLOCK
     yield payload
 
 
@@ -111,7 +118,7 @@ def _jit_functions(mappings: set[Row], addresses: Addresses) -> list[list[Any]]:
     for pid in sorted({pid for *_, pid in mappings}):
         ranges = [(start, end) for start, end, _, owner in mappings if owner == pid]
         inside = [address for start, end in ranges for address in addresses.within(start, end)]
-        functions = _perf_map(pid) if inside else []
+        functions = _perf_map(pid, sorted(set(inside))) if inside else []
         starts = [function[0] for function in functions]
         hit = {bisect_right(starts, address) - 1 for address in inside} - {-1}
         if hit:
@@ -119,8 +126,11 @@ def _jit_functions(mappings: set[Row], addresses: Addresses) -> list[list[Any]]:
     return rows
 
 
-def _perf_map(pid: int) -> list[tuple[int, int, str]]:
-    """Read /tmp/perf-PID.map: lines of start, size (hexadecimal) and name, later ones replacing earlier ones."""
+def _perf_map(pid: int, addresses: list[int]) -> list[tuple[int, int, str]]:
+    """Read /tmp/perf-PID.map: lines of start, size (hexadecimal) and name, later ones replacing earlier ones.
+
+    Only what any of the addresses (in order) lies in is kept: the file is anybody's, and can be large.
+    """
     inside = pid
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -132,14 +142,20 @@ def _perf_map(pid: int) -> list[tuple[int, int, str]]:
         opened = open_safely(path, b"")
         if opened is None:
             continue
-        with opened:
-            text = opened.read(PERF_MAP_AT_MOST).decode(errors="replace")
-        lines = [line.split(" ", 2) for line in text.splitlines()]
         functions: dict[int, tuple[int, int, str]] = {}
-        for parts in lines:
-            try:
-                functions[int(parts[0], 16)] = (int(parts[0], 16), int(parts[1], 16), parts[2])
-            except (ValueError, IndexError):
-                continue
+        room = PERF_MAP_AT_MOST
+        with opened:
+            while room > 0 and (octets := opened.readline(PERF_MAP_LINE_AT_MOST)):
+                room -= len(octets)
+                parts = octets.decode(errors="replace").rstrip("\n").split(" ", 2)
+                try:
+                    start, size, name = int(parts[0], 16), int(parts[1], 16), parts[2]
+                except (ValueError, IndexError):
+                    continue
+                index = bisect_left(addresses, start)
+                if index < len(addresses) and addresses[index] < start + size:
+                    functions[start] = (start, size, name)
+                elif start in functions:
+                    del functions[start]
         return sorted(functions.values())
     return []

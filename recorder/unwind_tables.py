@@ -5,8 +5,9 @@ binary search table, as the C++ runtime finds them, and only they are read.
 """
 
 import contextlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 from offwake.format.user_stacks import NO_TABLE, ROW
 from offwake.recorder.cfi import Common, Entry, Reader, entries, entry_at, states
@@ -17,6 +18,9 @@ __all__ = ["entries_of", "unwind_rows"]
 SEARCH_TABLE = 0x3B  # relative to the header, four bytes, signed
 UDATA4 = 0x03
 OFFSET_AT_MOST = (1 << 32) - 1
+ENTRIES_AT_MOST = 1 << 20
+PROGRAMS_AT_MOST, ROWS_AT_MOST = 4 << 20, 1 << 18
+"""Bytes of call frame programs that are run for one file, and rows of it: it may be anybody's."""
 
 
 def entries_of(image: ElfImage, addresses: list[int]) -> list[Entry]:
@@ -33,17 +37,27 @@ def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
 
     Those that cannot be read are left out, and what they cover has no table.
     """
-    rows, end = [], -1
+    rows: list[bytes] = []
+    end = 0
+    room = PROGRAMS_AT_MOST
     for entry in entries:
+        room -= len(entry.program) + len(entry.common.program)
+        if room < 0 or len(rows) > ROWS_AT_MOST:
+            break
         mine = list(_rows(image, entry))
         if mine:
-            if end >= 0 and entry.begin != end and (stop := image.file_offset(end)) is not None:
-                rows.append(ROW.pack(stop, *NO_TABLE))
+            if entry.begin != end:
+                rows += _end(image, end)
             rows += mine
             end = entry.end
-    if end >= 0 and (stop := image.file_offset(end - 1)) is not None and stop < OFFSET_AT_MOST:
-        rows.append(ROW.pack(stop + 1, *NO_TABLE))
-    return b"".join(rows)
+    return b"".join((*rows, *_end(image, end)))
+
+
+def _end(image: ElfImage, end: int) -> Iterator[bytes]:
+    """Yield the row that says that from here on no table says anything."""
+    last = image.file_offset(end - 1)
+    if last is not None and last < OFFSET_AT_MOST:
+        yield ROW.pack(last + 1, *NO_TABLE)
 
 
 def _rows(image: ElfImage, entry: Entry) -> Iterator[bytes]:
@@ -58,31 +72,56 @@ def _rows(image: ElfImage, entry: Entry) -> Iterator[bytes]:
 
 def _found(image: ElfImage, addresses: list[int]) -> Iterator[Entry]:
     """Yield the entries that the addresses lie in, from .eh_frame, or else from .debug_frame."""
-    left, end, eh_frame = [], -1, _eh_frame(image)
-    for address in addresses:
-        if address < end:
-            continue
-        entry = eh_frame.find(address) if eh_frame else None
-        if entry:
-            end = entry.end
-            yield entry
-        else:
-            left.append(address)
-    if left and (section := image.debug_section(".debug_frame")):
-        debug_frame = _ReadThrough(*section, is_eh=False)
-        yield from filter(None, map(debug_frame.find, left))
-
-
-def _eh_frame(image: ElfImage) -> "_Searched | _ReadThrough | None":
+    left, end = [], -1
     section, header = image.section(".eh_frame"), image.section(".eh_frame_hdr")
-    if section is None:
-        return None
-    if header and len(header[1]) >= 12 and header[1][0] == 1 and header[1][2:4] == bytes([UDATA4, SEARCH_TABLE]):
-        return _Searched(section, header)
-    return _ReadThrough(*section, is_eh=True)
+    table = _search_table(section, header) if section and header else None
+    if table:
+        for address in addresses:
+            if address >= end:
+                entry = table.find(address)
+                if entry:
+                    end = entry.end
+                    yield entry
+                else:
+                    left.append(address)
+    elif section:
+        found = list(_read_through(section, True, addresses))
+        yield from found
+        left = _outside(addresses, found)
+    else:
+        left = addresses
+    if left and (section := image.debug_section(".debug_frame")):
+        yield from _read_through(section, False, left)
 
 
-class _Searched:
+def _read_through(section: tuple[int, bytes], is_eh: bool, addresses: list[int]) -> Iterator[Entry]:
+    """Yield the entries of a section without a search table that any of the addresses lies in."""
+    address, data = section
+    with contextlib.suppress(ElfError):  # as far as it can be read
+        for entry in islice(entries(data, address, is_eh), ENTRIES_AT_MOST):
+            index = bisect_left(addresses, entry.begin)
+            if index < len(addresses) and addresses[index] < entry.end:
+                yield entry
+
+
+def _outside(addresses: list[int], found: list[Entry]) -> list[int]:
+    ordered = sorted(found, key=lambda entry: entry.begin)
+
+    def is_outside(address: int) -> bool:
+        index = bisect_right(ordered, address, key=lambda entry: entry.begin) - 1
+        return index < 0 or address >= ordered[index].end
+
+    return [address for address in addresses if is_outside(address)]
+
+
+def _search_table(section: tuple[int, bytes], header: tuple[int, bytes]) -> "_SearchTable | None":
+    _, table = header
+    if len(table) >= 12 and table[0] == 1 and table[2:4] == bytes([UDATA4, SEARCH_TABLE]):
+        return _SearchTable(section, header)
+    return None
+
+
+class _SearchTable:
     """Finds entries of .eh_frame by its search table: pairs of a function's address and its entry's."""
 
     def __init__(self, section: tuple[int, bytes], header: tuple[int, bytes]) -> None:
@@ -104,18 +143,3 @@ class _Searched:
         except ElfError:
             return None
         return entry if entry and entry.begin <= address < entry.end else None
-
-
-class _ReadThrough:
-    """Finds entries of a section without a search table, having read all of it."""
-
-    def __init__(self, address: int, data: bytes, is_eh: bool) -> None:
-        self._entries: list[Entry] = []
-        with contextlib.suppress(ElfError):  # as far as it can be read
-            self._entries.extend(entries(data, address, is_eh))
-        self._entries.sort(key=lambda entry: entry.begin)
-
-    def find(self, address: int) -> Entry | None:
-        """Return the entry that an address lies in."""
-        index = bisect_right(self._entries, address, key=lambda entry: entry.begin) - 1
-        return self._entries[index] if index >= 0 and address < self._entries[index].end else None

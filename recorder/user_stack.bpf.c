@@ -33,7 +33,13 @@
 #define HERE 2
 #define COMPAT_CODE_SEGMENT 0x23
 
-struct code { u64 granules[64], regions[8], is_true; };
+/* By their numbers: bcc looks the names up, each time, in all of /proc/kallsyms, which takes a second. */
+static long (*read_user)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
+static long (*read_user_text)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
+
+#define TRUE 1      /* of code: it is of the program that the process runs … */
+#define IS_PYTHON 2 /* … which is one */
+struct code { u64 granules[64], regions[8], flags; };
 BPF_F_TABLE("hash", u32, struct code, code_of, 65536, 1); /* by process; 0: of one that is not known yet; 1: BPF_F_NO_PREALLOC */
 
 #define CODE_OBJECT_FROM 64
@@ -46,7 +52,7 @@ struct user_stack {
     u64 word[WORDS_AT_MOST + 1]; /* place above the stack pointer, in words, << 48 | what is there */
     u64 piece[2 * PIECE_WORDS], place, end;
     u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
-    u64 python_frame, python_id;
+    u64 is_python, python_frame, python_id;
     u8 frame[128]; /* of Python */
     struct code_object object;
     struct python_code python_code;
@@ -116,10 +122,10 @@ static __always_inline int look_through_page(struct user_stack *stack)
         if (at >= stack->end)
             return 0;
         if (place) {
-            error = bpf_probe_read_user(stack->piece, PIECE, (void *)at);
+            error = read_user(stack->piece, PIECE, (void *)at);
         } else {
             __builtin_memset(stack->piece, 0, PIECE);
-            error = bpf_probe_read_user((u8 *)stack->piece + below, PIECE - below, (void *)stack->sp);
+            error = read_user((u8 *)stack->piece + below, PIECE - below, (void *)stack->sp);
         }
         if (error) /* the end of the mapping */
             return 0;
@@ -169,8 +175,8 @@ static __always_inline void tell_python_code(void *ctx, struct user_stack *stack
     e->line = python->shim ? stack->object.line : stack->object.line_of_3_11;
     e->code = id;
     __builtin_memset(e->function, 0, sizeof(e->function) + sizeof(e->file));
-    bpf_probe_read_user_str(e->function, sizeof(e->function), (void *)(stack->object.function + python->text));
-    bpf_probe_read_user_str(e->file, sizeof(e->file), (void *)(stack->object.file + python->text));
+    read_user_text(e->function, sizeof(e->function), (void *)(stack->object.function + python->text));
+    read_user_text(e->file, sizeof(e->file), (void *)(stack->object.file + python->text));
     error = without_stack.perf_submit(ctx, e, sizeof(*e));
     if (!error)
         *seen = id + *now;
@@ -182,7 +188,7 @@ static __always_inline u64 python_code_id(struct user_stack *stack, u64 code)
 {
     struct code_object *object = &stack->object;
 
-    if (bpf_probe_read_user(object, sizeof(*object), (void *)(code + CODE_OBJECT_FROM)))
+    if (read_user(object, sizeof(*object), (void *)(code + CODE_OBJECT_FROM)))
         return 0;
     return mixed(mixed(mixed(mixed(stack->tgid, code), object->file), object->function), *(u64 *)object) << 16 >> 16;
 }
@@ -194,12 +200,12 @@ static __always_inline u64 first_python_frame(struct user_stack *stack)
     struct python *python = python_of.lookup(&tgid);
     u64 at;
 
-    if (!python || bpf_probe_read_user(key, sizeof(key), (void *)python->key) || !key[0] || key[1] >= THREAD_KEYS)
+    if (!python || read_user(key, sizeof(key), (void *)python->key) || !key[0] || key[1] >= THREAD_KEYS)
         return 0;
     at = read_u64(bpf_get_current_task() + TASK_FS) + THREAD_DATA + 16 * key[1] + 8;
-    if (bpf_probe_read_user(&at, sizeof(at), (void *)at) || bpf_probe_read_user(&at, sizeof(at), (void *)(at + python->frame)))
+    if (read_user(&at, sizeof(at), (void *)at) || read_user(&at, sizeof(at), (void *)(at + python->frame)))
         return 0;
-    if (python->current != DIRECT && bpf_probe_read_user(&at, sizeof(at), (void *)(at + python->current)))
+    if (python->current != DIRECT && read_user(&at, sizeof(at), (void *)(at + python->current)))
         return 0;
     return at;
 }
@@ -225,7 +231,7 @@ static __always_inline int walk_python(void *ctx, struct user_stack *stack)
         u8 mark;
 
         if (!stack->python_frame || stack->words > WORDS_AT_MOST - 2 ||
-            bpf_probe_read_user(stack->frame, PYTHON_FRAME_BYTES, (void *)stack->python_frame))
+            read_user(stack->frame, PYTHON_FRAME_BYTES, (void *)stack->python_frame))
             return 0;
         stack->python_frame = *(u64 *)(stack->frame + (python->previous & 120));
         mark = stack->frame[python->mark & 127];
@@ -247,7 +253,7 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
     struct code *code = code_of.lookup(&tgid);
 
     if (code)
-        code->is_true = 0;
+        code->flags = 0;
     python_of.delete(&tgid);
     return 0;
 }
@@ -262,8 +268,7 @@ int look_on_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
     stack->flags &= ~CUT;
     if (look_through_page(stack))
         from_tracepoint.call(ctx, 0);
-    stack->python_frame = first_python_frame(stack);
-    if (stack->python_frame)
+    if (stack->is_python && (stack->python_frame = first_python_frame(stack)))
         from_tracepoint.call(ctx, 1);
     return send_user_stack(ctx, stack);
 }
@@ -290,8 +295,7 @@ int look_on_from_sample(struct bpf_perf_event_data *ctx)
     stack->flags &= ~CUT;
     if (look_through_page(stack))
         from_sample.call(ctx, 0);
-    stack->python_frame = first_python_frame(stack);
-    if (stack->python_frame)
+    if (stack->is_python && (stack->python_frame = first_python_frame(stack)))
         from_sample.call(ctx, 1);
     return send_user_stack(ctx, stack);
 }
@@ -321,7 +325,7 @@ static __always_inline int begins_user_stack(void *event, u32 size, int kind)
     if (!mm)
         return 0;
     stack->code = tgid;
-    if (!code || !code->is_true) {
+    if (!code || !(code->flags & TRUE)) {
         stack->code = 0;
         code = code_of.lookup(&zero);
         if (!code)
@@ -341,6 +345,7 @@ static __always_inline int begins_user_stack(void *event, u32 size, int kind)
         stack->bx = 0;
     if (!(is_code(code, stack->di) & 1))
         stack->di = 0;
+    stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
     stack->words = 0;
     stack->flags = HERE;

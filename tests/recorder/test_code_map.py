@@ -61,7 +61,7 @@ class Kernel:
         self.code: dict[int, list[int]] = {}
         self.pythons: dict[int, Interpreter] = {}
 
-    def set_code(self, tgid: int, code: list[int] | None) -> None:
+    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = True) -> None:
         if code:
             self.code[tgid] = code
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from offwake.format.user_stacks import ROW, SIGNAL, Cfa, Rule
+from offwake.recorder.cfi import Common, Entry, states
 from offwake.recorder.elf import ElfError, ElfImage
 from offwake.recorder.unwind_tables import entries_of
 from offwake.recorder.unwind_tables import unwind_rows as rows_of
@@ -170,3 +171,34 @@ def test_a_damaged_file_gives_rows_or_none_but_no_error(seed: int) -> None:
 
 def test_a_row_is_twenty_four_bytes() -> None:
     assert ROW.size == struct.calcsize("<IBBBBiiii") == 24
+
+
+def entry_of(program: bytes) -> Entry:
+    common = Common(code_factor=1, data_factor=-8, encoding=0x1B, is_signal=False, has_augmentation=True, program=b"")
+    return Entry(0x1000, 0x2000, common, program)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x0e" + b"\x80" * 2_000_000,  # a number without end
+        b"\x0a" * 1_000_000,  # remembers for ever
+        b"\x0b",  # restores what was not remembered
+        b"\x01",  # ends in the middle
+        b"\x3f",  # no instruction
+        b"\x0f\xff\xff\xff\x7f",  # an expression longer than everything
+    ],
+)
+def test_a_program_that_means_harm_is_an_error(program: bytes) -> None:
+    with pytest.raises(ElfError):
+        list(states(entry_of(program)))
+
+
+def test_of_one_function_and_of_one_file_only_so_much_is_run() -> None:
+    """Each of these advances by one and says something else, as long as it goes on."""
+    program = b"".join(b"\x41\x0e" + bytes([8 + 8 * (step % 2)]) for step in range(100_000))
+    entry = Entry(0x1000, 0x1000 + (1 << 20), entry_of(b"").common, program)
+    assert len(list(states(entry))) <= 1 << 14
+    image = ElfImage(library("libc.so.6").read_bytes())
+    entries = [Entry(begin, begin + 100, entry.common, program) for begin in range(0x30000, 0x130000, 100)]
+    assert len(rows_of(image, entries)) <= (1 << 18) * ROW.size + 200 * ROW.size
