@@ -4,7 +4,7 @@ Reads the recording itself, so that the same can be done for one that was killed
 """
 
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ __all__ = ["Addresses", "addresses_of"]
 
 KERNEL = 0xFFFF_8000_0000_0000  # x86-64 and arm64; what lies between is no address, but a frame walked into garbage
 CHAINS_REMEMBERED = 200_000
+ADDRESSES_AT_MOST = 500_000
 RECORD = struct.Struct("<IHH")
 RAW = struct.Struct("<IHH")  # size, then what opens every payload: kind, flags
 VALUE = (1 << VALUE_BITS) - 1
@@ -41,6 +42,7 @@ class Addresses:
     kernel: list[int] = field(default_factory=list)
     user: list[int] = field(default_factory=list)
     mappings: dict[File, set[Row]] = field(default_factory=dict)
+    of_user_stacks: bool = False  # whether there are any to be unwound
 
     def within(self, start: int, end: int) -> list[int]:
         """Return the user addresses from `start` up to `end`."""
@@ -56,9 +58,31 @@ class Addresses:
 
 
 def addresses_of(reader: TraceReader) -> Addresses:
-    """Go through a recording."""
-    found, distinct, chains = Addresses(), set[int](), set[bytes]()
-    layout, sideband_type = _Layout(), 0
+    """Go through a recording: first for what is mapped, then for what lies there."""
+    found, layout = Addresses(), _Layout()
+    _read_mappings(reader, found, layout)
+    mapped = _Ranges(row for rows in found.mappings.values() for row in rows)
+    distinct, chains = set[int](), set[bytes]()
+    for block in reader.blocks:
+        if block.kind == Kind.EVENTS and (span := reader.payload(block)):
+            for chain in _chains(span, layout):
+                if chain not in chains:
+                    if len(chains) >= CHAINS_REMEMBERED:
+                        chains.clear()
+                    chains.add(chain)
+                    distinct.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
+            words = layout.taken_words()
+            found.of_user_stacks |= bool(words)
+            if len(distinct) < ADDRESSES_AT_MOST:  # of programs that mean harm, stacks may hold anything
+                distinct.update(word for word in words if word in mapped)
+    ordered = sorted({at for address in distinct if 0 < address < CONTEXT_MAX for at in (address - 1, address)})
+    split = bisect_left(ordered, KERNEL)
+    found.user, found.kernel = ordered[:split], ordered[split:]
+    return found
+
+
+def _read_mappings(reader: TraceReader, found: Addresses, layout: "_Layout") -> None:
+    sideband_type = 0
     for block in reader.blocks:
         if block.kind == Kind.KEYFRAME and (keyframe := reader.values(block)):
             for event in keyframe["events"]:
@@ -75,18 +99,24 @@ def addresses_of(reader: TraceReader) -> Addresses:
                 if isinstance(record, Mmap2):
                     row = (record.start, record.start + record.length, record.file_offset, record.pid)
                     found.mappings.setdefault((record.path, record.identity), set()).add(row)
-        elif block.kind == Kind.EVENTS and (span := reader.payload(block)):
-            for chain in _chains(span, layout):
-                if chain not in chains:
-                    if len(chains) >= CHAINS_REMEMBERED:
-                        chains.clear()
-                    chains.add(chain)
-                    distinct.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
-            distinct.update(layout.taken_words())
-    ordered = sorted({at for address in distinct if 0 < address < CONTEXT_MAX for at in (address - 1, address)})
-    split = bisect_left(ordered, KERNEL)
-    found.user, found.kernel = ordered[:split], ordered[split:]
-    return found
+
+
+class _Ranges:
+    """Where anything is mapped in any process."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in sorted({(start, end) for start, end, *_ in rows}):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def __contains__(self, address: int) -> bool:
+        index = bisect_right(self._starts, address) - 1
+        return index >= 0 and address <= self._ends[index]  # a call may be the last instruction
 
 
 @dataclass

@@ -25,6 +25,7 @@ PLT_LITERAL_AT, LIT0 = 6, 0x30
 ROWS_AT_MOST = 1 << 14
 OFFSETS = 1 << 31
 NUMBER_BITS = 70
+ENTRY_AT_MOST = 1 << 18  # bytes; those of compilers have some thousand
 
 
 class Reader:
@@ -177,6 +178,8 @@ def _extent(reader: Reader) -> tuple[int, int, bool]:
     length, wide = reader.unsigned(4), False
     if length == 0xFFFFFFFF:
         length, wide = reader.unsigned(8), True
+    if length > ENTRY_AT_MOST:
+        raise ElfError(f"a frame entry at {reader.at} has {length} bytes")
     if length > len(reader.data) - reader.at:
         raise ElfError(f"a frame entry at {reader.at} is longer than its section")
     return reader.at, reader.at + length, wide
@@ -219,8 +222,9 @@ def _common(data: bytes, address: int, at: int, is_eh: bool) -> Common:
 def states(entry: Entry) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Run an entry's program; yields the addresses from which something else holds, and what, as `State.row` has it."""
     machine = _Machine(entry)
-    for _ in machine.run(entry.common.program):
-        raise ElfError("a common entry's program moves on")
+    for address, _ in machine.run(entry.common.program):
+        if address != entry.begin:
+            raise ElfError("a common entry's program moves on")
     machine.initial = machine.state.copy()
     mark = SIGNAL if entry.common.is_signal else 0
     last: tuple[int, ...] = ()
@@ -243,7 +247,7 @@ class _Machine:
         self._saved: list[State] = []
 
     def run(self, program: bytes) -> Iterator[tuple[int, State]]:
-        """Yield each address at which a state was complete, with it; the last one at the end (of an FDE's program)."""
+        """Yield each address at which a state was complete, with it; the last one at the end."""
         reader, common = Reader(program, 0, len(program)), self._entry.common
         while reader.at < len(program):
             code = reader.unsigned(1)
@@ -257,8 +261,7 @@ class _Machine:
                     self._restore(low)
                 case _:
                     yield from self._extended(low, reader)
-        if program is self._entry.program:
-            yield self._address, self.state
+        yield self._address, self.state
 
     def _advance(self, size: int) -> Iterator[tuple[int, State]]:
         yield self._address, self.state

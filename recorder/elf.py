@@ -18,9 +18,11 @@ __all__ = ["ElfError", "ElfImage", "Function"]
 
 DEBUG_FILES = Path("/usr/lib/debug/.build-id")
 PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
+INFLATED_AT_MOST = 64 << 20
 SHT_NOBITS, SHF_COMPRESSED, COMPRESSED_ZLIB = 8, 0x800, 1
 COMPRESSION = struct.Struct("<IIQQ")  # type, reserved, size, alignment
-NT_GNU_BUILD_ID = 3
+NT_GNU_BUILD_ID, BUILD_ID_AT_MOST = 3, 64
+SEGMENTS_AT_MOST = 256
 NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
 IMAGE_AT_MOST = 4 << 30
 DEBUG_DATA_AT_MOST = 256 << 20
@@ -67,6 +69,8 @@ class ElfImage:
         """(virtual address, file offset, file size) of what is loaded."""
         at, size, count = self._unpack("<Q", 32)[0], *self._unpack("<HH", 54)
         found = []
+        if count > SEGMENTS_AT_MOST:
+            raise ElfError(f"{count} segments")
         for index in range(count):
             kind, _, offset, address, _, length, _, _ = self._unpack(SEGMENT.format, at + index * size)
             if kind == PT_LOAD:
@@ -89,7 +93,7 @@ class ElfImage:
                 while at + 12 <= end:
                     name, length, kind = self._unpack("<III", at)
                     at += 12 + -(-name // 4) * 4
-                    if kind == NT_GNU_BUILD_ID and name == 4:
+                    if kind == NT_GNU_BUILD_ID and name == 4 and length <= BUILD_ID_AT_MOST:
                         return self._data[at : at + length]
                     at += -(-length // 4) * 4
         return b""
@@ -143,11 +147,14 @@ class ElfImage:
         return None
 
     def section(self, name: str) -> tuple[int, bytes] | None:
-        """Return the address and the bytes of a section, None when there is none of this name that has any."""
+        """Return the address and the bytes of a section, None when there is none of this name that has any.
+
+        What is loaded is not compressed.
+        """
         for section in self._sections:
             if section.name == name and section.type != SHT_NOBITS:
                 data = self._data[section.offset : section.offset + section.size]
-                return section.address, _inflated(data) if section.flags & SHF_COMPRESSED else data
+                return section.address, _inflated(data) if section.flags & SHF_COMPRESSED and not section.address else data
         return None
 
     def debug_section(self, name: str) -> tuple[int, bytes] | None:
@@ -204,7 +211,7 @@ class ElfImage:
 def _inflated(data: bytes) -> bytes:
     try:
         kind, _, size, _ = COMPRESSION.unpack_from(data)
-        if kind == COMPRESSED_ZLIB and size <= DEBUG_DATA_AT_MOST:
+        if kind == COMPRESSED_ZLIB and size <= INFLATED_AT_MOST:
             return zlib.decompressobj().decompress(data[COMPRESSION.size :], size)
     except (struct.error, zlib.error) as error:
         raise ElfError("a compressed section is damaged") from error

@@ -285,7 +285,7 @@ class _Capture:
         return {
             source.name: sum(tallies[cpu][kinds[event.name]].stored for cpu in tallies for event in source.events)
             for source in self._program.sources
-            if source.events
+            if source.events and not source.sampling  # of samples, the kernel's own are not counted
         }
 
     def _lost(self) -> dict[str, int]:

@@ -25,6 +25,7 @@ BYTES_PER_BLOCK = 1 << 20
 FUNCTION_BYTES = 32  # beside its name
 NAME_AT_MOST = 1 << 16
 ROWS_PER_BLOCK = 32768
+ADDRESSES = (1 << 64) - 1
 PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 
 
@@ -37,7 +38,7 @@ def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) ->
             named += [("jit", [pid], functions) for pid, functions in _jit_functions(mappings, addresses)]
         elif offsets := addresses.file_offsets(file):
             data = keeper.read(file, mappings)
-            functions, build_id, rows = _read_elf(data, offsets) if data else ([], b"", b"")
+            functions, build_id, rows = _read_elf(data, offsets, addresses.of_user_stacks) if data else ([], b"", b"")
             named.append(("files", [*file], functions))
             size = ROWS_PER_BLOCK * ROW.size
             for at in range(0, len(rows), size):
@@ -67,11 +68,11 @@ def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[d
     yield payload
 
 
-def _read_elf(data: bytes, offsets: set[int]) -> tuple[list[list[Any]], bytes, bytes]:
+def _read_elf(data: bytes, offsets: set[int], tables: bool) -> tuple[list[list[Any]], bytes, bytes]:
     """Read of a file what these file offsets need.
 
-    Returns [start as file offset, size, name] of the functions that they lie in, the build-id, and rows for unwinding. A
-    function that only call frame information tells of, as in a stripped program, has "" for a name.
+    Returns [start as file offset, size, name] of the functions that they lie in, the build-id, and, if asked for, rows for
+    unwinding. A function that only call frame information tells of, as in a stripped program, has "" for a name.
     """
     try:
         image = ElfImage(data)
@@ -81,8 +82,9 @@ def _read_elf(data: bytes, offsets: set[int]) -> tuple[list[list[Any]], bytes, b
         for entry in entries:
             if image.function_at(entry.begin) is None:
                 functions.setdefault(entry.begin, Function(entry.begin, entry.end - entry.begin, ""))
-        rows = [[image.file_offset(f.address), f.size, f.name] for _, f in sorted(functions.items())]
-        return [row for row in rows if row[0] is not None], image.build_id, unwind_rows(image, entries)
+        rows = [[image.file_offset(f.address), min(f.size, ADDRESSES), f.name] for _, f in sorted(functions.items())]
+        table = unwind_rows(image, entries) if tables else b""
+        return [row for row in rows if row[0] is not None], image.build_id, table
     except ElfError:
         return [], b"", b""
 
@@ -151,6 +153,8 @@ def _perf_map(pid: int, addresses: list[int]) -> list[tuple[int, int, str]]:
                 try:
                     start, size, name = int(parts[0], 16), int(parts[1], 16), parts[2]
                 except (ValueError, IndexError):
+                    continue
+                if not 0 <= start <= start + size <= ADDRESSES:
                     continue
                 index = bisect_left(addresses, start)
                 if index < len(addresses) and addresses[index] < start + size:

@@ -16,7 +16,7 @@ from offwake.recorder.elf import ElfError, ElfImage
 __all__ = ["entries_of", "unwind_rows"]
 
 SEARCH_TABLE = 0x3B  # relative to the header, four bytes, signed
-UDATA4 = 0x03
+POINTER, UDATA4 = 0x1B, 0x03
 OFFSET_AT_MOST = (1 << 32) - 1
 ENTRIES_AT_MOST = 1 << 20
 PROGRAMS_AT_MOST, ROWS_AT_MOST = 4 << 20, 1 << 18
@@ -26,10 +26,19 @@ PROGRAMS_AT_MOST, ROWS_AT_MOST = 4 << 20, 1 << 18
 def entries_of(image: ElfImage, addresses: list[int]) -> list[Entry]:
     """Return the entries, in order, that the addresses (virtual ones, in order) lie in; none overlaps another."""
     found: list[Entry] = []
-    for entry in sorted(_found(image, addresses), key=lambda entry: entry.begin):
+    for entry in sorted(_affordable(_found(image, addresses)), key=lambda entry: entry.begin):
         if not found or entry.begin >= found[-1].end:
             found.append(entry)
     return found
+
+
+def _affordable(entries: Iterator[Entry]) -> Iterator[Entry]:
+    room = PROGRAMS_AT_MOST
+    for entry in entries:
+        room -= len(entry.program) + len(entry.common.program)
+        if room < 0:
+            return
+        yield entry
 
 
 def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
@@ -39,10 +48,8 @@ def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
     """
     rows: list[bytes] = []
     end = 0
-    room = PROGRAMS_AT_MOST
-    for entry in entries:
-        room -= len(entry.program) + len(entry.common.program)
-        if room < 0 or len(rows) > ROWS_AT_MOST:
+    for entry in _affordable(iter(entries)):
+        if len(rows) > ROWS_AT_MOST:
             break
         mine = list(_rows(image, entry))
         if mine:
@@ -116,7 +123,7 @@ def _outside(addresses: list[int], found: list[Entry]) -> list[int]:
 
 def _search_table(section: tuple[int, bytes], header: tuple[int, bytes]) -> "_SearchTable | None":
     _, table = header
-    if len(table) >= 12 and table[0] == 1 and table[2:4] == bytes([UDATA4, SEARCH_TABLE]):
+    if len(table) >= 12 and table[:2] == bytes([1, POINTER]) and table[2:4] == bytes([UDATA4, SEARCH_TABLE]):
         return _SearchTable(section, header)
     return None
 
@@ -126,8 +133,7 @@ class _SearchTable:
 
     def __init__(self, section: tuple[int, bytes], header: tuple[int, bytes]) -> None:
         (self._address, self._data), (self._base, table) = section, header
-        reader = Reader(table, 4, len(table))
-        reader.pointer(table[1] & 15, 0)
+        reader = Reader(table, 8, len(table))
         count = min(reader.unsigned(4), (len(table) - reader.at) // 8)
         self._pairs = memoryview(table)[reader.at : reader.at + 8 * count].cast("i")
         self._known: dict[int, Common] = {}

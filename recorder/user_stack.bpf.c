@@ -65,6 +65,17 @@ struct python { u64 key; u32 frame, current, code, previous, mark, shim, text; }
 BPF_F_TABLE("hash", u32, struct python, python_of, 65536, 1);
 BPF_ARRAY(python_told, u64, 16384); /* code objects that were sent in this segment, by the end of their ids */
 
+/*
+ * A word's part of its stack's id, which is their sum: the same numbers in other places must not add up to the same, so every bit
+ * of a word has to tell in every bit of its part. Source: the finalizer of MurmurHash3.
+ */
+static __always_inline u64 part_of_id(u64 word)
+{
+    word = (word ^ word >> 33) * 0xff51afd7ed558ccdULL;
+    word = (word ^ word >> 33) * 0xc4ceb9fe1a85ec53ULL;
+    return word ^ word >> 33;
+}
+
 static __always_inline u64 mixed(u64 hash, u64 value)
 {
     hash = (hash ^ value) * HASH_FACTOR;
@@ -82,7 +93,7 @@ static __always_inline u64 is_code(struct code *code, u64 value)
     u64 granule = value >> GRANULE_BITS, region = (value >> REGION_BITS) * HASH_FACTOR >> (64 - 9);
     u64 is_address = is_zero((granule - 1) >> (ADDRESS_BITS - GRANULE_BITS)); /* nothing lies in the lowest granule */
 
-    return is_address & code->regions[region >> 6] >> (region & 63) &
+    return is_address & code->regions[region >> 6] >> (region & 63) & /* 0 or 1, as is_address is */
            code->granules[granule >> 6 & 63] >> (granule & 63);
 }
 
@@ -97,7 +108,7 @@ static __always_inline u64 look_at(struct user_stack *stack, struct code *code, 
 
         stack->word[n & WORDS_AT_MOST] = word;
         n += keep;
-        id += mixed(0, word) & -keep;
+        id += part_of_id(word) & -keep;
         at += 1ULL << 48;
     }
     stack->words = n;
@@ -337,13 +348,13 @@ static __always_inline int begins_user_stack(void *event, u32 size, int kind)
     stack->bp = read_u64(registers + REGS_BP);
     stack->bx = read_u64(registers + REGS_BX);
     stack->di = read_u64(registers + REGS_DI);
-    if (!stack->sp || stack->sp & 7 || (u16)read_u64(registers + REGS_CS) == COMPAT_CODE_SEGMENT)
+    if (!stack->sp || stack->sp & 7 || stack->sp >> ADDRESS_BITS || (u16)read_u64(registers + REGS_CS) == COMPAT_CODE_SEGMENT)
         return 0;
     if ((stack->bp - stack->sp) >> STACK_BITS)
         stack->bp = 0;
     if ((stack->bx - stack->sp) >> STACK_BITS)
         stack->bx = 0;
-    if (!(is_code(code, stack->di) & 1))
+    if (!is_code(code, stack->di))
         stack->di = 0;
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
