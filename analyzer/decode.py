@@ -142,6 +142,8 @@ class Decoder:
                 continue
             size = layout.dtype.itemsize
             mine = mine[records["payload"][mine] + size <= len(octets)]
+            if not len(mine):  # the span ends in their midst
+                continue
             payload = np.zeros((len(mine), size), np.uint8)
             _gather(octets, records["payload"][mine], payload)
             times, rows = records["time_ns"][mine], payload.reshape(-1).view(layout.dtype)

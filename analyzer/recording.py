@@ -23,6 +23,7 @@ __all__ = ["Recording"]
 
 
 FIRST_SEGMENT = 1
+UNWIND_BYTES_AT_MOST, UNWIND_PART_BYTES = 96 << 20, 512  # 24 bytes a row; what a part takes besides
 DAY_NS = 86_400 * 1_000_000_000
 LONGEST_NS = 100 * DAY_NS
 
@@ -128,13 +129,15 @@ class Recording:
 
     def _unwind_rows(self, path: Path) -> dict[tuple[str, bytes], NDArray[np.void]]:
         """Return the unwind tables by file, as Unwinder takes them."""
-        found: dict[tuple[str, bytes], NDArray[np.void]] = {}
+        parts: dict[tuple[str, bytes], list[bytes]] = {}
+        room = UNWIND_BYTES_AT_MOST
         for values in self._values(Kind.UNWIND):
             for name, identity, _, rows in require(values, UNWIND, f"{path}: unwind tables")["files"]:
-                table = np.frombuffer(rows, ROWS, len(rows) // ROWS.itemsize)
-                before = found.get((name, identity), table[:0])
-                found[name, identity] = np.concatenate((before, table))
-        return found
+                room -= len(rows) + UNWIND_PART_BYTES
+                if room < 0:
+                    raise DamagedRecording(f"{path}: unwind tables: more than {UNWIND_BYTES_AT_MOST} bytes of them")
+                parts.setdefault((name, identity), []).append(rows[: len(rows) - len(rows) % ROWS.itemsize])
+        return {file: np.frombuffer(b"".join(rows), ROWS) for file, rows in parts.items()}
 
     def _values(self, kind: Kind, last_first: bool = False) -> Any:
         blocks = reversed(self.reader.blocks) if last_first else self.reader.blocks

@@ -41,6 +41,7 @@ SideRecord = Comm | Fork | Mmap2
 ASLEEP = "SDTtIP"
 PREEMPTED = np.uint16(1)
 NO_SPACE = -1
+LAST_ADDRESS = (1 << 64) - 1
 
 
 @dataclass
@@ -250,8 +251,11 @@ class Replay:
                     self.listeners.add(record.pid)  # until it runs another program
                 yield self._moved(record.time_ns, record.pid, self.spaces.fork(record.ppid, record.pid))
             else:
+                end = min(record.start + record.length, LAST_ADDRESS)
+                if record.start >= end:  # nobody maps nothing, or anything beyond all addresses
+                    continue
                 file = self.spaces.file(record.path, record.identity)
-                mapping = Mapping(record.start, record.start + record.length, record.file_offset, file)
+                mapping = Mapping(record.start, end, record.file_offset, file)
                 before = self.spaces.current.get(record.pid)
                 if (space := self.spaces.add(record.pid, mapping)) != before:
                     yield self._moved(record.time_ns, record.pid, space)
@@ -268,6 +272,7 @@ class Replay:
         }
         side = list(self._side_events([record for record in records if record.time_ns <= ended]))
         within = {name: self.whole.complete(part) for name, part in within.items()}
+        self.whole.forget()
         events = self._room_for(len(side) + sum(map(len, within.values())))
         events[: len(side)] = side
         count = self._fill(events, len(side), within)

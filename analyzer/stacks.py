@@ -81,15 +81,22 @@ class StackTable:
         refers = (last & _REFERENCE != 0) & (last < KERNEL)
         return np.where(refers, last & ~_REFERENCE, np.uint64(0)).astype(np.int32) - np.where(refers, 0, 1).astype(np.int32)
 
-    def completed(self, stacks: NDArray[np.integer[Any]], user: Words, ends: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the ids of stacks (N) whose references are replaced by user addresses: `user[ends[i] : ends[i + 1]]`."""
+    def add(self, addresses: Words, ends: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the ids of chains (N) of addresses alone: `addresses[ends[i] : ends[i + 1]]`."""
+        nothing = np.zeros(len(ends) - 1, np.int32)
+        lengths = np.diff(ends).astype(np.int32)
+        return self.intern(Chains(addresses, ends[:-1], lengths, nothing, nothing + NO_USER_STACK))
+
+    def completed(self, stacks: NDArray[np.integer[Any]], user: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the ids of stacks (N) whose references are replaced by user chains, given by ids (NO_STACK: by nothing)."""
         begin, stop = self._ends[stacks], self._ends[stacks + 1] - 1
-        lengths = (stop - begin) + np.diff(ends)
-        start = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
-        words = np.empty(int(start[-1]), np.uint64)
-        _join(self._words, begin, stop, (user, ends), (words, start))
-        nothing = np.zeros(len(stacks), np.int32)
-        return self.intern(Chains(words, start[:-1], lengths.astype(np.int32), nothing, nothing + NO_USER_STACK))
+        has_user = user != NO_STACK
+        user_begin = np.where(has_user, self._ends[user], 0)
+        user_stop = np.where(has_user, self._ends[user + 1], 0)
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum((stop - begin) + (user_stop - user_begin))))
+        words = np.empty(int(ends[-1]), np.uint64)
+        _join(self._words, (begin, stop), (user_begin, user_stop), (words, ends))
+        return self.add(words, ends)
 
     def _grow(self) -> None:
         self._words = np.concatenate((self._words, np.empty_like(self._words)))
@@ -175,18 +182,15 @@ def _rehash(pool: Words, ends: NDArray[np.int64], slots: NDArray[np.int32], coun
 @compiled
 def _join(
     pool: Words,
-    begin: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    user: tuple[Words, NDArray[np.int64]],
+    first: tuple[NDArray[np.int64], NDArray[np.int64]],
+    second: tuple[NDArray[np.int64], NDArray[np.int64]],
     out: tuple[Words, NDArray[np.int64]],
 ) -> None:
-    """Put each chain's words from `begin` to `stop`, then its user addresses, after each other."""
-    (addresses, ends), (words, starts) = user, out
-    for chain in range(len(begin)):
-        at = starts[chain]
-        for place in range(begin[chain], stop[chain]):
-            words[at] = pool[place]
-            at += 1
-        for place in range(ends[chain], ends[chain + 1]):
-            words[at] = addresses[place]
-            at += 1
+    """Put two parts of the pool after each other, each from its begin to its stop, for each chain."""
+    words, ends = out
+    for chain in range(len(ends) - 1):
+        at = ends[chain]
+        for begin, stop in ((first[0][chain], first[1][chain]), (second[0][chain], second[1][chain])):
+            for place in range(begin, stop):
+                words[at] = pool[place]
+                at += 1

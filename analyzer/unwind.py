@@ -6,6 +6,7 @@ Whatever the tables and the stacks say, a step moves up the stack, so that every
 """
 
 import enum
+from bisect import bisect_left
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,6 +113,7 @@ class Unwinder:
             at += len(rows)
         self._rows = np.concatenate(parts)
         self._mappings: dict[int, NDArray[np.void]] = {}
+        self._made: dict[tuple[int, int, int], tuple[int, int]] = {}
 
     def unwind(
         self, stacks: UserStacks, numbers: NDArray[np.int32], space: int
@@ -154,15 +156,22 @@ class Unwinder:
         path, _ = file = self._spaces.files[mapping.file]
         if not path.startswith("//anon"):
             return mapping.offset, *self._extent.get(file, (0, 0))
-        made = [
-            (address - mapping.start, *row)
-            for start, end in self._python.trampolines.get(self._spaces.spaces[space].tgid, [])
-            if mapping.start <= start < end <= min(mapping.end, mapping.start + OFFSETS)
-            for address, row in ((start, TRAMPOLINE), (end, NO_TABLE))
-        ]
-        first = len(self._rows)
-        self._rows = np.concatenate((self._rows, np.array(made, ROWS)))
-        return 0, first, len(self._rows)
+        tgid = self._spaces.spaces[space].tgid
+        key = (tgid, mapping.start, mapping.end)
+        if key not in self._made:
+            trampolines = self._python.trampolines.get(tgid, [])
+            inside = trampolines[bisect_left(trampolines, (mapping.start,)) : bisect_left(trampolines, (mapping.end,))]
+            made = [
+                (address - mapping.start, *row)
+                for start, end in inside
+                if start < end <= min(mapping.end, mapping.start + OFFSETS)
+                for address, row in ((start, TRAMPOLINE), (end, NO_TABLE))
+            ]
+            first = len(self._rows)
+            if made:
+                self._rows = np.concatenate((self._rows, np.array(made, ROWS)))
+            self._made[key] = (first, len(self._rows))
+        return 0, *self._made[key]
 
 
 @compiled
@@ -208,6 +217,7 @@ def _chain(
     ip, sp, fp, bx, di = registers[0], registers[1], registers[2], registers[3], registers[4]
     bottom, one, word_size = sp, np.uint64(1), np.uint64(8)
     python = len(words)
+    at_most = min(FRAMES_AT_MOST, len(words) + 2)  # a frame has a word of its own, but the first, and the caller of vfork
     while python > 0 and words[python - 1] >= _PYTHON_CODE:
         python -= 1
     words, python_frames = words[:python], words[python:]
@@ -215,7 +225,7 @@ def _chain(
     interrupted = True  # the instruction at ip was not a call that has yet to return
     count = 0
     while True:
-        if count >= FRAMES_AT_MOST:
+        if count >= at_most:
             return count, _TOO_MANY
         # Names are looked up a byte before all addresses but the first: where a call stands. An interrupted instruction is
         # itself what was run.
@@ -228,7 +238,7 @@ def _chain(
         mapping = mappings[place]
         offset = at - mapping.start + mapping.offset
         if mapping.runs_from <= offset < mapping.runs_to:
-            while python < len(python_frames) and count < FRAMES_AT_MOST:
+            while python < len(python_frames) and count < at_most:
                 frame = python_frames[python]
                 python += 1
                 if frame >= _PYTHON_CALLED:

@@ -3,6 +3,8 @@
 An event names its stack; the words come with the first event of a segment that has it, on whichever CPU.
 """
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,9 @@ __all__ = ["UserStacks"]
 
 Words = NDArray[np.uint64]
 _HEAD = np.dtype([("id", "<u8"), ("tgid", "<u4"), ("words", "<u2"), ("flags", "<u2")])
+WORDS_AT_MOST = 4096  # the recorder sends at most 2,047
+KEPT_AT_MOST = 1 << 24
+"""Words at a time: a segment of 64 MB has half as many."""
 _HEAD_WORDS, _REGISTER_WORDS = HEAD.size // 8, REGISTERS.size // 8
 
 
@@ -20,7 +25,8 @@ class UserStacks:
     """All distinct user stacks seen so far, each by a number.
 
     Of stack i: `tgid[i]` (uint32), `flags[i]` (uint16), `registers[i]` (uint64 × 5), and its words, in the order of their
-    places, `words[start[i] : start[i] + length[i]]`. The length is −1 where only the id is known.
+    places, `words[start[i] : start[i] + length[i]]`. The length is −1 where the words are not here: they have not come yet,
+    or are no longer needed (`forgotten[i]`).
     """
 
     def __init__(self) -> None:
@@ -30,6 +36,7 @@ class UserStacks:
         self.registers = np.zeros((0, _REGISTER_WORDS), np.uint64)
         self.tgid = np.zeros(0, np.uint32)
         self.flags = np.zeros(0, np.uint16)
+        self.forgotten = np.zeros(0, np.bool_)
         self.ids: list[int] = []
         self._numbers: dict[int, int] = {}
         self._used = 0
@@ -51,29 +58,40 @@ class UserStacks:
         heads = raw.reshape(-1).view(_HEAD)
         numbers[fits] = self._number(heads["id"])
         needed = 8 * (_HEAD_WORDS + _REGISTER_WORDS + heads["words"].astype(np.int64))
-        holds = (heads["flags"] & HERE > 0) & (head[fits] + needed <= end[fits])
-        fresh = np.flatnonzero(holds & (self.length[numbers[fits]] < 0))
+        holds = (heads["flags"] & HERE > 0) & (heads["words"] <= WORDS_AT_MOST) & (head[fits] + needed <= end[fits])
+        fresh = np.flatnonzero(holds & (self.length[numbers[fits]] < 0) & ~self.forgotten[numbers[fits]])
         for place in fresh.tolist():
             self._keep(int(numbers[fits[place]]), heads[place], octets, int(head[fits[place]]) + HEAD.size)
         return numbers
+
+    def forget(self, numbers: NDArray[np.int32]) -> None:
+        """Let go of the words of some stacks, for good."""
+        self.forgotten[numbers] = True
+        self.length[numbers] = -1
+        kept = np.flatnonzero(self.length >= 0)
+        parts = [self.words[self.start[i] : self.start[i] + self.length[i]] for i in kept.tolist()]
+        self.start[kept] = np.cumsum(self.length[kept]) - self.length[kept]
+        self._used = int(self.length[kept].sum())
+        self.words = np.concatenate((*parts, np.empty(1 << 12, np.uint64)))
 
     def _number(self, ids: NDArray[np.uint64]) -> NDArray[np.int32]:
         distinct, which = np.unique(ids, return_inverse=True)
         numbers = np.array([self._numbers.setdefault(its, len(self._numbers)) for its in distinct.tolist()], np.int32)
         more = len(self._numbers) - len(self.ids)
         if more:
-            self.ids = list(self._numbers)
+            self.ids += islice(self._numbers, len(self.ids), None)
             self.start = np.concatenate((self.start, np.zeros(more, np.int64)))
             self.length = np.concatenate((self.length, np.full(more, -1, np.int32)))
             self.registers = np.concatenate((self.registers, np.zeros((more, _REGISTER_WORDS), np.uint64)))
             self.tgid = np.concatenate((self.tgid, np.zeros(more, np.uint32)))
             self.flags = np.concatenate((self.flags, np.zeros(more, np.uint16)))
+            self.forgotten = np.concatenate((self.forgotten, np.zeros(more, np.bool_)))
         return numbers[which.reshape(-1)]
 
     def _keep(self, number: int, head: np.void, octets: NDArray[np.uint8], at: int) -> None:
-        if self.length[number] >= 0:  # two events of this span brought it
-            return
         length = int(head["words"])
+        if self.length[number] >= 0 or self._used + length > KEPT_AT_MOST:  # two events of this span brought it
+            return
         words = np.frombuffer(octets[at : at + 8 * (_REGISTER_WORDS + length)].tobytes(), np.uint64)
         while self._used + length > len(self.words):
             self.words = np.concatenate((self.words, np.empty_like(self.words)))

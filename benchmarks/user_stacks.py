@@ -22,8 +22,11 @@ from rich.progress import track
 
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
 from benchmarks.recording import ALONE, Run, run
+from offwake.analyzer.decode import Decoder
 from offwake.analyzer.naming import BEGINNINGS
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.stacks import StackTable
+from offwake.format.layout import Kind
 
 EVENTS = "-e sched:sched_switch,sched:sched_waking -N"
 FP, WHOLE, PERF_FP, PERF_DWARF = "offwake, fp", "offwake, auto", "perf record -g", "perf record --call-graph dwarf"
@@ -143,7 +146,11 @@ def unwinder_alone(load: str, transactions: int) -> float:
         replay = recording.replay()
         for _ in replay:
             pass
-        user, whole = replay.decoder.user_stacks, replay.whole
+        decoder, whole = Decoder(recording.keyframe, StackTable()), replay.whole  # the replay has let go of what it unwound
+        for block in recording.reader.blocks:
+            if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)):
+                decoder.decode(span, block.stream)
+        user = decoder.user_stacks
         spaces = np.array([whole.space_at(int(tgid), recording.ended_ns) for tgid in user.tgid], np.int32)
         groups = [(space, np.flatnonzero(spaces == space).astype(np.int32)) for space in np.unique(spaces).tolist()]
         seconds = []

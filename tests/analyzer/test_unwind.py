@@ -324,10 +324,12 @@ def plain(stack: Built) -> tuple[list[int], End]:
     """What `_chain` does, written for a reader."""
     steps = _Steps(stack)
     chain = []
-    for address in steps:
+    steps_left = iter(steps)
+    for address in steps_left:
         chain.append(address)
-        if len(chain) == FRAMES_AT_MOST:
-            return chain, End.TOO_MANY
+        if len(chain) == min(FRAMES_AT_MOST, len(stack.words) + 2):
+            following = next(steps_left, None)
+            return chain, steps.end if following is None else End.TOO_MANY
     cut = stack.flags & CUT and steps.end == End.NO_CALLER
     return chain, End.CUT if cut else steps.end
 

@@ -57,6 +57,7 @@ print('ready', flush=True)
 input()
 """
 WHOLE_AT_LEAST = 0.99
+CALLS = 11  # as in permutations.c
 SECONDS = 2
 
 # Prints, as JSON, the program counters of every thread's frames, leaf first. Inlined functions and tail calls, which gdb
@@ -168,6 +169,22 @@ def built(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
         return program
 
     return build
+
+
+def test_stacks_of_the_same_words_in_other_places_are_told_apart(machine: None, tmp_path: Path) -> None:
+    """Their ids are sums over words, and must not be the same."""
+    program = tmp_path / "permutations"
+    subprocess.run([*C, "-O2", "-o", program, SOURCES / "permutations.c"], check=True)
+    result = offwake("record", "-o", tmp_path / "x.offwake", "--sources", "sched", "--", program)
+    assert result.returncode == 0, result.stderr
+    stacks = json.loads(offwake("folded", tmp_path / "x.offwake", "--view", "off-cpu", "--all", "--json").stdout)[
+        "stacks"
+    ]
+    slept = [stack for stack in stacks if {"main", "next", "hrtimer_nanosleep_[k]"} <= set(stack["frames"])]
+    orders = {tuple(frame for frame in stack["frames"] if frame in ("left", "right")) for stack in slept}
+    waits_of_program = sum(stack["count"] for stack in slept)  # some sleeps are over before the thread can block
+    assert len(orders) == waits_of_program > 0.8 * (1 << CALLS)
+    assert {len(order) for order in orders} == {CALLS}
 
 
 @pytest.mark.parametrize("build", BUILDS)
