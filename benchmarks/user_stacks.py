@@ -1,8 +1,9 @@
 """What whole user stacks cost and bring, beside frame pointers and `perf record --call-graph dwarf`.
 
-Cost: `perf bench sched pipe` on one CPU, alone and beside each recorder, in turns. Wholeness: PostgreSQL under pgbench, of a
-cluster made for it, recorded by each in turns; of every wait the stack is whole if it reaches a beginning that is known.
-Speed: stacks a second from perf's file to text, from offwake's file to folded stacks, and of offwake's unwinder alone.
+Cost: `perf bench sched pipe` on one CPU, alone and beside each recorder, in turns; and two Pythons that pass a byte to and fro.
+Wholeness: PostgreSQL under pgbench, of a cluster made for it, recorded by each in turns; of every wait the stack is whole if it
+reaches a beginning that is known. Speed: stacks a second from perf's file to text, from offwake's file to folded stacks, and of
+offwake's unwinder alone.
 """
 
 import argparse
@@ -39,6 +40,27 @@ RECORDERS = {
 }
 
 
+PYTHON = """
+import os, time
+TRIPS = 20000
+def deep(depth, act):
+    return deep(depth - 1, act) if depth else act()
+there, back = os.pipe(), os.pipe()
+if os.fork():
+    def trip():
+        began = time.perf_counter()
+        for _ in range(TRIPS):
+            os.write(there[1], b'x'); os.read(back[0], 1)
+        return time.perf_counter() - began
+    print(deep(10, trip) / TRIPS * 1e6)
+else:
+    def echo():
+        for _ in range(TRIPS):
+            os.read(there[0], 1); os.write(back[1], b'x')
+    deep(10, echo)
+"""
+
+
 @dataclass(frozen=True)
 class Wholeness:
     """Of one recording of PostgreSQL: how many user stacks it holds, how many are whole, and how fast they were had."""
@@ -59,6 +81,7 @@ def main() -> None:
     for name in track([name for _ in range(arguments.rounds) for name in RECORDERS], "cost"):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             runs[name].append(run(RECORDERS[name], Path(folder) / "recording", arguments.round_trips))
+    python = {name: python_cost(RECORDERS[name], arguments.rounds) for name in (ALONE, FP, WHOLE)}
     with postgresql() as load:
         found = {name: wholeness(RECORDERS[name], load, arguments.transactions) for name in (FP, WHOLE, PERF_DWARF)}
         alone = unwinder_alone(load, arguments.transactions)
@@ -68,8 +91,24 @@ def main() -> None:
         "runs": {name: [asdict(one) for one in of_recorder] for name, of_recorder in runs.items()},
         "postgresql": {name: asdict(one) for name, one in found.items()},
         "unwinder_stacks_a_second": alone,
+        "python_us_per_round_trip": python,
     }
     publish("user-stacks", results, "\n".join(markdown(results)), on_page="recording.md")
+
+
+def python_cost(recorder: str, rounds: int) -> float:
+    """Return the median time of a round trip between two Pythons beside a recorder, in µs."""
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            command = recorder.replace("FILE", f"{folder}/recording").split()
+            done = subprocess.run(
+                [*command, "taskset", "-c", "0", sys.executable, "-c", PYTHON], capture_output=True, text=True
+            )
+            if done.returncode != 0:
+                sys.exit(f"failed with {done.returncode}: {recorder or 'Python alone'}\n{done.stderr}")
+            found.append(float(done.stdout))
+    return statistics.median(found)
 
 
 @contextmanager
@@ -84,7 +123,9 @@ def postgresql() -> Iterator[str]:
             subprocess.run(command, shell=True, check=True, cwd=folder, stdout=subprocess.DEVNULL)
 
         do(f"{as_postgres} {binaries}/initdb --pgdata data --auth trust")
-        do(f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '-k {folder} -p 54332 -c listen_addresses=' start")
+        do(
+            f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '-k {folder} -p 54332 -c listen_addresses=' start"
+        )
         try:
             pgbench = f"{binaries}/pgbench -h {folder} -p 54332 -U postgres"
             do(f"{pgbench} --initialize --quiet --scale 5 postgres")
@@ -146,7 +187,10 @@ def unwinder_alone(load: str, transactions: int) -> float:
         replay = recording.replay()
         for _ in replay:
             pass
-        decoder, whole = Decoder(recording.keyframe, StackTable()), replay.whole  # the replay has let go of what it unwound
+        decoder, whole = (
+            Decoder(recording.keyframe, StackTable()),
+            replay.whole,
+        )  # the replay has let go of what it unwound
         for block in recording.reader.blocks:
             if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)):
                 decoder.decode(span, block.stream)
@@ -165,7 +209,9 @@ def unwinder_alone(load: str, transactions: int) -> float:
 def markdown(results: dict[str, Any]) -> Iterator[str]:
     """The lines of the tables on the page."""
     runs, found = results["runs"], results["postgresql"]
-    us = {name: statistics.median(one["us_per_round_trip"] for one in of_recorder) for name, of_recorder in runs.items()}
+    us = {
+        name: statistics.median(one["us_per_round_trip"] for one in of_recorder) for name, of_recorder in runs.items()
+    }
     added = {name: value - us[ALONE] for name, value in us.items()}
     yield f"{results['machine']['cpus']} CPUs ({results['machine']['model']}), Linux {results['machine']['kernel']};"
     yield f"{len(runs[ALONE])} rounds of {results['round_trips']:,} round trips, {us[ALONE]:.2f} µs each alone; medians."
@@ -188,6 +234,11 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
     for name, one in found.items():
         share = f"{100 * one['whole'] / max(one['stacks'], 1):.2f} %"
         yield f"| {name} | {one['stacks']:,} | {share} | {one['stacks_a_second']:,.0f} | {one['file_mb']:.1f} |"
+    yield ""
+    python = results["python_us_per_round_trip"]
+    yield f"Two Pythons that pass a byte to and fro, ten functions deep, take {python[ALONE]:.1f} µs a round trip alone,"
+    more = {name: python[name] - python[ALONE] for name in (FP, WHOLE)}
+    yield f"{more[FP]:.1f} µs more beside `fp`, and {more[WHOLE]:.1f} µs more beside `auto`, which has their functions in its stacks."
     yield ""
     yield f"The unwinder alone takes {results['unwinder_stacks_a_second']:,.0f} distinct stacks a second, on one core."
 

@@ -3,9 +3,9 @@
 By the code a return address is told from other numbers on a stack.
 
 A process's map is small enough to be looked up for every event. It has a bit for each 64 KiB of addresses, which is one for
-all those 256 MiB apart from them too, and a bit for each of those regions of 256 MiB, by a hash. What lies near code is told
-exactly; what lies elsewhere is taken for code about as often as regions share their bit with those that have any. A process
-that is not known yet, or no longer, has code anywhere: more is kept then, and nothing missed.
+all those 256 MiB apart from them too, and a bit for each of those regions of 256 MiB, which is one for those 128 GiB apart
+too. What lies near code is told exactly; what lies elsewhere is seldom taken for code. A process that is not known yet, or
+no longer, has code anywhere: more is kept then, and nothing missed.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ __all__ = ["CODE_ANYWHERE", "CODE_WORDS", "CodeMaps", "code_map"]
 
 # As in user_stack.bpf.c, struct code.
 GRANULE_BITS, GRANULES = 16, 4096
-REGION_BITS, REGIONS, HASH_FACTOR = 28, 512, 0x9E3779B97F4A7C15
+REGION_BITS, REGIONS = 28, 512
 CODE_WORDS = (GRANULES + REGIONS) // 64
 WORD = (1 << 64) - 1
 USER_ADDRESSES = 1 << 47
@@ -85,6 +85,6 @@ def code_map(ranges: Iterable[tuple[int, int]]) -> list[int]:
         run = ((1 << (last - first + 1)) - 1) << first % GRANULES
         granules |= run & ((1 << GRANULES) - 1) | run >> GRANULES
         for region in range(start >> REGION_BITS, ((end - 1) >> REGION_BITS) + 1):
-            regions |= 1 << ((region * HASH_FACTOR & WORD) >> 64 - 9)
+            regions |= 1 << region % REGIONS
     bits = regions << GRANULES | granules
     return [bits >> 64 * word & WORD for word in range(CODE_WORDS)]

@@ -7,8 +7,6 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 
 import ctypes
 import os
-import platform
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,25 +19,18 @@ from typing import Any, BinaryIO
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
+from offwake.recorder.program_text import common_text, source_text, without_lacking
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source
 
 __all__ = ["Program", "Tally", "event_kinds"]
 
-PRELUDE = Path(__file__).with_name("prelude.bpf.c")
-USER_STACK = Path(__file__).with_name("user_stack.bpf.c")
-USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
-"""What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
 USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
 """Tables of the programs that look through user stacks and walk Python's, and what they are called from, as Event.tracepoint
 has it."""
 CODE_IS_TRUE, CODE_IS_PYTHON = 1, 2  # TRUE and IS_PYTHON of user_stack.bpf.c
 EXEC = b"sched_process_exec"
 PERF_EVENT_IOC_SET_BPF = 0x40042408
-C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
-ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
-BRACED = re.compile(r"\{(.+?)\}")
-CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
 
 
 @dataclass(frozen=True)
@@ -90,15 +81,15 @@ class Program:
         program = Program(bcc, plain, kinds, user_stack_bytes)
         texts, compiled = {}, []
         for source in (source for source in sources if source.events and (user_stack_bytes or not source.sampling)):
-            reduced, lacking = _without_lacking(source, btf)
+            reduced, lacking = without_lacking(source, btf)
             program.unavailable |= lacking
             try:
-                texts[source.name] = _source_text(reduced, btf)
+                texts[source.name] = source_text(reduced, btf)
                 compiled.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
         try:
-            prelude = _prelude(kinds, btf, recorder, user_stack_bytes)
+            prelude = common_text(kinds, btf, recorder, user_stack_bytes)
         except KeyError as error:
             return _with_frame_pointers(Program.compile(bcc, sources, recorder), str(error.args[0]))
         try:
@@ -155,7 +146,7 @@ class Program:
                 module.attach_raw_tracepoint(EXEC, b"on_" + EXEC)
                 self._watching_exec.append(module)
             for source in sources:
-                for event in filter(_is_attached_here, source.events):
+                for event in source.attached:
                     try:
                         module.attach_raw_tracepoint(event.tracepoint.encode(), _function_name(event))
                     except Exception as error:  # bcc raises bare Exception
@@ -279,10 +270,6 @@ def _events(sources: list[Source]) -> Iterator[Event]:
         yield from source.events
 
 
-def _is_attached_here(event: Event) -> bool:
-    return bool(event.tracepoint)
-
-
 def _with_frame_pointers(program: Program, why: str) -> Program:
     program.unavailable["whole user stacks"] = f"{why}; they are walked by frame pointers"
     return program
@@ -290,103 +277,3 @@ def _with_frame_pointers(program: Program, why: str) -> Program:
 
 def _function_name(event: Event) -> bytes:
     return f"on_{event.name}".encode()
-
-
-def _prelude(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes: int) -> str:
-    """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
-
-    Raises KeyError where this machine's or this kernel's user stacks cannot be unwound.
-    """
-    defines = {f"KIND_{name}": kind for name, kind in kinds.items()}
-    defines |= {"KINDS": len(kinds) + 1, "RECORDER": recorder}
-    for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
-        defines[name] = btf.member(f"task_struct.{member}").offset
-    arguments = btf.tracepoint_arguments("sched_switch")
-    defines["SWITCH_PREV"], defines["SWITCH_NEXT"] = (i for i, name in enumerate(arguments) if name == "task_struct")
-    if arguments[-1] == "4":  # prev_state became an argument in 5.18 (fa2c3254d7cf), and moved to the end in 5.19
-        defines["SWITCH_STATE"] = len(arguments) - 1
-    else:  # the member was renamed from state in 5.14 (2f064a59a11f)
-        state = "__state" if btf.has_member("task_struct.__state") else "state"
-        defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
-    text = PRELUDE.read_text()
-    if user_stack_bytes:
-        if platform.machine() not in USER_REGISTERS:
-            raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
-        defines["STACK_BITS"] = user_stack_bytes.bit_length() - 1
-        for name, member in USER_REGISTERS[platform.machine()].items():
-            defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
-        defines["TASK_MM"] = btf.member("task_struct.mm").offset
-        defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
-        defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
-        text += _struct(PYTHON_CODE) + USER_STACK.read_text()
-    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
-
-
-def _without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
-    """Return the source without the optional events that this kernel cannot give, and why not, by event."""
-    lacking = {}
-    for event in (event for event in source.events if event.optional):
-        try:
-            btf.tracepoint_arguments(event.tracepoint)
-            _function(event, source, btf)
-        except KeyError as error:
-            lacking[event.name] = str(error.args[0])
-    return replace(source, events=tuple(event for event in source.events if event.name not in lacking)), lacking
-
-
-def _source_text(source: Source, btf: Btf) -> str:
-    """Return a source's C text. Raises KeyError with what this kernel lacks."""
-    for event in filter(_is_attached_here, source.events):
-        btf.tracepoint_arguments(event.tracepoint)
-    structs = "".join(_struct(event) for event in source.events)
-    if source.program:
-        return structs + source.program.read_text()
-    maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
-    return structs + maps + "".join(_function(event, source, btf) for event in source.events)
-
-
-def _struct(event: Event) -> str:
-    fields = "".join(
-        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n"
-        for f, _ in event.payload
-    )
-    return f"struct {event.name} {{\n{fields}}};\n"
-
-
-def _function(event: Event, source: Source, btf: Btf) -> str:
-    """Return the program of an event that its declaration says all about."""
-    lines = [
-        f"int on_{event.name}(struct bpf_raw_tracepoint_args *ctx)",
-        "{",
-        f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
-    ]
-    if event.when:
-        condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
-        lines.append(f"    if (!({condition})) return 0;")
-    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in event.fields]
-    if event.once_per:
-        lines += [
-            f"    u64 key = e.{event.once_per}; u8 yes = 1;",
-            f"    if (seen_{event.name}.lookup(&key)) return 0;",
-            f"    seen_{event.name}.update(&key, &yes);",
-        ]
-    for other in (o for o in source.events if event.forgets and o.once_per == event.forgets):
-        lines.append(f"    {{ u64 key = e.{event.forgets}; seen_{other.name}.delete(&key); }}")
-    lines += [f"    return emit_without_stack(ctx, &e, sizeof(e), KIND_{event.name});", "}", ""]
-    return "\n".join(lines)
-
-
-def _fill(target: str, room: int, value: str, btf: Btf) -> str:
-    """Return the statement that puts a field's value into a C variable of `room` bytes."""
-    if value in CURRENT:
-        return f"{target} = {CURRENT[value]};"
-    match = ARGUMENT.fullmatch(value)
-    if not match:
-        raise ValueError(f"{target}: {value!r} is not a value that a declaration can have")
-    argument, path = f"ctx->args[{match[1]}]", match[2]
-    if not path:
-        return f"{target} = {argument};"
-    member = btf.member(path)
-    follow = "".join(f" p = read_u64(p + {offset});" for offset in member.pointers)
-    size = min(member.size, room)
-    return f"{{ u64 p = {argument};{follow} bpf_probe_read_kernel(&{target}, {size}, (void *)(p + {member.offset})); }}"

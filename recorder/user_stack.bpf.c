@@ -50,7 +50,8 @@ struct user_stack {
     u64 id; u32 tgid; u16 words, flags;
     u64 ip, sp, bp, bx, di;
     u64 word[WORDS_AT_MOST + 1]; /* place above the stack pointer, in words, << 48 | what is there */
-    u64 piece[2 * PIECE_WORDS], place, end;
+    u64 piece[2 * PIECE_WORDS], place, end, count;
+    u8 found[PIECE_WORDS]; /* of the piece, the words that may matter */
     u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
     u64 is_python, python_frame, python_id;
     u8 frame[128]; /* of Python */
@@ -88,28 +89,46 @@ static __always_inline u64 is_zero(u64 number)
     return (number - 1) >> 63;
 }
 
-static __always_inline u64 is_code(struct code *code, u64 value)
+/* 1 where a number may point into code, if it is an address at all. */
+static __always_inline u64 may_be_code(struct code *code, u64 value)
 {
-    u64 granule = value >> GRANULE_BITS, region = (value >> REGION_BITS) * HASH_FACTOR >> (64 - 9);
-    u64 is_address = is_zero((granule - 1) >> (ADDRESS_BITS - GRANULE_BITS)); /* nothing lies in the lowest granule */
-
-    return is_address & code->regions[region >> 6] >> (region & 63) & /* 0 or 1, as is_address is */
-           code->granules[granule >> 6 & 63] >> (granule & 63);
+    return code->granules[value >> (GRANULE_BITS + 6) & 63] >> (value >> GRANULE_BITS & 63) &
+           code->regions[value >> (REGION_BITS + 6) & 7] >> (value >> REGION_BITS & 63) & 1;
 }
 
-/* Keep what matters of a piece whose first word lies so many words above the stack pointer; returns how many are kept in all. */
+/* 1 if a number is an address: nothing lies in the lowest granule, or above the user's half. */
+static __always_inline u64 is_address(u64 value)
+{
+    return is_zero(value >> ADDRESS_BITS) & (1 - is_zero(value >> GRANULE_BITS));
+}
+
+/*
+ * Keep what matters of a piece whose first word lies so many words above the stack pointer; returns how many are kept in all.
+ * Most words are nothing: so first those that may matter are found, with as few instructions as can be.
+ */
 static __always_inline u64 look_at(struct user_stack *stack, struct code *code, u64 place)
 {
-    u64 n = stack->words, id = stack->id, sp = stack->sp, at = place << 48;
+    u64 n = stack->words, id = stack->id, sp = stack->sp, found = 0;
 
     for (u64 i = 0; i < PIECE_WORDS; i++) {
-        u64 value = stack->piece[i], word = at | value;
-        u64 keep = is_code(code, value) | is_zero((value - sp) >> STACK_BITS);
+        u64 value = stack->piece[i];
 
+        stack->found[found & (PIECE_WORDS - 1)] = i;
+        found += may_be_code(code, value) | is_zero((value - sp) >> STACK_BITS);
+    }
+    stack->count = found;
+    for (u64 i = 0; i < PIECE_WORDS; i++) {
+        u64 at, value, word, keep;
+
+        if (i >= stack->count)
+            break;
+        at = stack->found[i] & (PIECE_WORDS - 1);
+        value = stack->piece[at];
+        word = (place + at) << 48 | value;
+        keep = is_address(value);
         stack->word[n & WORDS_AT_MOST] = word;
         n += keep;
         id += part_of_id(word) & -keep;
-        at += 1ULL << 48;
     }
     stack->words = n;
     stack->id = id;
@@ -354,7 +373,7 @@ static __always_inline int begins_user_stack(void *event, u32 size, int kind)
         stack->bp = 0;
     if ((stack->bx - stack->sp) >> STACK_BITS)
         stack->bx = 0;
-    if (!is_code(code, stack->di))
+    if (!(may_be_code(code, stack->di) & is_address(stack->di)))
         stack->di = 0;
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;

@@ -102,6 +102,11 @@ class Source:
     program: Path | None = None
     default: bool = False
 
+    @property
+    def attached(self) -> tuple[Event, ...]:
+        """The events that a tracepoint gives; the others are the sampling clock's."""
+        return tuple(event for event in self.events if event.tracepoint)
+
 
 def all_sources() -> dict[str, Source]:
     """Import every module of this package and return their sources by name."""

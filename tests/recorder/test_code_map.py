@@ -7,7 +7,6 @@ from offwake.recorder.code_map import (
     CODE_ANYWHERE,
     CODE_WORDS,
     GRANULES,
-    HASH_FACTOR,
     SETTLED_NS,
     CodeMaps,
     code_map,
@@ -20,8 +19,8 @@ SECOND = 1_000_000_000
 
 
 def holds(code: list[int], address: int) -> bool:
-    """What is_code in user_stack.bpf.c computes."""
-    granule, region = address >> 16, (address >> 28) * HASH_FACTOR % (1 << 64) >> 55
+    """What may_be_code in user_stack.bpf.c computes."""
+    granule, region = address >> 16, (address >> 28) % 512
     regions = code[GRANULES // 64 :]
     return bool(regions[region >> 6] >> (region & 63) & code[granule >> 6 & 63] >> (granule & 63) & 1)
 

@@ -1,0 +1,124 @@
+"""The text of the BPF programs, made from the declared sources and what BTF says of the running kernel.
+
+Members of kernel structs are reached by their offsets, which the text has as numbers: no header is needed.
+"""
+
+import platform
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from offwake.recorder.btf import Btf
+from offwake.recorder.python import PYTHON_CODE
+from offwake.recorder.sources import Event, Source
+
+__all__ = ["common_text", "source_text", "without_lacking"]
+
+PRELUDE = Path(__file__).with_name("prelude.bpf.c")
+USER_STACK = Path(__file__).with_name("user_stack.bpf.c")
+USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
+"""What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
+C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
+ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
+BRACED = re.compile(r"\{(.+?)\}")
+CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
+
+
+def common_text(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes: int) -> str:
+    """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
+
+    Raises KeyError where this machine's or this kernel's user stacks cannot be unwound.
+    """
+    defines = {f"KIND_{name}": kind for name, kind in kinds.items()}
+    defines |= {"KINDS": len(kinds) + 1, "RECORDER": recorder}
+    for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
+        defines[name] = btf.member(f"task_struct.{member}").offset
+    arguments = btf.tracepoint_arguments("sched_switch")
+    defines["SWITCH_PREV"], defines["SWITCH_NEXT"] = (i for i, name in enumerate(arguments) if name == "task_struct")
+    if arguments[-1] == "4":  # prev_state became an argument in 5.18 (fa2c3254d7cf), and moved to the end in 5.19
+        defines["SWITCH_STATE"] = len(arguments) - 1
+    else:  # the member was renamed from state in 5.14 (2f064a59a11f)
+        state = "__state" if btf.has_member("task_struct.__state") else "state"
+        defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
+    text = PRELUDE.read_text()
+    if user_stack_bytes:
+        if platform.machine() not in USER_REGISTERS:
+            raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
+        defines["STACK_BITS"] = user_stack_bytes.bit_length() - 1
+        for name, member in USER_REGISTERS[platform.machine()].items():
+            defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
+        defines["TASK_MM"] = btf.member("task_struct.mm").offset
+        defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
+        defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
+        text += _struct(PYTHON_CODE) + USER_STACK.read_text()
+    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
+
+
+def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
+    """Return the source without the optional events that this kernel cannot give, and why not, by event."""
+    lacking = {}
+    for event in (event for event in source.events if event.optional):
+        try:
+            btf.tracepoint_arguments(event.tracepoint)
+            _function(event, source, btf)
+        except KeyError as error:
+            lacking[event.name] = str(error.args[0])
+    return replace(source, events=tuple(event for event in source.events if event.name not in lacking)), lacking
+
+
+def source_text(source: Source, btf: Btf) -> str:
+    """Return a source's C text. Raises KeyError with what this kernel lacks."""
+    for event in source.attached:
+        btf.tracepoint_arguments(event.tracepoint)
+    structs = "".join(_struct(event) for event in source.events)
+    if source.program:
+        return structs + source.program.read_text()
+    maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
+    return structs + maps + "".join(_function(event, source, btf) for event in source.events)
+
+
+def _struct(event: Event) -> str:
+    fields = "".join(
+        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n"
+        for f, _ in event.payload
+    )
+    return f"struct {event.name} {{\n{fields}}};\n"
+
+
+def _function(event: Event, source: Source, btf: Btf) -> str:
+    """Return the program of an event that its declaration says all about."""
+    lines = [
+        f"int on_{event.name}(struct bpf_raw_tracepoint_args *ctx)",
+        "{",
+        f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
+    ]
+    if event.when:
+        condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
+        lines.append(f"    if (!({condition})) return 0;")
+    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in event.fields]
+    if event.once_per:
+        lines += [
+            f"    u64 key = e.{event.once_per}; u8 yes = 1;",
+            f"    if (seen_{event.name}.lookup(&key)) return 0;",
+            f"    seen_{event.name}.update(&key, &yes);",
+        ]
+    for other in (o for o in source.events if event.forgets and o.once_per == event.forgets):
+        lines.append(f"    {{ u64 key = e.{event.forgets}; seen_{other.name}.delete(&key); }}")
+    lines += [f"    return emit_without_stack(ctx, &e, sizeof(e), KIND_{event.name});", "}", ""]
+    return "\n".join(lines)
+
+
+def _fill(target: str, room: int, value: str, btf: Btf) -> str:
+    """Return the statement that puts a field's value into a C variable of `room` bytes."""
+    if value in CURRENT:
+        return f"{target} = {CURRENT[value]};"
+    match = ARGUMENT.fullmatch(value)
+    if not match:
+        raise ValueError(f"{target}: {value!r} is not a value that a declaration can have")
+    argument, path = f"ctx->args[{match[1]}]", match[2]
+    if not path:
+        return f"{target} = {argument};"
+    member = btf.member(path)
+    follow = "".join(f" p = read_u64(p + {offset});" for offset in member.pointers)
+    size = min(member.size, room)
+    return f"{{ u64 p = {argument};{follow} bpf_probe_read_kernel(&{target}, {size}, (void *)(p + {member.offset})); }}"
