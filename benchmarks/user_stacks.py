@@ -1,9 +1,9 @@
 """What whole user stacks cost and bring, beside frame pointers and `perf record --call-graph dwarf`.
 
-Cost: `perf bench sched pipe` on one CPU, alone and beside each recorder, in turns; and two Pythons that pass a byte to and fro.
-Wholeness: PostgreSQL under pgbench, of a cluster made for it, recorded by each in turns; of every wait the stack is whole if it
-reaches a beginning that is known. Speed: stacks a second from perf's file to text, from offwake's file to folded stacks, and of
-offwake's unwinder alone.
+Cost: `perf bench sched pipe` on one CPU, alone and beside each recorder, in turns; and two Pythons that pass a byte to and
+fro. Wholeness: PostgreSQL under pgbench, of a cluster made for it, recorded by each in turns; of every wait the stack is
+whole if it reaches a beginning that is known. Speed: stacks a second from perf's file to text, from offwake's file to
+folded stacks, and of offwake's unwinder alone.
 """
 
 import argparse
@@ -236,9 +236,9 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {one['stacks']:,} | {share} | {one['stacks_a_second']:,.0f} | {one['file_mb']:.1f} |"
     yield ""
     python = results["python_us_per_round_trip"]
-    yield f"Two Pythons that pass a byte to and fro, ten functions deep, take {python[ALONE]:.1f} µs a round trip alone,"
     more = {name: python[name] - python[ALONE] for name in (FP, WHOLE)}
-    yield f"{more[FP]:.1f} µs more beside `fp`, and {more[WHOLE]:.1f} µs more beside `auto`, which has their functions in its stacks."
+    yield f"Two Pythons that pass a byte to and fro, ten functions deep, take {python[ALONE]:.1f} µs a round trip alone,"
+    yield f"{more[FP]:.1f} µs more beside `fp`, and {more[WHOLE]:.1f} µs more beside `auto`, which has their functions."
     yield ""
     yield f"The unwinder alone takes {results['unwinder_stacks_a_second']:,.0f} distinct stacks a second, on one core."
 

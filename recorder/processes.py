@@ -30,10 +30,18 @@ class ProcessTable:
             for thread in threads_of(pid):
                 self._add(thread)
             self._cgroups[pid] = cgroup_of(pid)
-            self._mappings[pid] = [
-                (start, end, at, self._file(path, identity)) for start, end, at, path, identity in mappings_of(pid)
-            ]
-            self._changed.add(pid)
+            self._read_mappings(pid)
+
+    def scan_mappings(self) -> None:
+        """Read from /proc what is mapped, and nothing else."""
+        for pid in processes():
+            self._read_mappings(pid)
+
+    def _read_mappings(self, pid: int) -> None:
+        self._mappings[pid] = [
+            (start, end, at, self._file(path, identity)) for start, end, at, path, identity in mappings_of(pid)
+        ]
+        self._changed.add(pid)
 
     def apply(self, record: Comm | Fork | Exit | Mmap2) -> None:
         """Bring the table up to date with one side-band record."""

@@ -64,6 +64,12 @@ class Pump:
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = 0
 
+    def prepare(self) -> None:
+        """Tell the kernel where code is, before it sends any stack."""
+        table = ProcessTable()
+        table.scan_mappings()
+        CodeMaps(self._program, table, self.keeper).begin()
+
     def begin(self, now_ns: int) -> None:
         """Open the first segment; the blocks that follow cover the time from now on."""
         for stream in (*self._samples, *self._sideband):

@@ -141,6 +141,7 @@ class _Capture:
         stack.callback(self._pump.keeper.close)
         self._machine = machine()
         self._listeners = set(listeners())
+        self._pump.prepare()
         program.attach()
         self._began_ns = time.monotonic_ns()
         self._cpu_before_s = time.process_time()

@@ -7,11 +7,13 @@
  * The analyzer unwinds them, with the tables that the file carries.
  *
  * A program looks at a page, then calls itself for the next one: so the verifier goes through one page, however large stacks
- * are. It would follow every branch of every turn of a loop: words are looked at without a branch, and what is known differently
- * on different ways lies in the map.
+ * are. It follows every branch of every turn of a loop, unless what is known is the same again: so what comes out differently
+ * on different ways lies in the map, where it does not look.
  */
 
 #define ADDRESS_BITS 47
+#define LOWEST_ADDRESS (1ULL << GRANULE_BITS) /* nothing is mapped below, vm.mmap_min_addr */
+#define HIGHEST_ADDRESS (1ULL << ADDRESS_BITS)
 #define GRANULE_BITS 16 /* code_map.py says what a map of code is */
 #define REGION_BITS 28
 #define HASH_FACTOR 0x9e3779b97f4a7c15ULL
@@ -50,8 +52,7 @@ struct user_stack {
     u64 id; u32 tgid; u16 words, flags;
     u64 ip, sp, bp, bx, di;
     u64 word[WORDS_AT_MOST + 1]; /* place above the stack pointer, in words, << 48 | what is there */
-    u64 piece[2 * PIECE_WORDS], place, end, count;
-    u8 found[PIECE_WORDS]; /* of the piece, the words that may matter */
+    u64 piece[2 * PIECE_WORDS], place, end;
     u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
     u64 is_python, python_frame, python_id;
     u8 frame[128]; /* of Python */
@@ -96,43 +97,28 @@ static __always_inline u64 may_be_code(struct code *code, u64 value)
            code->regions[value >> (REGION_BITS + 6) & 7] >> (value >> REGION_BITS & 63) & 1;
 }
 
-/* 1 if a number is an address: nothing lies in the lowest granule, or above the user's half. */
-static __always_inline u64 is_address(u64 value)
+static __always_inline int is_address(u64 value)
 {
-    return is_zero(value >> ADDRESS_BITS) & (1 - is_zero(value >> GRANULE_BITS));
+    return value - LOWEST_ADDRESS < HIGHEST_ADDRESS - LOWEST_ADDRESS;
 }
 
-/*
- * Keep what matters of a piece whose first word lies so many words above the stack pointer; returns how many are kept in all.
- * Most words are nothing: so first those that may matter are found, with as few instructions as can be.
- */
+/* Keep what matters of a piece whose first word lies so many words above the stack pointer; returns how many are kept in all. */
 static __always_inline u64 look_at(struct user_stack *stack, struct code *code, u64 place)
 {
-    u64 n = stack->words, id = stack->id, sp = stack->sp, found = 0;
+    u64 sp = stack->sp;
 
     for (u64 i = 0; i < PIECE_WORDS; i++) {
         u64 value = stack->piece[i];
 
-        stack->found[found & (PIECE_WORDS - 1)] = i;
-        found += may_be_code(code, value) | is_zero((value - sp) >> STACK_BITS);
-    }
-    stack->count = found;
-    for (u64 i = 0; i < PIECE_WORDS; i++) {
-        u64 at, value, word, keep;
+        if (is_address(value) && (may_be_code(code, value) | is_zero((value - sp) >> STACK_BITS))) {
+            u64 n = stack->words, word = (place + i) << 48 | value;
 
-        if (i >= stack->count)
-            break;
-        at = stack->found[i] & (PIECE_WORDS - 1);
-        value = stack->piece[at];
-        word = (place + at) << 48 | value;
-        keep = is_address(value);
-        stack->word[n & WORDS_AT_MOST] = word;
-        n += keep;
-        id += part_of_id(word) & -keep;
+            stack->word[n & WORDS_AT_MOST] = word;
+            stack->words = n + 1;
+            stack->id += part_of_id(word);
+        }
     }
-    stack->words = n;
-    stack->id = id;
-    return n;
+    return stack->words;
 }
 
 /*
@@ -373,7 +359,7 @@ static __always_inline int begins_user_stack(void *event, u32 size, int kind)
         stack->bp = 0;
     if ((stack->bx - stack->sp) >> STACK_BITS)
         stack->bx = 0;
-    if (!(may_be_code(code, stack->di) & is_address(stack->di)))
+    if (!is_address(stack->di) || !may_be_code(code, stack->di))
         stack->di = 0;
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
