@@ -383,5 +383,16 @@ def test_a_program_that_is_gone_is_unwound(built: Callable[[str], Path], tmp_pat
     assert share_whole(found) >= WHOLE_AT_LEAST
 
 
+def test_a_container_s_program_is_unwound_and_named(built: Callable[[str], Path], tmp_path: Path) -> None:
+    """What it runs is at a path that means something in its own mount namespace alone."""
+    inside = f"mount -t tmpfs none /mnt && cp {built('optimized')} /mnt/contained && exec /mnt/contained"
+    with running(["unshare", "--mount", "sh", "-c", inside], tmp_path) as process:
+        assert not Path("/mnt/contained").exists()
+        record_for(tmp_path / "x.offwake")
+    assert share_whole(waits(tmp_path / "x.offwake", {process.pid})) >= WHOLE_AT_LEAST
+    folded = offwake("folded", tmp_path / "x.offwake", "--view", "off-cpu", "--pid", str(process.pid), "--all").stdout
+    assert ";for_ever;realigned;of_many_pages;of_any_size;recursive;" in folded
+
+
 def _has_attached(part: Path) -> bool:
     return part.exists() and part.stat().st_size > 0
