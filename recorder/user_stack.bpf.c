@@ -11,11 +11,11 @@
  * on different ways lies in the map, where it does not look.
  */
 
+#define GRANULE_BITS 16 /* code_map.py says what a map of code is */
+#define REGION_BITS 28
 #define ADDRESS_BITS 47
 #define LOWEST_ADDRESS (1ULL << GRANULE_BITS) /* nothing is mapped below, vm.mmap_min_addr */
 #define HIGHEST_ADDRESS (1ULL << ADDRESS_BITS)
-#define GRANULE_BITS 16 /* code_map.py says what a map of code is */
-#define REGION_BITS 28
 #define HASH_FACTOR 0x9e3779b97f4a7c15ULL
 #define PAGE 4096
 #define PIECE 512 /* bytes that are read in one go */
