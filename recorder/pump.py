@@ -19,8 +19,9 @@ from offwake.recorder.perf_event import lost_records
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.ring import Ring, RingSpan
+from offwake.recorder.rings import CpuRings
 
-__all__ = ["CpuRings", "Pump"]
+__all__ = ["Pump"]
 
 BLOCK_BYTES = 512 << 10
 ROUND_NS = 1_000_000_000
@@ -37,15 +38,6 @@ class _Stream:
     spans: list[RingSpan] = field(default_factory=list)
     size: int = 0
     begin_ns: int = 0
-
-
-@dataclass(frozen=True)
-class CpuRings:
-    """The two rings of a CPU, and what was opened on it: an event's records go to one of them."""
-
-    cpu: int
-    samples: Ring
-    sideband: Ring
 
 
 class Pump:

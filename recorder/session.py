@@ -24,12 +24,12 @@ from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.listeners import listeners
 from offwake.recorder.output import OutputFile, WriterThread
-from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
-from offwake.recorder.pump import CpuRings, Pump
-from offwake.recorder.ring import PAGE, Ring, ring_pages
-from offwake.recorder.snapshot import clocks, machine, online_cpus
+from offwake.recorder.pump import Pump
+from offwake.recorder.rings import Rings
+from offwake.recorder.signals import Stopper
+from offwake.recorder.snapshot import clocks, machine
 from offwake.recorder.sources import Source
 from offwake.recorder.symbols import add_symbols
 
@@ -37,7 +37,6 @@ __all__ = ["Options", "Progress", "Result", "check_machine", "record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
-SIDEBAND_PAGES = 64
 FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
@@ -131,13 +130,12 @@ class _Capture:
 
     def __init__(self, options: Options, output: OutputFile, program: Program, stack: ExitStack) -> None:
         self._options, self._output, self._program, self._stack = options, output, program, stack
-        self._stopper = _Stopper(stack)
-        self._events: list[Opened] = []
+        self._stopper = Stopper(stack)
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
-        self._rings = self._open_rings()
+        self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
-        self._pump = Pump(self._rings, program, self._thread, self._keyframe)
+        self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._machine = machine()
         self._listeners = set(listeners())
@@ -171,40 +169,10 @@ class _Capture:
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
-    def _open_rings(self) -> list[CpuRings]:
-        cpus = online_cpus()
-        pages = ring_pages(self._options.buffer_bytes, len(cpus))
-        watermark = min(max(pages * PAGE // 8, 128 << 10), 512 << 10)
-        rings = []
-        for cpu in cpus:
-            samples = self._open(EventSpec.with_stack(), cpu, watermark)
-            ring = self._stack.enter_context(Ring(samples, pages))
-            outputs = {"with_stack": samples.fd}
-            for name, spec in (("without_stack", EventSpec.without_stack()), ("kernel_stack", EventSpec.kernel_stack())):
-                event = self._open(spec, cpu, watermark)
-                redirect(event, samples)
-                outputs[name] = event.fd
-            self._program.send_to(cpu, outputs)
-            for source in self._options.sources:
-                if source.sampling:
-                    spec = EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
-                    clock = self._open(spec, cpu, watermark)
-                    redirect(clock, samples)
-                    self._program.sample_with(source, clock.fd)
-            sideband = self._open(EventSpec.sideband(), cpu, 1)
-            rings.append(CpuRings(cpu, ring, self._stack.enter_context(Ring(sideband, SIDEBAND_PAGES))))
-        return rings
-
-    def _open(self, spec: EventSpec, cpu: int, watermark: int) -> Opened:
-        event = open_event(spec, cpu, watermark)
-        self._stack.callback(os.close, event.fd)
-        self._events.append(event)
-        return event
-
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
         """Empty the rings until something ends the capture; returns what did."""
         poller = select.poll()
-        for fd in (self._stopper.fd, *(ring.event.fd for cpu in self._rings for ring in (cpu.samples, cpu.sideband))):
+        for fd in (self._stopper.fd, *self._rings.descriptors()):
             poller.register(fd, select.POLLIN)
         next_report = 1.0
         while True:
@@ -238,7 +206,8 @@ class _Capture:
             "recorder_pid": os.getpid(),
             "user_stack_bytes": self._program.user_stack_bytes,
             "events": [
-                {"id": e.id, "cpu": e.cpu, "name": e.spec.name, "sample_type": e.spec.sample_type} for e in self._events
+                {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
+                for event in self._rings.events
             ],
             "kinds": [
                 {
@@ -292,9 +261,8 @@ class _Capture:
     def _lost(self) -> dict[str, int]:
         """Count what is missing, by cause."""
         failed = sum(tally.failed for kinds in self._program.tallies().values() for tally in kinds.values())
-        samples = sum(lost_records(event) for event in self._events if not _is_counted_by_program(event))
         return {
-            "ring full": failed + samples,
+            "ring full": failed + self._rings.lost(),
             "recursion": sum(self._program.recursion_misses().values()),
         }
 
@@ -309,33 +277,8 @@ class _Capture:
         )
 
 
-class _Stopper:
-    """Turns signals into a readable descriptor and a name, for as long as the capture runs."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.signal_name = ""
-        heard = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
-        before = {number: signal.signal(number, self._note) for number in heard}
-        wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        stack.callback(os.close, self.fd)
-        stack.callback(os.close, write)
-        for number, handler in before.items():
-            stack.callback(signal.signal, number, handler)
-        stack.callback(signal.set_wakeup_fd, wakeup)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self.signal_name = signal.Signals(number).name
-
-
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _is_counted_by_program(event: Opened) -> bool:
-    return event.spec.name in ("with-stack", "without-stack", "kernel-stack")
 
 
 def _numpy_type(name: str) -> str:
