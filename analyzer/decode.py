@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
-from offwake.analyzer.stacks import NO_USER_STACK, Chains, StackTable
+from offwake.analyzer.kernel_stacks import KernelStacks
+from offwake.analyzer.stacks import NOT_ELSEWHERE, Chains, StackTable
 from offwake.analyzer.user_stacks import UserStacks
 from offwake.format.records import (
     RECORD_LOST,
@@ -20,7 +21,7 @@ from offwake.format.records import (
     SAMPLE_RAW,
     SAMPLE_TID,
 )
-from offwake.format.user_stacks import STACK_FLAG
+from offwake.format.stacks import KERNEL_ID, KERNEL_STACK_FLAG, USER_STACK_FLAG
 
 __all__ = ["CPU_SAMPLE", "LOST", "Decoder", "KindLayout", "Rows", "kind_layouts"]
 
@@ -99,12 +100,14 @@ def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
 
 
 class Decoder:
-    """Turns spans into rows; stacks are interned into `stacks`, and user stacks kept in `user_stacks`, on the way."""
+    """Turns spans into rows; stacks are interned into `stacks` on the way, what they refer to is kept in `kernel_stacks` and
+    `user_stacks`."""
 
     def __init__(self, keyframe: dict[str, Any], stacks: StackTable) -> None:
         self.layouts = kind_layouts(keyframe)
         self.unreadable_bytes = 0
         self.last_ns: dict[int, int] = {}
+        self.kernel_stacks = KernelStacks(stacks)
         self.user_stacks = UserStacks()
         self._stacks = stacks
         self._ids = np.array([event["id"] for event in keyframe["events"]], np.uint64)
@@ -128,12 +131,7 @@ class Decoder:
         self.unreadable_bytes += len(span) - 8 * end
         records = records[:count]
         octets = np.frombuffer(span, np.uint8)
-        user = np.full(count, NO_USER_STACK, np.int32)
-        if len(goes_on := np.flatnonzero(records["flags"] & STACK_FLAG)):
-            its = records[goes_on]
-            user[goes_on] = self.user_stacks.take(octets, its["payload"] + self._sizes[its["kind"]], its["end"])
-        chains = Chains(words, records["chain"], records["chain_length"], self._skips[records["kind"]], user)
-        stack = self._stacks.intern(chains)
+        stack = self._stacks.intern(self._chains(words, octets, records))
         found = {}
         for kind in np.flatnonzero(np.bincount(records["kind"])) if count else ():
             layout = self.layouts.get(int(kind))
@@ -148,13 +146,33 @@ class Decoder:
             _gather(octets, records["payload"][mine], payload)
             times, rows = records["time_ns"][mine], payload.reshape(-1).view(layout.dtype)
             if "flags" in (layout.dtype.names or ()):
-                rows["flags"] &= ~np.uint16(STACK_FLAG)
+                rows["flags"] &= ~np.uint16(KERNEL_STACK_FLAG | USER_STACK_FLAG)
             if kind == LOST:
                 rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)
             found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
         if count:
             self.last_ns[cpu] = int(records["time_ns"][-1])
         return found
+
+    def _chains(self, words: NDArray[np.uint64], octets: NDArray[np.uint8], records: NDArray[Any]) -> Chains:
+        """Return the chains of a span's records, with what stands elsewhere of them."""
+        count = len(records)
+        follows = records["payload"] + self._sizes[records["kind"]]
+        elsewhere = np.full(count, NOT_ELSEWHERE, np.int32)
+        skips = self._skips[records["kind"]]
+        chains = Chains(words, records["chain"], records["chain_length"], skips, elsewhere, elsewhere)
+        kernel, user = elsewhere.copy(), elsewhere.copy()
+        named = records["flags"] & KERNEL_STACK_FLAG != 0
+        whole = np.flatnonzero(named & (follows + KERNEL_ID.size <= np.minimum(records["end"], len(octets))))
+        if len(whole):
+            ids = np.zeros((len(whole), KERNEL_ID.size), np.uint8)
+            _gather(octets, follows[whole], ids)
+            kernel[whole] = self.kernel_stacks.take(ids.reshape(-1).view(np.uint64), chains.some(whole))
+        if len(goes_on := np.flatnonzero(records["flags"] & USER_STACK_FLAG)):
+            head = np.where(named, follows + KERNEL_ID.size, follows)[goes_on]
+            user[goes_on] = self.user_stacks.take(octets, head, records["end"][goes_on])
+        length = np.where(kernel == NOT_ELSEWHERE, chains.length, 0).astype(np.int32)
+        return Chains(words, chains.start, length, skips, kernel, user)
 
     def _before(self, times: NDArray[np.int64], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
         """Return the time of the record before each; nothing is known before a CPU's first one."""

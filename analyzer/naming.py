@@ -79,7 +79,8 @@ class Naming:
             end = End.NO_FRAME_POINTER
         else:
             return None
-        return End.WHOLE if self.leaf_first(stack, space)[-1] in BEGINNINGS else end
+        begins = end != End.LOST and self.leaf_first(stack, space)[-1] in BEGINNINGS
+        return End.WHOLE if begins else end
 
     @cached_property
     def snapshot_stacks(self) -> list[Frames]:

@@ -96,7 +96,7 @@ class Replay:
         self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
         unwinder = Unwinder(recording.unwind_rows, self.spaces, python_code(recording.symbols))
-        self.whole = WholeStacks(self.stacks, self.decoder.user_stacks, unwinder)
+        self.whole = WholeStacks(self.stacks, self.decoder, unwinder)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
         self.snapshot_stacks: list[tuple[str, ...]] = []

@@ -1,7 +1,8 @@
 """Call chains, each kept once: a stack is an id until it is shown.
 
 A chain is 64-bit addresses, leaf first: kernel addresses (the upper half), then user addresses. Marks of context and the
-recorder's own frames are left out. A chain whose user part is still to be unwound ends in a reference to it.
+recorder's own frames are left out. A chain whose user part is still to be unwound ends in a reference to it; one whose
+kernel part came with another event begins with a reference to that.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,18 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 
-__all__ = ["NO_STACK", "NO_USER_STACK", "SNAPSHOT_STACKS", "Chains", "StackTable"]
+__all__ = ["NO_STACK", "NOT_ELSEWHERE", "SNAPSHOT_STACKS", "Chains", "StackTable"]
 
 NO_STACK = -1
-NO_USER_STACK = -1
+NOT_ELSEWHERE = -1
+"""In place of a number: this part of the chain is not had by a reference."""
 SNAPSHOT_STACKS = -3
 """Stack ids from here down are stacks of the snapshot: id −3 − i is `Replay.snapshot_stacks[i]`."""
 KERNEL = np.uint64(0xFFFF_8000_0000_0000)
 _CONTEXTS = np.uint64((1 << 64) - 4095)
-_REFERENCE = np.uint64(1 << 63)
-"""A reference is this and the user stack's number. Nothing below KERNEL has that bit, but frames walked into by mistake."""
+_REFERENCE, _TO_KERNEL = np.uint64(1 << 63), np.uint64(1 << 62)
+"""A reference is the first, for a kernel stack the second too, and the stack's number. Nothing below KERNEL has the first
+bit, but frames walked into by mistake."""
 _MISTAKEN = np.uint64(1 << 61)
 Words = NDArray[np.uint64]
 Pool = tuple[NDArray[np.int32], Words, NDArray[np.int64], NDArray[np.int32]]
@@ -31,13 +34,20 @@ _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 @dataclass(frozen=True)
 class Chains:
     """Call chains of a span of events: event i has `length[i]` words from `start[i]`, of which `skip[i]` kernel frames
-    are the recorder's. `words` is the span as uint64. `user[i]` numbers the user stack that goes on (int32), if any."""
+    are the recorder's. `words` is the span as uint64. `kernel[i]` numbers the kernel stack that stands for them, if any, and
+    `user[i]` the user stack that goes on (int32)."""
 
     words: NDArray[np.uint64]
     start: NDArray[np.int64]
     length: NDArray[np.int32]
     skip: NDArray[np.int32]
+    kernel: NDArray[np.int32]
     user: NDArray[np.int32]
+
+    def some(self, which: NDArray[np.intp]) -> "Chains":
+        """Return some of the chains."""
+        columns = self.start[which], self.length[which], self.skip[which], self.kernel[which], self.user[which]
+        return Chains(self.words, *columns)
 
 
 class StackTable:
@@ -61,7 +71,7 @@ class StackTable:
                 chains.words,
                 chains.start,
                 chains.length,
-                (chains.skip, chains.user),
+                (chains.skip, chains.kernel, chains.user),
                 (ids, self._words, self._ends, self._slots),
                 done,
                 self._count,
@@ -71,38 +81,54 @@ class StackTable:
         return ids
 
     def addresses(self, stack: int) -> list[int]:
-        """Return a stack's addresses, leaf first."""
-        found: list[int] = self._words[self._ends[stack] : self._ends[stack + 1]].tolist()
-        return found[:-1] if found and self.user_stacks(np.array([stack]))[0] != NO_USER_STACK else found
+        """Return a stack's addresses, leaf first, as far as they are here."""
+        words: list[int] = self._words[self._ends[stack] : self._ends[stack + 1]].tolist()
+        return [word for word in words if not int(_REFERENCE) <= word < int(KERNEL)]
 
     def user_stacks(self, stacks: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-        """Return the numbers of the user stacks (int32, N) in which stacks go on, NO_USER_STACK where they do not."""
-        last = self._words[self._ends[stacks + 1] - 1]
-        refers = (last & _REFERENCE != 0) & (last < KERNEL)
-        return np.where(refers, last & ~_REFERENCE, np.uint64(0)).astype(np.int32) - np.where(refers, 0, 1).astype(np.int32)
+        """Return the numbers of the user stacks (int32, N) in which stacks go on, NOT_ELSEWHERE where they do not."""
+        return _referred(self._words[self._ends[stacks + 1] - 1], _REFERENCE)
+
+    def kernel_stacks(self, stacks: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        """Return the numbers of the kernel stacks (int32, N) with which stacks begin, NOT_ELSEWHERE where they do not."""
+        return _referred(self._words[self._ends[stacks]], _REFERENCE | _TO_KERNEL)
 
     def add(self, addresses: Words, ends: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the ids of chains (N) of addresses alone: `addresses[ends[i] : ends[i + 1]]`."""
         nothing = np.zeros(len(ends) - 1, np.int32)
         lengths = np.diff(ends).astype(np.int32)
-        return self.intern(Chains(addresses, ends[:-1], lengths, nothing, nothing + NO_USER_STACK))
+        elsewhere = nothing + NOT_ELSEWHERE
+        return self.intern(Chains(addresses, ends[:-1], lengths, nothing, elsewhere, elsewhere))
 
-    def completed(self, stacks: NDArray[np.integer[Any]], user: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the ids of stacks (N) whose references are replaced by user chains, given by ids (NO_STACK: by nothing)."""
-        begin, stop = self._ends[stacks], self._ends[stacks + 1] - 1
-        has_user = user != NO_STACK
-        user_begin = np.where(has_user, self._ends[user], 0)
-        user_stop = np.where(has_user, self._ends[user + 1], 0)
-        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum((stop - begin) + (user_stop - user_begin))))
+    def completed(
+        self, stacks: NDArray[np.integer[Any]], kernel: NDArray[np.int32], user: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """Return the ids of stacks (N) whose references are replaced by chains, given by ids (NO_STACK: by nothing)."""
+        begin = self._ends[stacks] + (self.kernel_stacks(stacks) != NOT_ELSEWHERE)
+        stop = self._ends[stacks + 1] - (self.user_stacks(stacks) != NOT_ELSEWHERE)
+        parts = (self._places(kernel), (begin, np.maximum(begin, stop)), self._places(user))
+        lengths = sum(part_stop - part_begin for part_begin, part_stop in parts)
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
         words = np.empty(int(ends[-1]), np.uint64)
-        _join(self._words, (begin, stop), (user_begin, user_stop), (words, ends))
+        _join(self._words, parts, (words, ends))
         return self.add(words, ends)
+
+    def _places(self, stacks: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        has_stack = stacks != NO_STACK
+        return np.where(has_stack, self._ends[stacks], 0), np.where(has_stack, self._ends[stacks + 1], 0)
 
     def _grow(self) -> None:
         self._words = np.concatenate((self._words, np.empty_like(self._words)))
         self._ends = np.concatenate((self._ends, np.zeros_like(self._ends)))
         self._slots = np.full(2 * len(self._slots), NO_STACK, np.int32)
         _rehash(self._words, self._ends, self._slots, self._count)
+
+
+def _referred(words: Words, mark: np.uint64) -> NDArray[np.int32]:
+    """Return the numbers in references of one kind, NOT_ELSEWHERE for other words."""
+    refers = (words < KERNEL) & (words & (_REFERENCE | _TO_KERNEL) == mark)
+    numbers = np.where(refers, words & ~mark, np.uint64(0)).astype(np.int32)
+    return np.where(refers, numbers, np.int32(NOT_ELSEWHERE))
 
 
 @compiled
@@ -119,20 +145,23 @@ def _intern(
     words: Words,
     starts: NDArray[np.int64],
     lengths: NDArray[np.int32],
-    skips_and_users: tuple[NDArray[np.int32], NDArray[np.int32]],
+    beside: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
     table: Pool,
     done: int,
     count: int,
 ) -> tuple[int, int]:
     """Intern chains from `done` on; stops early when the table is full. Returns how many are done, and the new count."""
     ids, pool, ends, slots = table
-    skips, users = skips_and_users
+    skips, kernels, users = beside
     mask = np.uint64(len(slots) - 1)
     while done < len(starts):
         begin = ends[count]
-        if begin + lengths[done] >= len(pool) or count + 2 > len(ends) or 2 * (count + 1) > len(slots):
+        if begin + lengths[done] + 2 > len(pool) or count + 2 > len(ends) or 2 * (count + 1) > len(slots):
             return done, count
         end, skip = begin, skips[done]
+        if kernels[done] >= 0:
+            pool[end] = _REFERENCE | _TO_KERNEL | np.uint64(kernels[done])
+            end += 1
         for at in range(starts[done], starts[done] + lengths[done]):
             word = words[at]
             if word >= _CONTEXTS:
@@ -182,15 +211,18 @@ def _rehash(pool: Words, ends: NDArray[np.int64], slots: NDArray[np.int32], coun
 @compiled
 def _join(
     pool: Words,
-    first: tuple[NDArray[np.int64], NDArray[np.int64]],
-    second: tuple[NDArray[np.int64], NDArray[np.int64]],
+    parts: tuple[
+        tuple[NDArray[np.int64], NDArray[np.int64]],
+        tuple[NDArray[np.int64], NDArray[np.int64]],
+        tuple[NDArray[np.int64], NDArray[np.int64]],
+    ],
     out: tuple[Words, NDArray[np.int64]],
 ) -> None:
-    """Put two parts of the pool after each other, each from its begin to its stop, for each chain."""
+    """Put parts of the pool after each other, each from its begin to its stop, for each chain."""
     words, ends = out
     for chain in range(len(ends) - 1):
         at = ends[chain]
-        for begin, stop in ((first[0][chain], first[1][chain]), (second[0][chain], second[1][chain])):
-            for place in range(begin, stop):
+        for begin, stop in parts:
+            for place in range(begin[chain], stop[chain]):
                 words[at] = pool[place]
                 at += 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.user_stacks import UserStacks
-from offwake.format.user_stacks import CUT, NO_TABLE, PYTHON_CALLED, PYTHON_CODE, SIGNAL, VALUE_BITS, Cfa, Rule
+from offwake.format.stacks import CUT, NO_TABLE, PYTHON_CALLED, PYTHON_CODE, SIGNAL, VALUE_BITS, Cfa, Rule
 
 __all__ = ["FRAMES_AT_MOST", "PYTHON_FRAME", "ROWS", "End", "PythonCode", "Unwinder"]
 
@@ -27,7 +27,7 @@ ROWS = np.dtype(
     [("start", "<u4"), ("cfa", "u1"), ("ra_rule", "u1"), ("fp_rule", "u1"), ("bx_rule", "u1"),
      ("offset", "<i4"), ("ra", "<i4"), ("fp", "<i4"), ("bx", "<i4")]
 )  # fmt: skip
-"""format.user_stacks.ROW."""
+"""format.stacks.ROW."""
 
 _MAPPING = np.dtype(
     [("start", "u8"), ("end", "u8"), ("offset", "u8"), ("first", "i8"), ("last", "i8"), ("runs_from", "u8"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
-from offwake.format.user_stacks import HEAD, HERE, REGISTERS
+from offwake.format.stacks import HEAD, HERE, REGISTERS
 
 __all__ = ["UserStacks"]
 

@@ -19,7 +19,7 @@ from offwake.format.records import (
     Mmap2,
     sideband_records,
 )
-from offwake.format.user_stacks import HEAD, HERE, REGISTERS, STACK_FLAG, VALUE_BITS
+from offwake.format.stacks import HEAD, HERE, KERNEL_ID, KERNEL_STACK_FLAG, REGISTERS, USER_STACK_FLAG, VALUE_BITS
 from offwake.recorder.files import File, Row
 
 __all__ = ["Addresses", "addresses_of"]
@@ -88,7 +88,7 @@ def _read_mappings(reader: TraceReader, found: Addresses, layout: "_Layout") -> 
             for event in keyframe["events"]:
                 if event["name"] == "side-band":
                     sideband_type = event["sample_type"]
-                elif event["sample_type"] & SAMPLE_CALLCHAIN:
+                else:
                     layout.sample_types[event["id"]] = event["sample_type"]
             layout.sizes |= {kind["id"]: kind["size"] for kind in keyframe["kinds"]}
             for pid, start, end, offset, index in keyframe["mappings"]:
@@ -132,8 +132,8 @@ class _Layout:
         if end - raw < RAW.size:
             return
         _, kind, flags = RAW.unpack_from(span, raw)
-        head = raw + 4 + self.sizes.get(kind, 0)
-        if not flags & STACK_FLAG or kind not in self.sizes or end - head < HEAD.size + REGISTERS.size:
+        head = raw + 4 + self.sizes.get(kind, 0) + (KERNEL_ID.size if flags & KERNEL_STACK_FLAG else 0)
+        if not flags & USER_STACK_FLAG or kind not in self.sizes or end - head < HEAD.size + REGISTERS.size:
             return
         _, _, words, stack_flags = HEAD.unpack_from(span, head)
         at = head + HEAD.size
@@ -153,15 +153,16 @@ def _chains(span: bytes, layout: _Layout) -> Iterator[bytes]:
     unpack, word = RECORD.unpack_from, struct.Struct("<Q").unpack_from
     while at <= end:
         kind, _, length = unpack(span, at)
-        if kind == RECORD_SAMPLE and 40 <= length <= len(span) - at:
+        if kind == RECORD_SAMPLE and 32 < length <= len(span) - at:
             sample_type = layout.sample_types.get(word(span, at + 8)[0])
             if sample_type is not None:
-                chain = at + (32 if sample_type & SAMPLE_TID else 24)
-                stop = chain + 8 + 8 * word(span, chain)[0]
-                if stop <= at + length:
-                    yield span[chain + 8 : stop]
-                    if sample_type & SAMPLE_RAW:
-                        layout.note_words(span, stop, at + length)
+                stop = at + (32 if sample_type & SAMPLE_TID else 24)
+                if sample_type & SAMPLE_CALLCHAIN:
+                    chain, stop = stop + 8, stop + 8 + 8 * word(span, stop)[0]
+                    if stop <= at + length:
+                        yield span[chain:stop]
+                if sample_type & SAMPLE_RAW:
+                    layout.note_words(span, stop, at + length)
         if length < 8:
             return
         at += length

@@ -90,6 +90,14 @@ class Btf:
         types = [struct.unpack_from("<II", self._types, at + 8 * index)[1] for index in range(info & 0xFFFF)]
         return [self._describe(type_id) for type_id in types[1:]]
 
+    def has_tracepoint(self, name: str) -> bool:
+        """Tell whether the kernel has a tracepoint."""
+        try:
+            self.tracepoint_arguments(name)
+        except KeyError:
+            return False
+        return True
+
     def _describe(self, type_id: int) -> str:
         kind, _, target = self._resolved(type_id)
         if kind == PTR and target:

@@ -8,7 +8,7 @@ return address, the frame pointer and rbx. Sources: DWARF 5, section 6.4; the Li
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from offwake.format.user_stacks import SIGNAL, Cfa, Rule
+from offwake.format.stacks import SIGNAL, Cfa, Rule
 from offwake.recorder.elf import ElfError
 
 __all__ = ["Common", "Entry", "Reader", "State", "entries", "entry_at", "states"]
@@ -129,7 +129,7 @@ class State:
         return State(self.cfa, dict(self.rules), self.base)
 
     def row(self) -> tuple[int, ...]:
-        """Return the row of format.user_stacks.ROW, without its start."""
+        """Return the row of format.stacks.ROW, without its start."""
         rules = [self.rules.get(register, (Rule.SAME, 0)) for register in (RETURN, RBP, RBX)]
         offsets = [self.cfa[1], *(offset for _, offset in rules)]
         if any(not -OFFSETS <= offset < OFFSETS for offset in offsets):

@@ -84,6 +84,11 @@ class EventSpec:
         return replace(EventSpec.with_stack(), name="kernel-stack", flags=EXCLUDE_CALLCHAIN_USER)
 
     @staticmethod
+    def lessons() -> "EventSpec":
+        """Return the output of BPF programs for stacks that are looked at here, see kernel_frames.py."""
+        return replace(EventSpec.kernel_stack(), name="lessons")
+
+    @staticmethod
     def without_stack() -> "EventSpec":
         """Return the output of BPF programs without a call chain."""
         return EventSpec("without-stack", COUNT_SW_BPF_OUTPUT, SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_RAW)

@@ -29,7 +29,9 @@ USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
 """Tables of the programs that look through user stacks and walk Python's, and what they are called from, as Event.tracepoint
 has it."""
 CODE_IS_TRUE, CODE_IS_PYTHON = 1, 2  # TRUE and IS_PYTHON of user_stack.bpf.c
-EXEC = b"sched_process_exec"
+WATCHED = ("sched_process_exec", "module_free")
+"""Tracepoints at which what user stacks, or kernel stacks, rest on is no longer true. A kernel may have no modules."""
+HASH_FACTOR, BUCKET_BITS = 0x9E3779B97F4A7C15, 15  # as in kernel_stack.bpf.c
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 
 
@@ -66,7 +68,9 @@ class Program:
     unavailable: dict[str, str] = field(default_factory=dict)
     _modules: list[tuple[Any, list[Source]]] = field(default_factory=list)
     _attached: set[str] = field(default_factory=set)
-    _watching_exec: list[Any] = field(default_factory=list)
+    _watched: list[str] = field(default_factory=list)
+    _watching: list[tuple[Any, str]] = field(default_factory=list)
+    _frames: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
@@ -79,6 +83,7 @@ class Program:
         kinds, btf = event_kinds(sources), Btf()
         plain = [replace(source, events=()) for source in sources if source.sampling]
         program = Program(bcc, plain, kinds, user_stack_bytes)
+        program._watched = [name for name in WATCHED if user_stack_bytes and btf.has_tracepoint(name)]
         texts, compiled = {}, []
         for source in (source for source in sources if source.events and (user_stack_bytes or not source.sampling)):
             reduced, lacking = without_lacking(source, btf)
@@ -119,7 +124,8 @@ class Program:
                 for event in _events(sources):
                     module.load_func(_function_name(event), self._type(event.tracepoint))
                 if self.user_stack_bytes:
-                    module.load_func(b"on_" + EXEC, self.bcc.BPF.RAW_TRACEPOINT)
+                    for watched in WATCHED:
+                        module.load_func(b"on_" + watched.encode(), self.bcc.BPF.RAW_TRACEPOINT)
                     for table, tracepoint in USER_STACK_PROGRAMS.items():
                         for number, program in enumerate((b"look_on_", b"walk_python_")):
                             function = module.load_func(program + table, self._type(tracepoint))
@@ -142,9 +148,9 @@ class Program:
     def attach(self) -> None:
         """Attach every program. A tracepoint that this kernel lacks makes its source unavailable."""
         for module, sources in self._modules:
-            if self.user_stack_bytes:
-                module.attach_raw_tracepoint(EXEC, b"on_" + EXEC)
-                self._watching_exec.append(module)
+            for watched in self._watched:
+                module.attach_raw_tracepoint(watched.encode(), b"on_" + watched.encode())
+                self._watching.append((module, watched))
             for source in sources:
                 for event in source.attached:
                     try:
@@ -167,8 +173,9 @@ class Program:
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
-        while self._watching_exec:
-            self._watching_exec.pop().detach_raw_tracepoint(EXEC)
+        while self._watching:
+            module, watched = self._watching.pop()
+            module.detach_raw_tracepoint(watched.encode())
         for module, sources in self._modules:
             for source in sources:
                 self._detach(module, source)
@@ -216,6 +223,28 @@ class Program:
                 library.bpf_update_elem(table.map_fd, key, ctypes.byref(table.Leaf(*interpreter.words())), 0)
             else:
                 library.bpf_delete_elem(table.map_fd, key)
+
+    def set_frame(self, address: int, step: int) -> None:
+        """Say how far it is from a return address of the kernel to the next one, see kernel_frames.py; 0: not known."""
+        bucket = (address * HASH_FACTOR & (1 << 64) - 1) >> 64 - BUCKET_BITS
+        frames = [frame for frame in self._frames.get(bucket, []) if frame[0] != address]
+        if len(frames) < 2 and step:
+            frames.append((address, step))
+        self._frames[bucket] = frames
+        words = [word for frame in [*frames, (0, 0), (0, 0)][:2] for word in frame]
+        value = (ctypes.c_uint64 * len(words))(*words)
+        for module, _ in self._modules:
+            table = module[b"frames"]
+            self.bcc.libbcc.lib.bpf_update_elem(table.map_fd, ctypes.byref(table.Key(bucket)), ctypes.byref(value), 0)
+
+    def take_unsure(self) -> bool:
+        """Tell whether a module of the kernel was unloaded since the last call: other code may lie in its place."""
+        is_unsure = False
+        for module, watched in self._watching:
+            if watched == "module_free" and module[b"unsure"][0].value:
+                module[b"unsure"][0] = ctypes.c_uint64(0)
+                is_unsure = True
+        return is_unsure
 
     def begin_segment(self) -> None:
         """Have every user stack sent once more: a segment can be read without those before it."""

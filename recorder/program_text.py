@@ -14,8 +14,10 @@ from offwake.recorder.sources import Event, Source
 
 __all__ = ["common_text", "source_text", "without_lacking"]
 
-PRELUDE = Path(__file__).with_name("prelude.bpf.c")
-USER_STACK = Path(__file__).with_name("user_stack.bpf.c")
+BPF = Path(__file__).with_name("bpf")
+PRELUDE = ("prelude",)
+STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
+"""In the order in which they need each other."""
 USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
 """What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
@@ -40,7 +42,7 @@ def common_text(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes
     else:  # the member was renamed from state in 5.14 (2f064a59a11f)
         state = "__state" if btf.has_member("task_struct.__state") else "state"
         defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
-    text = PRELUDE.read_text()
+    text = _common(PRELUDE)
     if user_stack_bytes:
         if platform.machine() not in USER_REGISTERS:
             raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
@@ -50,7 +52,8 @@ def common_text(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
-        text += _struct(PYTHON_CODE) + USER_STACK.read_text()
+        defines["TASK_STACK"] = btf.member("task_struct.stack").offset
+        text += _struct(PYTHON_CODE) + _common(STACKS)
     return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
 
 
@@ -75,6 +78,10 @@ def source_text(source: Source, btf: Btf) -> str:
         return structs + source.program.read_text()
     maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
     return structs + maps + "".join(_function(event, source, btf) for event in source.events)
+
+
+def _common(names: tuple[str, ...]) -> str:
+    return "".join((BPF / f"{name}.bpf.c").read_text() for name in names)
 
 
 def _struct(event: Event) -> str:

@@ -14,6 +14,7 @@ from offwake.format.records import Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
 from offwake.recorder.code_map import CodeMaps
 from offwake.recorder.files import FileKeeper
+from offwake.recorder.kernel_frames import KernelFrames
 from offwake.recorder.output import WriterThread
 from offwake.recorder.perf_event import lost_records
 from offwake.recorder.processes import ProcessTable
@@ -49,6 +50,7 @@ class Pump:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
         self._code = CodeMaps(program, self.table, self.keeper)
+        self._frames = KernelFrames(program)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
         self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
@@ -75,6 +77,7 @@ class Pump:
         now = time.monotonic_ns()
         self._follow([(stream, span) for stream in self._sideband if (span := self._take(stream, now))])
         self._code.follow(now)
+        self._learn()
         if self._thread.pending_bytes < QUEUE_BYTES:  # else the disk stalls, and the kernel counts what is lost
             for stream in self._samples:
                 self._take(stream, now)
@@ -82,6 +85,12 @@ class Pump:
             self.close_round(now)
             if now - self._segment_ns >= SEGMENT_NS or self._segment_bytes >= SEGMENT_BYTES:
                 self._open_segment(now)
+
+    def _learn(self) -> None:
+        for cpu in self._rings:
+            if cpu.lessons and (span := cpu.lessons.take()):
+                self._frames.learn(span.data)
+        self._frames.follow()
 
     def close_round(self, now: int) -> None:
         """Write everything that was taken before `now`, and what was lost until then."""

@@ -13,6 +13,7 @@ from offwake.recorder.sources import Source
 __all__ = ["CpuRings", "Rings"]
 
 SIDEBAND_PAGES = 64
+LESSON_PAGES = 16
 OUTPUTS = {
     "with_stack": EventSpec.with_stack(),
     "without_stack": EventSpec.without_stack(),
@@ -23,11 +24,15 @@ OUTPUTS = {
 
 @dataclass(frozen=True)
 class CpuRings:
-    """The two rings of a CPU. The side-band has its own: a flood of events must not drop what makes addresses readable."""
+    """The rings of a CPU. The side-band has its own: a flood of events must not drop what makes addresses readable.
+
+    `lessons` is for kernel_frames.py alone; what finds no room there is no loss.
+    """
 
     cpu: int
     samples: Ring
     sideband: Ring
+    lessons: Ring | None
 
 
 class Rings:
@@ -63,8 +68,15 @@ class Rings:
                 clock = self._open(spec, cpu, self._watermark)
                 redirect(clock, first)
                 self._program.sample_with(source, clock.fd)
-        sideband = self._open(EventSpec.sideband(), cpu, 1)
-        return CpuRings(cpu, ring, self._stack.enter_context(Ring(sideband, SIDEBAND_PAGES)))
+        sideband = Ring(self._open(EventSpec.sideband(), cpu, 1), SIDEBAND_PAGES)
+        self._stack.enter_context(sideband)
+        return CpuRings(cpu, ring, sideband, self._open_lessons(cpu) if self._program.user_stack_bytes else None)
+
+    def _open_lessons(self, cpu: int) -> Ring:
+        event = open_event(EventSpec.lessons(), cpu, LESSON_PAGES * PAGE)
+        self._stack.callback(os.close, event.fd)
+        self._program.send_to(cpu, {"lessons": event.fd})
+        return self._stack.enter_context(Ring(event, LESSON_PAGES))
 
     def _open(self, spec: EventSpec, cpu: int, watermark: int) -> Opened:
         event = open_event(spec, cpu, watermark)

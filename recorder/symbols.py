@@ -12,7 +12,7 @@ from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
-from offwake.format.user_stacks import ROW
+from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses, addresses_of
 from offwake.recorder.elf import ElfError, ElfImage, Function

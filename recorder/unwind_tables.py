@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice
 
-from offwake.format.user_stacks import NO_TABLE, ROW
+from offwake.format.stacks import NO_TABLE, ROW
 from offwake.recorder.cfi import Common, Entry, Reader, entries, entry_at, states
 from offwake.recorder.elf import ElfError, ElfImage
 
@@ -42,7 +42,7 @@ def _affordable(entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
-    """Return the rows (format.user_stacks.ROW) of entries, in order.
+    """Return the rows (format.stacks.ROW) of entries, in order.
 
     Those that cannot be read are left out, and what they cover has no table.
     """

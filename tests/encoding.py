@@ -81,8 +81,8 @@ PROGRAM, BUILD_ID = "/usr/bin/program", bytes(range(20))
 KERNEL_TEXT, PROGRAM_BASE, TEXT_OFFSET, TEXT_SIZE = 0xFFFFFFFF81000000, 0x550000000000, 0x1000, 0x100000
 FUNCTION_SIZE, CALL_AT = 0x100, 0x10
 
-# The user stacks of format/user_stacks.py, where every function's frame is of sixteen bytes.
-STACK_FLAG, HERE, STACK_POINTER, FRAME_WORDS = 0x8000, 2, 0x7FFC00000000, 2
+# The stacks of format/stacks.py, where every function's frame is of sixteen bytes.
+KERNEL_STACK_FLAG, USER_STACK_FLAG, HERE, STACK_POINTER, FRAME_WORDS = 0x4000, 0x8000, 2, 0x7FFC00000000, 2
 CFA_FROM_SP, AT_CFA = 1, 1
 
 
@@ -113,6 +113,8 @@ class Encoder:
         self._bases: Counter[int] = Counter()
         self._stacks: dict[tuple[int, ...], int] = {}
         self._sent: set[int] = set()
+        self._kernel_stacks: dict[bytes, int] = {}
+        self._sent_kernel: set[int] = set()
         self._tasks = {known.tid: _Task(known) for known in trace.threads}
 
     def threads(self) -> list[list[Any]]:
@@ -175,7 +177,9 @@ class Encoder:
                 yield self._bpf(event, (0, event.waker, event.target, event.tgid, event.comm.encode()))
             case Sample() if self._trace.user_stacks and _has_user_part(event.stack):
                 chain, user = self._split(event.stack, event.tid)
-                yield self._raw(event, "cpu_sample_whole", (STACK_FLAG, self._tgid(event.tid), event.tid), chain, user)
+                flags = KERNEL_STACK_FLAG | USER_STACK_FLAG
+                follows = struct.pack("<Q", 0) + user
+                yield self._raw(event, "cpu_sample_whole", (flags, self._tgid(event.tid), event.tid), chain, follows)
             case Sample():
                 identifier = _event_id(event.cpu, "on-cpu")
                 ids = struct.pack("<QIIQ", identifier, self._tgid(event.tid), event.tid, event.time_ns)
@@ -237,20 +241,24 @@ class Encoder:
         name = {Switch: "sched_switch", Waking: "sched_waking", WakeupNew: "sched_wakeup_new"}[type(event)]
         current = event.prev if isinstance(event, Switch) else event.waker
         stack = (*event.stack, "bpf_trace_run4_[k]", "bpf_prog_x_[k]") if event.stack else ()
-        if self._trace.user_stacks and _has_user_part(stack):
+        if self._trace.user_stacks and stack:
             chain, user = self._split(stack, current)
             flags, *others = values
             assert isinstance(flags, int)
-            return self._raw(event, name, (flags | STACK_FLAG, *others), chain, user)
+            number = self._kernel_stacks.setdefault(chain, len(self._kernel_stacks) + 1)
+            is_new = number not in self._sent_kernel
+            self._sent_kernel.add(number)
+            flags |= KERNEL_STACK_FLAG | (USER_STACK_FLAG if user else 0)
+            return self._raw(event, name, (flags, *others), chain if is_new else b"", struct.pack("<Q", number) + user)
         return self._raw(event, name, values, self._chain(stack, current) if stack else b"")
 
     def _raw(
-        self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"", user: bytes = b""
+        self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"", follows: bytes = b""
     ) -> Record:
         codes = "".join(_code(dtype) for _, dtype, _ in KINDS[name])
-        raw = struct.pack("<H" + codes, KIND_IDS[name], *values) + user
+        raw = struct.pack("<H" + codes, KIND_IDS[name], *values) + follows
         raw += bytes(-(len(raw) + 4) % 8)
-        output = "kernel-stack" if user else "with-stack" if chain else "without-stack"
+        output = ("kernel-stack" if follows else "with-stack") if chain else "without-stack"
         data = struct.pack("<QQ", _event_id(event.cpu, output), event.time_ns) + chain
         return Record(Kind.EVENTS, event, _record(RECORD_SAMPLE, data + struct.pack("<I", len(raw)) + raw))
 
@@ -263,7 +271,10 @@ class Encoder:
         return struct.pack(f"<{len(words) + 1}Q", len(words), *words)
 
     def _split(self, stack: Stack, tid: int) -> tuple[bytes, bytes]:
-        """Return the kernel's part of a stack as a call chain, and the program's as a user stack."""
+        """Return the kernel's part of a stack as a call chain, and the program's, if any, as a user stack."""
+        kernel = self._chain(tuple(frame for frame in stack if frame.endswith("_[k]")), tid)
+        if not _has_user_part(stack):
+            return kernel, b""
         tgid = self._tgid(tid)
         base = self._base(tgid)
         ip, *callers = (self.symbols.program(frame, base) for frame in reversed(stack) if not frame.endswith("_[k]"))
@@ -274,7 +285,7 @@ class Encoder:
         if is_new:
             self._sent.add(number)
             user += struct.pack(f"<{5 + len(words)}Q", ip, STACK_POINTER, 0, 0, 0, *words)
-        return self._chain(tuple(frame for frame in stack if frame.endswith("_[k]")), tid), user
+        return kernel, user
 
     def _mmap(self, tgid: int, tid: int) -> "_Side":
         start = self._base(tgid) + TEXT_OFFSET

@@ -137,7 +137,7 @@ class Trace:
     """A recording. One CPU's records have the order of `events`, which need not quite be that of time.
 
     Cgroups are paths, each with the processes in it, when the recording begins and when it ends. Listeners are processes
-    that serve others. With `user_stacks` the words of user stacks follow the events, and the kernel walked its part alone.
+    that serve others. With `user_stacks` events name their stacks; what they are goes with the first event that has them.
     """
 
     cpus: int = 1

@@ -46,11 +46,11 @@ def _records(recording: Recording) -> Iterator[dict[str, Any]]:
     waiting: list[tuple[int, int, dict[str, Any]]] = []
     number = 0
     for _, blocks in groupby(recording.reader.blocks, key=lambda block: block.segment):
-        fresh = []
+        decoded: list[tuple[int, Rows]] = []
         for block in blocks:
             if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
-                for kind, rows in decoder.decode(span, block.stream).items():
-                    fresh += list(_values(decoder, kind, rows, stacks))
+                decoded += decoder.decode(span, block.stream).items()
+        fresh = [record for kind, rows in decoded for record in _values(decoder, kind, rows, stacks)]
         earliest = min((record["time_ns"] for record in fresh), default=0)
         while waiting and waiting[0][0] < earliest:
             yield heapq.heappop(waiting)[2]
@@ -63,14 +63,20 @@ def _records(recording: Recording) -> Iterator[dict[str, Any]]:
 
 def _values(decoder: Decoder, kind: int, rows: Rows, stacks: StackTable) -> Iterator[dict[str, Any]]:
     event = decoder.layouts[kind].name
-    user = stacks.user_stacks(np.maximum(rows.stack, 0)) if rows.stack.max() >= 0 else rows.stack
+    has_stack = np.maximum(rows.stack, 0) if rows.stack.max() >= 0 else None
+    kernel, user = (rows.stack if has_stack is None else of(has_stack) for of in (stacks.kernel_stacks, stacks.user_stacks))
     names = [name for name in rows.payload.dtype.names or () if name != "kind"]
     for place in range(len(rows)):
         record = {"time_ns": int(rows.time_ns[place]), "cpu": int(rows.cpu[place]), "event": event}
         for name in names:
             record[name] = _plain(rows.payload[name][place])
         if rows.stack[place] >= 0:
-            record["stack"] = [hex(address) for address in stacks.addresses(int(rows.stack[place]))]
+            chains = [int(rows.stack[place])]
+            if kernel[place] >= 0 and (chain := int(decoder.kernel_stacks.chain[kernel[place]])) >= 0:
+                chains.insert(0, chain)
+            record["stack"] = [hex(address) for chain in chains for address in stacks.addresses(chain)]
+            if kernel[place] >= 0:
+                record["kernel_stack"] = hex(decoder.kernel_stacks.ids[kernel[place]])
             if user[place] >= 0:  # what goes on from there is to be unwound
                 record["user_stack"] = hex(decoder.user_stacks.ids[user[place]])
         yield record

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.unwind import FRAMES_AT_MOST, PYTHON_FRAME, ROWS, End, PythonCode, Unwinder
 from offwake.analyzer.user_stacks import UserStacks
-from offwake.format.user_stacks import (
+from offwake.format.stacks import (
     CUT,
     HEAD,
     HERE,

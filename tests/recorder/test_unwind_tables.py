@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offwake.format.user_stacks import ROW, SIGNAL, Cfa, Rule
+from offwake.format.stacks import ROW, SIGNAL, Cfa, Rule
 from offwake.recorder.cfi import Common, Entry, states
 from offwake.recorder.elf import ElfError, ElfImage
 from offwake.recorder.unwind_tables import entries_of

@@ -1,6 +1,6 @@
-"""What a recording carries of user stacks: the words that follow an event, and the tables by which they are unwound.
+"""What a recording carries of stacks: what follows an event, and the tables by which user stacks are unwound.
 
-The recorder's BPF program writes the first (recorder/user_stack.bpf.c), its end of a capture the second
+The recorder's BPF programs write the first (recorder/bpf/), its end of a capture the second
 (recorder/unwind_tables.py); the analyzer reads both (analyzer/unwind.py). docs/format.md describes them.
 """
 
@@ -11,22 +11,31 @@ __all__ = [
     "CUT",
     "HEAD",
     "HERE",
+    "KERNEL_ID",
+    "KERNEL_STACK_FLAG",
     "PYTHON_CALLED",
     "PYTHON_CODE",
     "NO_TABLE",
     "REGISTERS",
     "ROW",
-    "STACK_FLAG",
+    "USER_STACK_FLAG",
     "VALUE_BITS",
     "Cfa",
     "Rule",
 ]
 
-STACK_FLAG = 0x8000
-"""Set in the flags of an event that a user stack follows."""
+KERNEL_STACK_FLAG = 0x4000
+"""Set in the flags of an event that the kernel stack's id follows."""
+
+KERNEL_ID = struct.Struct("<Q")
+"""What follows the event: the kernel stack's id, which stands for a call chain that came with an event of this segment; 0
+where the event has its own."""
+
+USER_STACK_FLAG = 0x8000
+"""Set in the flags of an event that a user stack follows, behind the kernel stack's id if there is one."""
 
 HEAD = struct.Struct("<QIHH")
-"""What follows the event: the stack's id, the process, how many words follow, flags."""
+"""What follows then: the stack's id, the process, how many words follow, flags."""
 
 CUT = 1
 """A flag: the stack goes on above what was looked at."""

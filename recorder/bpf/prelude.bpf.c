@@ -1,4 +1,4 @@
-/* What every program shares: the two outputs into a CPU's ring, and the counters that make loss exact. */
+/* What every program shares: the outputs into a CPU's ring, and the counters that make loss exact. */
 
 #define __always_inline inline __attribute__((always_inline))
 
@@ -38,24 +38,14 @@ static __always_inline int counted(int kind, int error)
     return 0;
 }
 
-#ifdef STACK_BITS
-/* Note the event and the registers of a user stack, 0 where there is none; one of these programs then sends them. */
-BPF_PROG_ARRAY(from_tracepoint, 2);
-BPF_PROG_ARRAY(from_sample, 2);
-static __always_inline int begins_user_stack(void *event, u32 size, int kind);
-#endif
-
-static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
-{
-#ifdef STACK_BITS
-    if (begins_user_stack(event, size, kind))
-        from_tracepoint.call(ctx, 0);
-#endif
-    return counted(kind, with_stack.perf_submit(ctx, event, size));
-}
-
 static __always_inline int emit_without_stack(void *ctx, void *event, u32 size, int kind)
 {
     return counted(kind, without_stack.perf_submit(ctx, event, size));
 }
 
+#ifndef STACK_BITS
+static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
+{
+    return counted(kind, with_stack.perf_submit(ctx, event, size));
+}
+#endif

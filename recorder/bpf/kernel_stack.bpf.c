@@ -1,0 +1,91 @@
+/*
+ * The kernel stack's id, in place of a walk through it.
+ *
+ * The kernel unwinds itself by tables, at 0.2 us a frame: most of what an event with a stack costs. But a function's frame is as
+ * large at a return address as it was the last time. So from each return address on the stack, `frames` says where the next
+ * one is, as kernel_frames.py has learned it from stacks that the kernel walked; and the id is the hash of all of them. Where
+ * it does not know, and on the stack of interrupts, the kernel walks.
+ */
+
+#define FRAMES_AT_MOST 48
+#define LESSON_WORDS 512
+#define LESSONS_IN_KNOWN 0xfff /* one walk in so many is a lesson too: what is known is held against it */
+#define TO_TOP 1               /* in place of a step: the next return address is the topmost word of the stack, … */
+#define LAST 2                 /* … there is none … */
+#define NEVER 3                /* … or it is not always at the same distance */
+
+struct frames { struct { u64 address, step; } frame[2]; };
+BPF_ARRAY(frames, struct frames, 32768); /* by the hash of the return address; before the first one is the kind of event */
+BPF_ARRAY(unsure, u64, 1);               /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
+BPF_PERF_OUTPUT(lessons);
+
+/* Note where this program's frame lies on the thread's kernel stack; returns whether it does. */
+static __always_inline int is_on_own_stack(void *ctx, struct stacks *stack)
+{
+    u64 base = read_u64(bpf_get_current_task() + TASK_STACK);
+
+    *(void *volatile *)&stack->place = ctx; /* it lies in the frame of what called this program; in the map it is a number */
+    *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    return *(volatile u64 *)&stack->place - base < *(volatile u64 *)&stack->top - base;
+}
+
+/* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
+static __always_inline void teach(void *ctx, struct stacks *stack)
+{
+    u64 size = stack->top - stack->place;
+
+    if (size > 8 * LESSON_WORDS)
+        size = 8 * LESSON_WORDS;
+    stack->word[0] = stack->kind | (stack->top - stack->place) << 32;
+    if (!bpf_probe_read_kernel(stack->word + 1, size, (void *)stack->place))
+        lessons.perf_submit(ctx, stack->word, size + 8);
+}
+
+/* Find the kernel stack's id, 0 where it has to be walked. */
+static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack)
+{
+    u64 address = stack->kind, at, id = HASH_FACTOR;
+    u32 zero = 0;
+    u64 *is_unsure = unsure.lookup(&zero);
+
+    stack->kernel_id = 0;
+    if (!is_on_own_stack(ctx, stack) || !is_unsure || *is_unsure)
+        return;
+    at = stack->place;
+    for (int i = 0; i < FRAMES_AT_MOST; i++) {
+        u32 bucket = address * HASH_FACTOR >> 49;
+        struct frames *found = frames.lookup(&bucket);
+        u64 which, step;
+
+        if (!found)
+            return;
+        which = found->frame[0].address != address;
+        if (found->frame[which & 1].address != address)
+            break;
+        step = found->frame[which & 1].step;
+        if (step == NEVER)
+            return;
+        if (step == LAST) {
+            stack->kernel_id = id | 1;
+            if (!(++stack->walks & LESSONS_IN_KNOWN))
+                teach(ctx, stack);
+            return;
+        }
+        at = step == TO_TOP ? stack->top - 8 : at + step;
+        if (at - stack->place >= stack->top - stack->place)
+            break;
+        address = read_u64(at);
+        id = mixed(id, address);
+    }
+    teach(ctx, stack);
+}
+
+int on_module_free(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 zero = 0;
+    u64 *is_unsure = unsure.lookup(&zero);
+
+    if (is_unsure)
+        *is_unsure = 1;
+    return 0;
+}

@@ -1,0 +1,59 @@
+/*
+ * Stacks without the cost of stacks: what an event carries of them, and where it is put together.
+ *
+ * The same waits come from the same places again and again. So a stack has a name, the hash of what matters of it, which goes
+ * with every event that has it; the stack itself goes with the first one of a segment (some ten seconds) alone. Walking it
+ * would cost more than all the rest of an event, and its bytes more than the event's.
+ *
+ * The verifier follows every branch of every turn of a loop, unless what is known is the same again: so what comes out
+ * differently on different ways lies in the map, where it does not look.
+ */
+
+#define PAGE 4096
+#define PIECE 512 /* bytes of a stack that are read in one go */
+#define PIECE_WORDS (PIECE / 8)
+#define WORDS_AT_MOST 2047 /* of a user stack; of those, the last are Python's */
+#define EVENT_ROOM 64
+#define USER_STACK_FLAG 0x8000   /* in an event's flags: what a user stack is unwound from follows; … */
+#define KERNEL_STACK_FLAG 0x4000 /* … before that, the id of the kernel stack, 0 if it has none: the kernel has walked it */
+#define HASH_FACTOR 0x9e3779b97f4a7c15ULL
+
+#define CODE_OBJECT_FROM 64
+struct code_object { u32 before, line, line_of_3_11, after[9]; u64 file, between, function; }; /* part of PyCodeObject */
+
+struct stacks {
+    u8 event[EVENT_ROOM]; /* its last bytes are the event; what follows is sent with it: the kernel stack's id alone, … */
+    u64 kernel_id;
+    u64 id; u32 tgid; u16 words, flags; /* … the user stack's id too … */
+    u64 ip, sp, bp, bx, di;             /* … or all of it */
+    u64 word[WORDS_AT_MOST + 1];        /* place above the stack pointer, in words, << 48 | what is there */
+    u64 piece[2 * PIECE_WORDS], place, end, top;
+    u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
+    u64 is_python, python_frame, python_id, walks;
+    u8 frame[128]; /* of Python */
+    struct code_object object;
+    struct python_code python_code;
+};
+BPF_PERCPU_ARRAY(scratch, struct stacks, 1); /* its users all run with interrupts off */
+
+BPF_ARRAY(segment, u64, 1);
+BPF_ARRAY(told, u64, 65536);        /* user stacks that were sent in this segment, by the end of their ids; … */
+BPF_ARRAY(kernel_told, u64, 16384); /* … kernel stacks … */
+BPF_ARRAY(python_told, u64, 16384); /* … and code objects of Python */
+
+/*
+ * A word's part of its stack's id, which is their sum: the same numbers in other places must not add up to the same, so every bit
+ * of a word has to tell in every bit of its part. Source: the finalizer of MurmurHash3.
+ */
+static __always_inline u64 part_of_id(u64 word)
+{
+    word = (word ^ word >> 33) * 0xff51afd7ed558ccdULL;
+    word = (word ^ word >> 33) * 0xc4ceb9fe1a85ec53ULL;
+    return word ^ word >> 33;
+}
+
+static __always_inline u64 mixed(u64 hash, u64 value)
+{
+    hash = (hash ^ value) * HASH_FACTOR;
+    return hash ^ hash >> 29;
+}

@@ -1,0 +1,156 @@
+"""How large the kernel's frames are, learned from stacks that the kernel has walked, and told to the BPF programs.
+
+The kernel's code keeps no frame pointers, and its unwind tables are not for others to read. But from a return address to the
+next one is always as far: a lesson is a stack's words and the call chain that the kernel made of them, and leaves few
+distances that it can be. A few lessons leave one. Where none is left, as behind an offset that the kernel chooses at
+random, the programs are told so.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from struct import Struct, unpack_from
+from typing import Protocol
+
+from offwake.format.records import CONTEXT_MAX, RECORD_SAMPLE
+
+__all__ = ["LAST", "NEVER", "TO_TOP", "KernelFrames"]
+
+TO_TOP, LAST, NEVER = 1, 2, 3  # as in kernel_stack.bpf.c, in place of a step
+LESSONS_NEEDED = 4
+PROGRAM_FRAMES = 2  # the BPF program, and what called it
+TEXT_AT_MOST = 64 << 20
+RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
+LESSON = Struct("<IHHI")  # size of what follows; kind of event, flags; bytes from its first word to the top of the stack
+
+
+class _Kernel(Protocol):
+    def set_frame(self, address: int, step: int) -> None: ...
+
+    def take_unsure(self) -> bool: ...
+
+
+@dataclass
+class _Frame:
+    """What is known of the frame that a return address lies in."""
+
+    steps: set[int] | None = None
+    """What the distance to the next return address can be, in bytes; None before the first lesson."""
+    to_top: bool = True
+    is_last: bool | None = None
+    lessons: int = 0
+    told: int = 0
+
+
+@dataclass
+class KernelFrames:
+    """Learns from lessons and tells `kernel` what it has learned."""
+
+    kernel: _Kernel
+    _frames: dict[int, _Frame] = field(default_factory=dict)
+    _core: range = range(0)
+    _modules: list[range] = field(default_factory=list)
+
+    def learn(self, records: bytes) -> None:
+        """Take the lessons of a span of records."""
+        if not self._core:
+            self._core, self._modules = _core(), list(_modules())
+        for kind, chain, words, depth in _lessons(records):
+            self._learn(kind, chain, words, depth)
+
+    def follow(self) -> None:
+        """Forget what was learned of modules if one was unloaded: another may have come to lie at its place."""
+        if self.kernel.take_unsure():
+            for address in [address for address in self._frames if address not in self._core and address > 0xFFFF]:
+                del self._frames[address]
+                self.kernel.set_frame(address, 0)
+            self._modules = list(_modules())
+
+    def _learn(self, kind: int, chain: list[int], words: tuple[int, ...], depth: int) -> None:
+        ways = [kind, *chain]
+        for index, (places, following) in enumerate(self._places(ways, words, depth)):
+            is_last = index == len(chain)
+            frame = self._frames.setdefault(ways[index], _Frame())
+            frame.lessons += 1
+            if frame.is_last is None:
+                frame.is_last = is_last
+            if frame.is_last != is_last or not self._is_stable(ways[index]):
+                frame.steps, frame.to_top, frame.is_last = set(), False, False
+            elif not is_last:
+                steps = {8 * (to - at) for at in places for to in following if to > at}
+                frame.steps = steps if frame.steps is None else frame.steps & steps
+                frame.to_top &= index + 1 == len(chain) and depth // 8 - 1 in following
+            self._tell(ways[index], frame)
+
+    def _places(self, ways: list[int], words: tuple[int, ...], depth: int) -> Iterator[tuple[set[int], set[int]]]:
+        """Yield for each return address the places where it may lie, and those where the next one may."""
+        found: dict[int, set[int]] = {way: set() for way in ways[1:]}
+        for place, word in enumerate(words):
+            if word in found:
+                found[word].add(place)
+        forward = [{0}]
+        for before, way in zip(ways, ways[1:], strict=False):
+            first = min(forward[-1], default=len(words))
+            frame = self._frames.get(before)
+            places = {place for place in found[way] if place > first}
+            if frame and frame.told > NEVER and (known := {at + frame.told // 8 for at in forward[-1]} & places):
+                places = known
+            if not places:
+                if depth > 8 * len(words):  # it lies above what the lesson shows
+                    break
+                yield from zip(forward, [*forward[1:], set()], strict=True)
+                return
+            forward.append(places)
+        for index in range(len(forward) - 2, -1, -1):
+            last = max(forward[index + 1])
+            forward[index] = {place for place in forward[index] if place < last}
+        yield from zip(forward, forward[1:], strict=False)
+        if len(forward) == len(ways):
+            yield forward[-1], set()
+
+    def _is_stable(self, address: int) -> bool:
+        """Whether the kernel's own code or a module's lies at an address, and not a program that comes and goes."""
+        return address <= 0xFFFF or address in self._core or any(address in module for module in self._modules)
+
+    def _tell(self, address: int, frame: _Frame) -> None:
+        step = 0
+        if frame.is_last:
+            step = LAST if frame.lessons >= LESSONS_NEEDED else 0
+        elif frame.steps == set():
+            step = NEVER if not frame.to_top else TO_TOP if frame.lessons >= LESSONS_NEEDED else 0
+        elif frame.steps and len(frame.steps) == 1 and frame.lessons >= LESSONS_NEEDED:
+            (step,) = frame.steps
+        if step != frame.told:
+            frame.told = step
+            self.kernel.set_frame(address, step)
+
+
+def _lessons(records: bytes) -> Iterator[tuple[int, list[int], tuple[int, ...], int]]:
+    """Yield of each lesson the kind of event, the return addresses from the leaf on, the words, and the stack's bytes."""
+    at = 0
+    while at + RECORD.size <= len(records):
+        record, _, size, _, _, count = RECORD.unpack_from(records, at)
+        raw = at + RECORD.size + 8 * count
+        if record == RECORD_SAMPLE and raw + LESSON.size <= at + size:
+            chain = [address for address in unpack_from(f"<{count}Q", records, at + RECORD.size) if address < CONTEXT_MAX]
+            length, kind, _, depth = LESSON.unpack_from(records, raw)
+            words = unpack_from(f"<{(length - 8) // 8}Q", records, raw + 12)
+            yield kind, chain[PROGRAM_FRAMES:], words, depth
+        at += size or len(records)
+
+
+def _core() -> range:
+    """Return where the kernel's own code lies, or more, but no module."""
+    with open("/proc/kallsyms") as symbols:
+        for line in symbols:
+            address, kind, _ = line.split(maxsplit=2)
+            if kind in "tT" and int(address, 16):
+                return range(int(address, 16), int(address, 16) + TEXT_AT_MOST)
+    return range(0)
+
+
+def _modules() -> Iterator[range]:
+    with suppress(OSError), open("/proc/modules") as modules:
+        for line in modules:
+            _, size, *_, address = line.split()[:6]
+            yield range(int(address, 16), int(address, 16) + int(size))
