@@ -17,7 +17,7 @@ from offwake.format.records import CONTEXT_MAX, RECORD_SAMPLE
 __all__ = ["LAST", "NEVER", "TO_TOP", "KernelFrames"]
 
 TO_TOP, LAST, NEVER = 1, 2, 3  # as in kernel_stack.bpf.c, in place of a step
-LESSONS_NEEDED = 4
+LESSONS_NEEDED = 8
 PROGRAM_FRAMES = 2  # the BPF program, and what called it
 TEXT_AT_MOST = 64 << 20
 RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
@@ -37,6 +37,7 @@ class _Frame:
     steps: set[int] | None = None
     """What the distance to the next return address can be, in bytes; None before the first lesson."""
     to_top: bool = True
+    """Whether the next one is always the last one, and can be the topmost word of the stack."""
     is_last: bool | None = None
     lessons: int = 0
     told: int = 0
@@ -114,12 +115,15 @@ class KernelFrames:
 
     def _tell(self, address: int, frame: _Frame) -> None:
         step = 0
-        if frame.is_last:
-            step = LAST if frame.lessons >= LESSONS_NEEDED else 0
-        elif frame.steps == set():
-            step = NEVER if not frame.to_top else TO_TOP if frame.lessons >= LESSONS_NEEDED else 0
-        elif frame.steps and len(frame.steps) == 1 and frame.lessons >= LESSONS_NEEDED:
-            (step,) = frame.steps
+        if frame.steps == set() and not frame.to_top:
+            step = NEVER
+        elif frame.lessons >= LESSONS_NEEDED:
+            if frame.is_last:
+                step = LAST
+            elif frame.to_top:
+                step = TO_TOP
+            elif frame.steps and len(frame.steps) == 1:
+                (step,) = frame.steps
         if step != frame.told:
             frame.told = step
             self.kernel.set_frame(address, step)
