@@ -17,7 +17,7 @@ from offwake.recorder.python import Interpreter, Pythons
 
 __all__ = ["CODE_ANYWHERE", "CODE_WORDS", "CodeMaps", "code_map"]
 
-# As in user_stack.bpf.c, struct code.
+# As in bpf/user_stack.bpf.c, struct code.
 GRANULE_BITS, GRANULES = 16, 4096
 REGION_BITS, REGIONS = 28, 512
 CODE_WORDS = (GRANULES + REGIONS) // 64
@@ -28,7 +28,8 @@ SETTLED_NS = 250_000_000
 
 
 class _Kernel(Protocol):
-    user_stack_bytes: int
+    @property
+    def user_stack_bytes(self) -> int: ...
 
     def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = ...) -> None: ...
 

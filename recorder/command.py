@@ -22,8 +22,8 @@ class PausedCommand:
     def __init__(self, words: list[str], stack: ExitStack) -> None:
         gate, self._release = os.pipe2(os.O_CLOEXEC)
         self.status: int | None = None
-        self._pid = os.fork()
-        if not self._pid:
+        self.pid = os.fork()
+        if not self.pid:
             _wait_and_exec(gate, self._release, words)
         os.close(gate)
         stack.callback(self._close)
@@ -36,7 +36,7 @@ class PausedCommand:
     def has_ended(self) -> bool:
         """Tell whether the command has ended; its status is then in `status`, as a shell would give it."""
         if self.status is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = code if code >= 0 else 128 - code
@@ -46,13 +46,13 @@ class PausedCommand:
         """End a command that outlives the recording; one that was never released reads the end of the pipe."""
         os.close(self._release)
         if not self.has_ended():
-            os.kill(self._pid, signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
             until = time.monotonic() + PATIENCE_S
             while not self.has_ended() and time.monotonic() < until:
                 time.sleep(0.01)
         if not self.has_ended():
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
 
 def _wait_and_exec(gate: int, release: int, words: list[str]) -> NoReturn:

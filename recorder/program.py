@@ -19,18 +19,20 @@ from typing import Any, BinaryIO
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
-from offwake.recorder.program_text import common_text, source_text, without_lacking
+from offwake.recorder.program_text import Build, common_text, source_text, with_numbers, without_lacking
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source
 
-__all__ = ["Program", "Tally", "event_kinds"]
+__all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
 USER_STACK_PROGRAMS = {b"from_tracepoint": "any", b"from_sample": ""}
 """Tables of the programs that look through user stacks and walk Python's, and what they are called from, as Event.tracepoint
 has it."""
 CODE_IS_TRUE, CODE_IS_PYTHON = 1, 2  # TRUE and IS_PYTHON of user_stack.bpf.c
-WATCHED = ("sched_process_exec", "module_free")
-"""Tracepoints at which what user stacks, or kernel stacks, rest on is no longer true. A kernel may have no modules."""
+FORK, WATCHED = "sched_process_fork", ("sched_process_exec", "module_free")
+"""Tracepoints at which a thread becomes a member, and at which what stacks rest on is no longer true. A kernel may have no
+modules."""
+MEMBER, ALONE = 0, 254  # as in members.bpf.c
 HASH_FACTOR, BUCKET_BITS = 0x9E3779B97F4A7C15, 15  # as in kernel_stack.bpf.c
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 
@@ -55,16 +57,12 @@ def event_kinds(sources: list[Source]) -> dict[str, int]:
 
 @dataclass
 class Program:
-    """The compiled programs of some sources. Close it to detach.
-
-    `user_stack_bytes` is how much of a user stack is looked through for what an unwinder needs; 0 where the kernel walks
-    user stacks, by frame pointers.
-    """
+    """The compiled programs of some sources. Close it to detach. `build` may be less than what was asked for."""
 
     bcc: ModuleType
     sources: list[Source]
     kinds: dict[str, int]
-    user_stack_bytes: int = 0
+    build: Build
     unavailable: dict[str, str] = field(default_factory=dict)
     _modules: list[tuple[Any, list[Source]]] = field(default_factory=list)
     _attached: set[str] = field(default_factory=set)
@@ -74,19 +72,20 @@ class Program:
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def compile(bcc: ModuleType, sources: list[Source], recorder: int, user_stack_bytes: int = 0) -> "Program":
+    def compile(bcc: ModuleType, sources: list[Source], build: Build) -> "Program":
         """Compile the sources together, or one by one where that fails, so that a failing one costs only itself.
 
-        `recorder` is the process whose threads get no stacks: this one. Where the kernel cannot look through user stacks it
-        walks them. Raises CannotRecord when no source is left.
+        Where the kernel cannot look through user stacks it walks them. Raises CannotRecord when no source is left.
         """
         kinds, btf = event_kinds(sources), Btf()
         plain = [replace(source, events=()) for source in sources if source.sampling]
-        program = Program(bcc, plain, kinds, user_stack_bytes)
-        program._watched = [name for name in WATCHED if user_stack_bytes and btf.has_tracepoint(name)]
+        program = Program(bcc, plain, kinds, build)
+        watched = [FORK] * build.narrowed + [*WATCHED] * bool(build.user_stack_bytes)
+        program._watched = [name for name in watched if btf.has_tracepoint(name)]
         texts, compiled = {}, []
-        for source in (source for source in sources if source.events and (user_stack_bytes or not source.sampling)):
-            reduced, lacking = without_lacking(source, btf)
+        takes_samples = build.user_stack_bytes or build.narrowed
+        for source in (source for source in sources if source.events and (takes_samples or not source.sampling)):
+            reduced, lacking = without_lacking(with_numbers(source) if build.numbered else source, btf)
             program.unavailable |= lacking
             try:
                 texts[source.name] = source_text(reduced, btf)
@@ -94,9 +93,9 @@ class Program:
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
         try:
-            prelude = common_text(kinds, btf, recorder, user_stack_bytes)
+            prelude = common_text(kinds, btf, build)
         except KeyError as error:
-            return _with_frame_pointers(Program.compile(bcc, sources, recorder), str(error.args[0]))
+            return _with_frame_pointers(bcc, sources, build, str(error.args[0]))
         try:
             program._load(prelude, compiled, texts)
         except CannotRecord:
@@ -104,9 +103,9 @@ class Program:
                 try:
                     program._load(prelude, [source], texts)
                 except CannotRecord as error:
-                    if user_stack_bytes and source.program:  # a source with a program of its own walks stacks
+                    if build.user_stack_bytes and source.program:  # a source with a program of its own walks stacks
                         program.close()
-                        return _with_frame_pointers(Program.compile(bcc, sources, recorder), str(error))
+                        return _with_frame_pointers(bcc, sources, build, str(error))
                     program.unavailable[source.name] = str(error)
         if texts and not program._modules:
             why = program.unavailable[compiled[0].name]
@@ -123,9 +122,9 @@ class Program:
                 module = self.bcc.BPF(text=text.encode())
                 for event in _events(sources):
                     module.load_func(_function_name(event), self._type(event.tracepoint))
+                for watched in self._watched:
+                    module.load_func(b"on_" + watched.encode(), self.bcc.BPF.RAW_TRACEPOINT)
                 if self.user_stack_bytes:
-                    for watched in WATCHED:
-                        module.load_func(b"on_" + watched.encode(), self.bcc.BPF.RAW_TRACEPOINT)
                     for table, tracepoint in USER_STACK_PROGRAMS.items():
                         for number, program in enumerate((b"look_on_", b"walk_python_")):
                             function = module.load_func(program + table, self._type(tracepoint))
@@ -140,6 +139,11 @@ class Program:
         self.sources = [source for source in self.sources if source.name not in loaded] + sources
         if self.user_stack_bytes:
             self.set_code(0, CODE_ANYWHERE)
+
+    @property
+    def user_stack_bytes(self) -> int:
+        """How much of a user stack is looked through for what an unwinder needs; 0 where the kernel walks them."""
+        return self.build.user_stack_bytes
 
     def _type(self, tracepoint: str) -> int:
         kind: int = self.bcc.BPF.RAW_TRACEPOINT if tracepoint else self.bcc.BPF.PERF_EVENT
@@ -200,6 +204,26 @@ class Program:
         for module, sources in self._modules:
             for event in (event for loaded in sources if loaded.name == source.name for event in loaded.events):
                 ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.funcs[_function_name(event)].fd)
+
+    def set_member(self, tid: int, rank: int | None) -> None:
+        """Make a thread a member of a narrowed recording (MEMBER, or ALONE: without its children); None: no longer."""
+        for module, _ in self._modules:
+            table = module[b"ranks"]
+            key, library = ctypes.byref(table.Key(tid)), self.bcc.libbcc.lib
+            if rank is None:
+                library.bpf_delete_elem(table.map_fd, key)
+            else:
+                library.bpf_update_elem(table.map_fd, key, ctypes.byref(ctypes.c_uint8(rank)), 0)
+
+    def set_helper(self, tgid: int) -> None:
+        """Name a second process whose threads get no stacks; 0 for none."""
+        for module, _ in self._modules:
+            module[b"own"][0] = ctypes.c_uint32(tgid)
+
+    def trigger_hits(self) -> int:
+        """Count the waits so far that the trigger is about."""
+        maps = [module[b"trigger_hits"] for module, _ in self._modules if self.build.trigger]
+        return sum(int(hits[0].value) for hits in maps)
 
     def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = True) -> None:
         """Say where a process has its code (see code_map.py); None when it is gone. Where there is no room for it, it is
@@ -299,7 +323,8 @@ def _events(sources: list[Source]) -> Iterator[Event]:
         yield from source.events
 
 
-def _with_frame_pointers(program: Program, why: str) -> Program:
+def _with_frame_pointers(bcc: ModuleType, sources: list[Source], build: Build, why: str) -> Program:
+    program = Program.compile(bcc, sources, replace(build, user_stack_bytes=0))
     program.unavailable["whole user stacks"] = f"{why}; they are walked by frame pointers"
     return program
 

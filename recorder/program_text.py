@@ -5,19 +5,22 @@ Members of kernel structs are reached by their offsets, which the text has as nu
 
 import platform
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offwake.recorder.btf import Btf
 from offwake.recorder.python import PYTHON_CODE
-from offwake.recorder.sources import Event, Source
+from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.trigger import Trigger
 
-__all__ = ["common_text", "source_text", "without_lacking"]
+__all__ = ["Build", "common_text", "source_text", "with_numbers", "without_lacking"]
 
 BPF = Path(__file__).with_name("bpf")
 PRELUDE = ("prelude",)
+MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
 """In the order in which they need each other."""
+KERNEL_STACK_BYTES = {"x86_64": 16 << 10, "aarch64": 16 << 10}  # THREAD_SIZE, where nothing checks memory
 USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
 """What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
@@ -26,13 +29,49 @@ BRACED = re.compile(r"\{(.+?)\}")
 CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
 
 
-def common_text(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes: int) -> str:
+@dataclass(frozen=True)
+class Build:
+    """What the programs are to do, whatever the sources.
+
+    `recorder` is the process whose threads get no stacks: this one. Of user stacks `user_stack_bytes` are looked through, a
+    power of two; with 0 the kernel walks them. `narrowed`: stacks are those of members, and of who wakes them. Without
+    `wakers` a waking has no stack; with `min_block_ns` it has one only if the wait was as long. `trigger` counts waits.
+
+    Two builds are for tests alone. `numbered`: every event ends in a number, counted by CPU and kind of event from 0, so
+    that what is missing shows. `walked`: the kernel walks its stack for every event, also where the stack's id is known.
+    """
+
+    recorder: int
+    user_stack_bytes: int = 0
+    narrowed: bool = False
+    wakers: bool = True
+    min_block_ns: int = 0
+    trigger: Trigger | None = None
+    numbered: bool = False
+    walked: bool = False
+
+    def defines(self) -> dict[str, int]:
+        """Return the C names that say so."""
+        found = {"RECORDER": self.recorder}
+        if self.min_block_ns or self.trigger:
+            found |= {"WAITED": 1, "MIN_BLOCK_NS": self.min_block_ns}
+        if self.trigger:
+            first, second = (int.from_bytes(part, "little") for part in _halves(self.trigger.comm))
+            found |= {"TRIGGER_NS": self.trigger.blocked_ns, "TRIGGER_PID": self.trigger.pid}
+            found |= {"TRIGGER_COMM_0": first, "TRIGGER_COMM_1": second}
+        switches = {"NARROWED": self.narrowed, "NO_WAKERS": not self.wakers}
+        switches |= {"NUMBERED": self.numbered, "WALKED": self.walked}
+        return found | {name: 1 for name, on in switches.items() if on}
+
+
+def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
 
     Raises KeyError where this machine's or this kernel's user stacks cannot be unwound.
     """
-    defines = {f"KIND_{name}": kind for name, kind in kinds.items()}
-    defines |= {"KINDS": len(kinds) + 1, "RECORDER": recorder}
+    defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
+    defines |= {"KINDS": len(kinds) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES[platform.machine()]}
+    defines["TASK_STACK"] = btf.member("task_struct.stack").offset
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
         defines[name] = btf.member(f"task_struct.{member}").offset
     arguments = btf.tracepoint_arguments("sched_switch")
@@ -43,18 +82,24 @@ def common_text(kinds: dict[str, int], btf: Btf, recorder: int, user_stack_bytes
         state = "__state" if btf.has_member("task_struct.__state") else "state"
         defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
     text = _common(PRELUDE)
-    if user_stack_bytes:
+    text += _common(MEMBERS) if build.narrowed else ""
+    text += _common(WAITED) if "WAITED" in defines else ""
+    if build.user_stack_bytes:
         if platform.machine() not in USER_REGISTERS:
             raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
-        defines["STACK_BITS"] = user_stack_bytes.bit_length() - 1
+        defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
         for name, member in USER_REGISTERS[platform.machine()].items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
-        defines["TASK_STACK"] = btf.member("task_struct.stack").offset
         text += _struct(PYTHON_CODE) + _common(STACKS)
-    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + text
+    return "".join(f"#define {name} {value}{'ULL' * (value > 0x7FFFFFFF)}\n" for name, value in defines.items()) + text
+
+
+def with_numbers(source: Source) -> Source:
+    """Return the source with a number at the end of every event, see Build."""
+    return replace(source, events=tuple(replace(e, fields=(*e.fields, Field("number", "u8"))) for e in source.events))
 
 
 def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
@@ -80,6 +125,11 @@ def source_text(source: Source, btf: Btf) -> str:
     return structs + maps + "".join(_function(event, source, btf) for event in source.events)
 
 
+def _halves(comm: str) -> tuple[bytes, bytes]:
+    octets = comm.encode(errors="surrogateescape").ljust(16, b"\0")
+    return octets[:8], octets[8:16]
+
+
 def _common(names: tuple[str, ...]) -> str:
     return "".join((BPF / f"{name}.bpf.c").read_text() for name in names)
 
@@ -102,7 +152,8 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
     if event.when:
         condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
         lines.append(f"    if (!({condition})) return 0;")
-    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in event.fields]
+    fields = [field for field in event.fields if field.value != "program"]
+    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in fields]
     if event.once_per:
         lines += [
             f"    u64 key = e.{event.once_per}; u8 yes = 1;",

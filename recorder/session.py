@@ -23,15 +23,18 @@ from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.listeners import listeners
+from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
+from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
 from offwake.recorder.rings import Rings
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine
 from offwake.recorder.sources import Source
 from offwake.recorder.symbols import add_symbols
+from offwake.recorder.trigger import Trigger
 
 __all__ = ["Options", "Progress", "Result", "check_machine", "record"]
 
@@ -55,6 +58,24 @@ class Options:
     command: list[str] = field(default_factory=list)
     user_stacks: str = "auto"
     stack_bytes: int = 64 << 10
+    narrowing: Narrowing = Narrowing()
+    min_block_ns: int = 0
+    trigger: Trigger | None = None
+    numbered: bool = False
+    walked: bool = False
+
+    def build(self) -> Build:
+        """Return what the programs are to do."""
+        return Build(
+            recorder=os.getpid(),
+            user_stack_bytes=0 if self.user_stacks == "fp" else self.stack_bytes,
+            narrowed=bool(self.narrowing),
+            wakers=self.narrowing.wakers,
+            min_block_ns=self.min_block_ns,
+            trigger=self.trigger,
+            numbered=self.numbered,
+            walked=self.walked,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,8 +130,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
-            looked_through = 0 if options.user_stacks == "fp" else options.stack_bytes
-            program = Program.compile(bcc, options.sources, os.getpid(), looked_through)
+            program = Program.compile(bcc, options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
@@ -137,10 +157,12 @@ class _Capture:
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
         self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
+        self._members = Members(options.narrowing, program)
         self._machine = machine()
         self._listeners = set(listeners())
         self._pump.prepare()
         program.attach()
+        self._members.begin(self._command.pid if self._command else None)
         self._began_ns = time.monotonic_ns()
         self._cpu_before_s = time.process_time()
 
@@ -191,6 +213,7 @@ class _Capture:
                 watch(self._progress(elapsed))
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
+            self._members.follow()
             if ready:
                 time.sleep(min(SHORTEST_SLEEP_S, left))
 
@@ -205,6 +228,8 @@ class _Capture:
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
             "user_stack_bytes": self._program.user_stack_bytes,
+            "narrowing": self._options.narrowing.as_value(),
+            "min_block_ns": self._options.min_block_ns,
             "events": [
                 {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
                 for event in self._rings.events

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from offwake.errors import CannotRecord, UsageError
+from offwake.recorder.members import Narrowing
 from offwake.recorder.session import Options, Progress, Result, check_machine, record
 from offwake.recorder.sources import chosen_sources, default_sources
 
@@ -24,6 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
+    narrowed = parser.add_argument_group("narrowed to", "and to whoever wakes them; children of processes are followed")
+    narrowed.add_argument("-p", "--pid", type=int, action="append", default=[], metavar="PID", help="a process")
+    narrowed.add_argument("-t", "--tid", type=int, action="append", default=[], metavar="TID", help="a thread")
+    narrowed.add_argument("--cgroup", action="append", default=[], metavar="PATH", help="a cgroup, and those below it")
+    narrowed.add_argument("--command-only", action="store_true", help="COMMAND and what it starts")
+    parser.add_argument("--no-wakers", action="store_true", help="take no stacks of wakers; narrowed, record members alone")
+    parser.add_argument(
+        "--min-block-us",
+        type=float,
+        default=0,
+        metavar="N",
+        help="take a waker's stack only for waits at least this long (every wait is recorded)",
+    )
     parser.add_argument(
         "--user-stacks",
         choices=("auto", "dwarf", "fp"),
@@ -71,10 +85,27 @@ def _options(args: argparse.Namespace) -> Options:
         raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
     if args.stack_kb not in STACK_KB:
         raise UsageError(f"--stack-kb {args.stack_kb}: it is one of {', '.join(map(str, STACK_KB))}")
+    if not 0 <= args.min_block_us < math.inf:
+        raise UsageError(f"--min-block-us {args.min_block_us:g}: a wait lasts 0 µs or more")
+    if args.command_only and not command:
+        raise UsageError("--command-only: there is no COMMAND; add one after --")
+    for flag, numbers in (("--pid", args.pid), ("--tid", args.tid)):
+        if any(number <= 0 for number in numbers):
+            raise UsageError(f"{flag} {min(numbers)}: ids are numbers from 1 on")
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
     output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
-    return Options(output, sources, args.duration, buffer_bytes, command, args.user_stacks, stack_bytes)
+    return Options(
+        output,
+        sources,
+        args.duration,
+        buffer_bytes,
+        command,
+        args.user_stacks,
+        stack_bytes,
+        narrowing=Narrowing(tuple(args.pid), tuple(args.tid), tuple(args.cgroup), args.command_only, not args.no_wakers),
+        min_block_ns=round(args.min_block_us * 1000),
+    )
 
 
 def _show_progress(progress: Progress) -> None:

@@ -19,16 +19,6 @@ BPF_ARRAY(frames, struct frames, 32768); /* by the hash of the return address; b
 BPF_ARRAY(unsure, u64, 1);               /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
 BPF_PERF_OUTPUT(lessons);
 
-/* Note where this program's frame lies on the thread's kernel stack; returns whether it does. */
-static __always_inline int is_on_own_stack(void *ctx, struct stacks *stack)
-{
-    u64 base = read_u64(bpf_get_current_task() + TASK_STACK);
-
-    *(void *volatile *)&stack->place = ctx; /* it lies in the frame of what called this program; in the map it is a number */
-    *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-    return *(volatile u64 *)&stack->place - base < *(volatile u64 *)&stack->top - base;
-}
-
 /* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
 static __always_inline void teach(void *ctx, struct stacks *stack)
 {
@@ -49,9 +39,10 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
     u64 *is_unsure = unsure.lookup(&zero);
 
     stack->kernel_id = 0;
-    if (!is_on_own_stack(ctx, stack) || !is_unsure || *is_unsure)
+    if (!is_on_own_stack(ctx) || !is_unsure || *is_unsure)
         return;
-    at = stack->place;
+    stack->place = at = place_of(ctx);
+    *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
     for (int i = 0; i < FRAMES_AT_MOST; i++) {
         u32 bucket = address * HASH_FACTOR >> 49;
         struct frames *found = frames.lookup(&bucket);

@@ -6,6 +6,15 @@ BPF_PERF_OUTPUT(with_stack);    /* the kernel adds the call chain to these recor
 BPF_PERF_OUTPUT(without_stack); /* … and not to these, in the same ring … */
 BPF_PERF_OUTPUT(kernel_stack);  /* … and to these the kernel's part of it: the user's goes with the event */
 
+BPF_ARRAY(own, u32, 1); /* a process of the recorder's, besides itself */
+
+static __always_inline int is_own(u32 tgid)
+{
+    u32 zero = 0, *helper = own.lookup(&zero);
+
+    return tgid == RECORDER || (helper && tgid == *helper);
+}
+
 struct tally { u64 attempted, stored, failed; };
 BPF_PERCPU_ARRAY(tallies, struct tally, KINDS);
 
@@ -38,14 +47,55 @@ static __always_inline int counted(int kind, int error)
     return 0;
 }
 
+/*
+ * In what a program is given: an array that lies in the frame of what called it. As a pointer no program may look at where it
+ * points; what has been in a map is a number.
+ */
+BPF_PERCPU_ARRAY(pointer, u64, 1);
+static __always_inline u64 place_of(void *ctx)
+{
+    u32 zero = 0;
+    void *slot = pointer.lookup(&zero);
+
+    if (!slot)
+        return 0;
+    *(void *volatile *)slot = ctx;
+    return *(volatile u64 *)slot;
+}
+
+/* Whether a program runs on the current thread's own stack, and not on that of interrupts on top of it. */
+static __always_inline int is_on_own_stack(void *ctx)
+{
+    return place_of(ctx) - read_u64(bpf_get_current_task() + TASK_STACK) < KERNEL_STACK_BYTES;
+}
+
+#ifdef NUMBERED /* see Build in program_text.py */
+static __always_inline void set_number(void *event, u32 size, int kind)
+{
+    struct tally *tally = tallies.lookup(&kind);
+
+    *(u64 *)(event + size - 8) = tally ? tally->attempted : 0;
+}
+#else
+#define set_number(event, size, kind)
+#endif
+
 static __always_inline int emit_without_stack(void *ctx, void *event, u32 size, int kind)
 {
+    set_number(event, size, kind);
     return counted(kind, without_stack.perf_submit(ctx, event, size));
 }
 
 #ifndef STACK_BITS
 static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
 {
+    set_number(event, size, kind);
     return counted(kind, with_stack.perf_submit(ctx, event, size));
+}
+
+static __always_inline int emit_with_kernel_stack(void *ctx, void *event, u32 size, int kind)
+{
+    set_number(event, size, kind);
+    return counted(kind, kernel_stack.perf_submit(ctx, event, size));
 }
 #endif

@@ -24,7 +24,11 @@ static __always_inline int submit(void *ctx, struct stacks *stack, u64 end)
 
     if (!seen || !now)
         return -1;
+#ifdef WALKED
+    if (0) {
+#else
     if (id && *seen == id + *now) {
+#endif
         error = without_stack.perf_submit(ctx, stack->event + begin, end - begin);
     } else {
         error = kernel_stack.perf_submit(ctx, stack->event + begin, end - begin);
@@ -52,6 +56,20 @@ static __always_inline int send_user_stack(void *ctx, struct stacks *stack)
     return 0;
 }
 
+static __always_inline int emit_with_kernel_stack(void *ctx, void *event, u32 size, int kind)
+{
+    u32 zero = 0;
+    struct stacks *stack = scratch.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    set_number(event, size, kind);
+    note_event(stack, event, size, kind, KERNEL_STACK_FLAG);
+    find_kernel_stack_id(ctx, stack);
+    submit(ctx, stack, __builtin_offsetof(struct stacks, id));
+    return 0;
+}
+
 static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
 {
     u32 zero = 0;
@@ -60,6 +78,7 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
 
     if (!stack)
         return 0;
+    set_number(event, size, kind);
     user = begins_user_stack(stack);
     if (user == NOT_OURS)
         return counted(kind, with_stack.perf_submit(ctx, event, size));

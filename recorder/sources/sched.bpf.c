@@ -1,10 +1,10 @@
 /*
  * The scheduler's events: the one source whose rules (which stack, and when) a declaration cannot say.
  *
- * At sched_switch the current task is still prev, so the kernel can walk its stack. It is worth walking only when prev
- * blocks: a preempted thread, the idle task and a thread that ends wait for nothing. Walking is 85 to 90 % of an event's
- * cost. At sched_waking the current task is the waker, or was interrupted by what wakes: the analyzer tells them apart
- * by the stack. (sched_wakeup would not do: it may fire on the target's CPU.) At sched_wakeup_new it is the parent.
+ * At sched_switch the current task is still prev, so its stack can be had. It is worth having only when prev blocks: a
+ * preempted thread, the idle task and a thread that ends wait for nothing. At sched_waking the current task is the waker, or
+ * was interrupted by what wakes: the analyzer tells them apart by the stack, so out of an interrupt there always is one.
+ * (sched_wakeup would not do: it may fire on the target's CPU.) At sched_wakeup_new it is the parent.
  */
 
 #define TASK_ENDS 0xb0 /* EXIT_DEAD | EXIT_ZOMBIE | TASK_DEAD, include/linux/sched.h */
@@ -13,6 +13,7 @@ int on_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 {
     struct sched_switch e = {.kind = KIND_sched_switch};
     u64 current = bpf_get_current_pid_tgid();
+    int blocks;
 
     e.flags = ctx->args[0] ? 1 : 0; /* preempted */
     e.prev = (u32)current;
@@ -23,7 +24,33 @@ int on_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 #else
     e.state = read_u32(ctx->args[SWITCH_PREV] + TASK_STATE);
 #endif
-    if (e.prev && e.state && !e.flags && !(e.state & TASK_ENDS) && e.prev_tgid != RECORDER)
+    blocks = e.prev && e.state && !e.flags && !(e.state & TASK_ENDS);
+#ifdef WAITED
+    if (e.state & TASK_ENDS)
+        blocked_since.delete(&e.prev);
+    else
+        set_blocked_since(e.prev, blocks ? bpf_ktime_get_ns() : 0);
+    set_blocked_since(e.next, 0);
+#endif
+#ifdef NARROWED
+    u8 rank = rank_of(e.prev);
+
+    if (e.state & TASK_ENDS)
+        ranks.delete(&e.prev);
+    if (is_member(rank))
+        e.flags |= MEMBER_FLAG;
+    blocks = blocks && rank != STRANGER;
+#ifdef NO_WAKERS /* strangers are left out: what ran before and after a member is nobody */
+    if (!is_member(rank_of(e.next)))
+        e.next = 0;
+    if (!is_member(rank)) {
+        if (!e.next)
+            return 0;
+        e.prev = e.prev_tgid = e.state = e.flags = 0;
+    }
+#endif
+#endif
+    if (blocks && !is_own(e.prev_tgid))
         return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_switch);
     return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_switch);
 }
@@ -32,13 +59,45 @@ int on_sched_waking(struct bpf_raw_tracepoint_args *ctx)
 {
     struct sched_waking e = {.kind = KIND_sched_waking};
     u64 current = bpf_get_current_pid_tgid();
+    int is_wanted = 1;
 
     e.waker = (u32)current;
     e.waker_tgid = current >> 32;
     e.target = read_u32(ctx->args[0] + TASK_PID);
     e.target_tgid = read_u32(ctx->args[0] + TASK_TGID);
-    if (e.target_tgid == RECORDER)
+#ifdef WAITED
+    u64 waited = waited_ns(e.target);
+
+#ifdef TRIGGER_NS
+    pull_trigger(ctx->args[0], e.target_tgid, waited);
+#endif
+    is_wanted = waited >= MIN_BLOCK_NS;
+#endif
+#ifdef NARROWED
+    u8 rank = rank_of(e.target);
+
+#ifdef NO_WAKERS
+    if (!is_member(rank))
+        return 0;
+#endif
+    is_wanted = is_wanted && is_worth_a_waker(rank);
+#endif
+#ifdef NO_WAKERS
+    return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+#endif
+    if (is_own(e.target_tgid))
         return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+#if defined(NARROWED) || defined(WAITED)
+    if (!is_wanted) {
+        if (is_on_own_stack(ctx))
+            return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+        return emit_with_kernel_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+    }
+#endif
+#ifdef NARROWED
+    if (is_on_own_stack(ctx))
+        note_waker(e.waker, rank);
+#endif
     return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_waking);
 }
 
@@ -50,7 +109,18 @@ int on_sched_wakeup_new(struct bpf_raw_tracepoint_args *ctx)
     e.target = read_u32(ctx->args[0] + TASK_PID);
     e.target_tgid = read_u32(ctx->args[0] + TASK_TGID);
     bpf_probe_read_kernel(&e.comm, sizeof(e.comm), (void *)(ctx->args[0] + TASK_COMM));
-    if (e.target_tgid != RECORDER)
-        return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+#ifdef NARROWED
+    if (rank_of(e.target) == STRANGER) {
+#ifdef NO_WAKERS
+        return 0;
+#endif
+        return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+    }
+#endif
+#ifdef NO_WAKERS
     return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+#endif
+    if (is_own(e.target_tgid))
+        return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+    return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
 }

@@ -4,13 +4,14 @@ import os
 
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.program import Program
+from offwake.recorder.program_text import Build
 from offwake.recorder.sources import Event, Field, Source, all_sources
 
 TID = Field("tid", "u4", "tid")
 
 
 def compiled(*sources: Source) -> Program:
-    return Program.compile(load_bcc(), list(sources), os.getpid())
+    return Program.compile(load_bcc(), list(sources), Build(os.getpid()))
 
 
 def test_a_tracepoint_that_the_kernel_lacks_costs_only_its_source() -> None:

@@ -1,0 +1,49 @@
+/*
+ * Of whom stacks are wanted, where a recording is narrowed: its members, and those who wake them, up to some hops away.
+ *
+ * A thread has a rank: 0 as a member, and as one who wakes a thread of another rank one more than that. Members come from
+ * user space (members.py), and as children of members; those who wake are found here.
+ */
+
+#define STRANGER 255
+#define ALONE 254 /* a member whose children are none */
+#define HOPS_AT_MOST 4
+#define MEMBER_FLAG 2 /* in the flags of a switch: prev is one */
+
+BPF_F_TABLE("hash", u32, u8, ranks, 65536, 1); /* by thread; 1: BPF_F_NO_PREALLOC */
+
+static __always_inline u8 rank_of(u32 tid)
+{
+    u8 *rank = ranks.lookup(&tid);
+
+    return rank ? *rank : STRANGER;
+}
+
+static __always_inline int is_member(u8 rank)
+{
+    return rank == 0 || rank == ALONE;
+}
+
+static __always_inline int is_worth_a_waker(u8 rank)
+{
+    return rank < HOPS_AT_MOST || rank == ALONE;
+}
+
+/* Note who woke a thread of this rank. */
+static __always_inline void note_waker(u32 waker, u8 rank)
+{
+    u8 known = rank_of(waker), hops = rank == ALONE ? 1 : rank + 1;
+
+    if (waker && !is_member(known) && known > hops)
+        ranks.update(&waker, &hops);
+}
+
+int on_sched_process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+    u8 member = 0;
+    u32 child = read_u32(ctx->args[1] + TASK_PID);
+
+    if (rank_of(read_u32(ctx->args[0] + TASK_PID)) == 0)
+        ranks.update(&child, &member);
+    return 0;
+}
