@@ -52,6 +52,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         "duration_ns": recording.duration_ns,
         "command": keyframe["command"],
+        "narrowed": {**keyframe["narrowing"], "min_block_ns": keyframe.get("min_block_ns", 0)},
+        "of": recording.narrowed.words(),
         "ended_by": recording.footer.get("reason"),
         "sources": _sources(replay),
         "events": sum(source["events"] for source in _sources(replay)),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.evidence import Evidence, gather
 from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.idle import IdleRules
+from offwake.analyzer.narrowed import Narrowed, members_of
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, UNWIND, require, require_keyframe, require_time
 from offwake.analyzer.unwind import ROWS
@@ -93,6 +94,16 @@ class Recording:
     def listeners(self) -> frozenset[int]:
         """The processes that served others at the end (docs/format.md, SNAPSHOT); none in older recordings."""
         return frozenset(self.snapshot["listeners"])
+
+    @cached_property
+    def narrowed(self) -> Narrowed:
+        """What the recording was narrowed to."""
+        return Narrowed.of(self.keyframe)
+
+    @cached_property
+    def members(self) -> NDArray[np.int64]:
+        """The ids of the threads that a narrowed recording is about, in order. Found in a pass of its own."""
+        return members_of(self)
 
     @property
     def recorder_pid(self) -> int:

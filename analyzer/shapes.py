@@ -43,6 +43,9 @@ _KEYFRAME: dict[str, Any] = {
 }
 """A list in a shape has these items, a tuple any number of its one item, a type as a key any number of such keys."""
 
+_NARROWING = {"pids": (int,), "tids": (int,), "cgroups": (str,), "members": (int,), "command": bool, "wakers": bool}
+_EVERYTHING = {"pids": [], "tids": [], "cgroups": [], "members": [], "command": False, "wakers": True}
+
 TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "recursion_misses": {str: int}}
 
 FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
@@ -91,6 +94,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     """Return a keyframe that can be worked with. Raises DamagedRecording, naming the place, for any other."""
     require(keyframe, _KEYFRAME, where)
     cgroups = require(keyframe.get("cgroups", []), _CGROUPS, f"{where}.cgroups")  # older recordings have none
+    narrowing = require(keyframe.get("narrowing", _EVERYTHING), _NARROWING, f"{where}.narrowing")
     require_time(keyframe["began_ns"], f"{where}.began_ns")
     require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
     if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
@@ -108,7 +112,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
-    return {**keyframe, "cgroups": cgroups}
+    return {**keyframe, "cgroups": cgroups, "narrowing": narrowing}
 
 
 def require_time(value: Any, where: str) -> int:

@@ -228,7 +228,7 @@ class _Capture:
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
             "user_stack_bytes": self._program.user_stack_bytes,
-            "narrowing": self._options.narrowing.as_value(),
+            "narrowing": self._members.as_value(),
             "min_block_ns": self._options.min_block_ns,
             "events": [
                 {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
