@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "record": "capture this machine into FILE.offwake",
+    "sources": "what this kernel can record",
     "summary": "the first answer: who waited, on what, woken by whom",
     "info": "what a recording holds, from which host, how complete it is",
     "verify": "check every block",

@@ -1,0 +1,79 @@
+"""What a machine must be to be recorded: each check made once, for the recorder that refuses and for the doctor who tells.
+
+A check says in one sentence what it found, and what mends it. The recorder raises that sentence, so that nobody is told
+two things of one machine.
+"""
+
+import os
+import platform
+import struct
+from dataclasses import dataclass
+
+from offwake.errors import CannotRecord
+
+__all__ = ["LIMITED", "MISSING", "OK", "Check", "architecture", "check_machine", "initial_pid_namespace", "root"]
+
+OK, LIMITED, MISSING = "ok", "limited", "missing"
+FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a recording takes. Without what is `missing` there is none; with what is `limited` it has less."""
+
+    name: str
+    verdict: str
+    says: str
+    mend: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was found, and what mends it."""
+        return "; ".join(part for part in (self.says, self.mend) if part)
+
+
+def check_machine() -> None:
+    """Raise CannotRecord, with what mends it, where recording cannot work."""
+    for check in (architecture(), root(), initial_pid_namespace()):
+        if check.verdict == MISSING:
+            raise CannotRecord(check.sentence)
+
+
+def architecture() -> Check:
+    """Tell whether offwake knows this processor: x86-64, as a 64-bit process.
+
+    Of others these are missing: the order in which a ring's head, data and tail are read and written (x86-64 keeps that of
+    the program; aarch64 takes barriers, which Python has not), the registers and unwind tables of user stacks, the entries
+    of interrupts. No other machine has been recorded, and a recording that is wrong at times is worse than none.
+    """
+    machine = platform.machine()
+    if machine != "x86_64":
+        return Check(
+            "architecture",
+            MISSING,
+            f"recording works on x86_64, not on {machine}: reading a ring without memory barriers would be wrong at times, "
+            "and its user stacks cannot be unwound",
+            "its recordings can be analyzed here",
+        )
+    if struct.calcsize("P") != 8:
+        return Check("architecture", MISSING, "this Python is a 32-bit program", "run offwake with a 64-bit Python")
+    return Check("architecture", OK, machine)
+
+
+def root() -> Check:
+    """Tell whether this user is root."""
+    if os.geteuid() != 0:
+        return Check("root", MISSING, "recording needs root", "run it with sudo")
+    return Check("root", OK, "yes")
+
+
+def initial_pid_namespace() -> Check:
+    """Tell whether thread ids here are those that the kernel's events carry."""
+    if os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE:
+        return Check(
+            "pid namespace",
+            MISSING,
+            "this is a PID namespace of its own (a container): the kernel's thread ids cannot be translated here",
+            "run offwake on the host, or in a container started with --pid=host",
+        )
+    return Check("pid namespace", OK, "the host's")
