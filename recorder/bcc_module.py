@@ -6,13 +6,18 @@ see the system's packages.
 """
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import ModuleType
+from typing import BinaryIO
 
 from offwake.errors import CannotRecord
 
-__all__ = ["load_bcc"]
+__all__ = ["compiler_messages", "load_bcc"]
 
 HEADERS = Path(__file__).parent / "headers"
 DISTRIBUTION = (
@@ -28,8 +33,6 @@ INSTALL = (
 
 def load_bcc() -> ModuleType:
     """Import bcc, or raise CannotRecord with the package to install."""
-    import os
-
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(HEADERS))  # stand-ins: no kernel headers are needed
     refused = "it is not installed"
     for place in (None, *_places()):
@@ -43,6 +46,19 @@ def load_bcc() -> ModuleType:
         refused = f"{module.__file__} is the unrelated package of that name from PyPI"
         _forget()
     raise CannotRecord(f"recording needs bcc: {refused}; {INSTALL}")
+
+
+@contextmanager
+def compiler_messages() -> Iterator[BinaryIO]:
+    """Catch what clang and the verifier write to standard error, past Python."""
+    standard_error = os.dup(2)
+    with TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
 
 
 def _places() -> list[Path]:

@@ -8,13 +8,27 @@ import os
 import platform
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from offwake.errors import CannotRecord
 
-__all__ = ["LIMITED", "MISSING", "OK", "Check", "architecture", "check_machine", "initial_pid_namespace", "root"]
+__all__ = [
+    "LIMITED",
+    "MISSING",
+    "OK",
+    "Check",
+    "architecture",
+    "capabilities",
+    "check_machine",
+    "initial_pid_namespace",
+    "root",
+]
 
 OK, LIMITED, MISSING = "ok", "limited", "missing"
 FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+NEEDED = {"CAP_PERFMON": 38, "CAP_BPF": 39}  # since 5.8; CAP_SYS_ADMIN stands for both
+HELPFUL = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_PTRACE": 19}
+CAP_SYS_ADMIN = 21
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Check:
 
 def check_machine() -> None:
     """Raise CannotRecord, with what mends it, where recording cannot work."""
-    for check in (architecture(), root(), initial_pid_namespace()):
+    for check in (architecture(), root(), initial_pid_namespace(), capabilities()):
         if check.verdict == MISSING:
             raise CannotRecord(check.sentence)
 
@@ -77,3 +91,18 @@ def initial_pid_namespace() -> Check:
             "run offwake on the host, or in a container started with --pid=host",
         )
     return Check("pid namespace", OK, "the host's")
+
+
+def capabilities() -> Check:
+    """Tell whether root may do what root may: in most containers it may not."""
+    mend = "run offwake on the host, or in a privileged container"
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:")]
+    held = int(line.split()[1], 16)
+    needed = [] if held >> CAP_SYS_ADMIN & 1 else [name for name, bit in NEEDED.items() if not held >> bit & 1]
+    if needed:
+        return Check("capabilities", MISSING, f"recording needs {' and '.join(needed)}", mend)
+    helpful = [name for name, bit in HELPFUL.items() if not held >> bit & 1]
+    if helpful:
+        says = f"without {' and '.join(helpful)} functions of other users' programs have no names"
+        return Check("capabilities", LIMITED, says, mend)
+    return Check("capabilities", OK, "all that are needed")

@@ -22,7 +22,7 @@ from offwake.format.records import (
     SAMPLE_TIME,
 )
 
-__all__ = ["EventSpec", "Opened", "lost_records", "open_event", "redirect"]
+__all__ = ["EventSpec", "Opened", "counts_lost", "lost_records", "open_event", "redirect"]
 
 SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241}
 TYPE_SOFTWARE = 1
@@ -150,6 +150,11 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
 def redirect(event: Opened, into: Opened) -> None:
     """Let an event write into another one's ring on the same CPU."""
     ioctl(event.fd, IOC_SET_OUTPUT, into.fd)
+
+
+def counts_lost(event: Opened) -> bool:
+    """Tell whether the kernel counts the records that find no room (PERF_FORMAT_LOST, since 6.0)."""
+    return len(os.read(event.fd, 16)) == 16
 
 
 def lost_records(event: Opened) -> int:

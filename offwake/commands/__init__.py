@@ -3,6 +3,7 @@
 COMMANDS = {
     "record": "capture this machine into FILE.offwake",
     "sources": "what this kernel can record",
+    "doctor": "can this machine record? what is missing, and what mends it",
     "summary": "the first answer: who waited, on what, woken by whom",
     "info": "what a recording holds, from which host, how complete it is",
     "verify": "check every block",
