@@ -4,6 +4,7 @@ What a recording asks of the kernel is really asked for: a program is loaded and
 the memory of a recording, the programs of all sources are compiled. Version numbers and settings only explain.
 """
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -14,7 +15,7 @@ from types import ModuleType
 
 from offwake.errors import CannotRecord
 from offwake.recorder.availability import availability
-from offwake.recorder.bcc_module import compiler_messages, load_bcc
+from offwake.recorder.bcc_module import compiling, load_bcc
 from offwake.recorder.btf import VMLINUX, Btf
 from offwake.recorder.machine_checks import (
     LIMITED,
@@ -28,6 +29,7 @@ from offwake.recorder.machine_checks import (
 )
 from offwake.recorder.perf_event import EventSpec, counts_lost, open_event
 from offwake.recorder.program import Program
+from offwake.recorder.program_text import Build
 from offwake.recorder.ring import Ring, ring_pages
 from offwake.recorder.snapshot import online_cpus
 from offwake.recorder.sources import Event, Field, Source, all_sources
@@ -83,16 +85,18 @@ def python() -> Check:
 
 def library(name: str) -> Check:
     """Tell the version of a library that a recording is written with."""
+    if importlib.util.find_spec(name) is None:
+        return Check(name, MISSING, f"Python has no {name}", f"install it with `apt-get install python3-{name}`")
     try:
         return Check(name, OK, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Check(name, MISSING, "it is not installed", f"`apt-get install python3-{name}` (Debian, Ubuntu)")
+        return Check(name, OK, "of no known version")
 
 
 def bpf(bcc: ModuleType) -> Check:
     """Load and attach one small program."""
     try:
-        program = Program.compile(bcc, [TRIAL], os.getpid())
+        program = Program.compile(bcc, [TRIAL], Build(os.getpid()))
         try:
             program.attach()
         finally:
@@ -135,7 +139,7 @@ def programs() -> list[Check]:
 
 def fentry(bcc: ModuleType) -> Check:
     """Attach a program to a function's entry."""
-    with compiler_messages():
+    with compiling():
         try:
             bcc.BPF(text=b"int kfunc__begin_new_exec(void *ctx) { return 0; }").cleanup()
         except Exception:  # bcc raises bare Exception

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from offwake.errors import CannotRecord
-from offwake.recorder.bcc_module import compiler_messages
+from offwake.recorder.bcc_module import compiling
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
 from offwake.recorder.program_text import Build, common_text, source_text, with_numbers, without_lacking
@@ -114,7 +114,7 @@ class Program:
     def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:
         if not sources:
             return
-        with compiler_messages() as messages:
+        with compiling() as messages:
             try:
                 text = prelude + "".join(texts[source.name] for source in sources)
                 module = self.bcc.BPF(text=text.encode())

@@ -6,7 +6,7 @@ Members of kernel structs are reached by their offsets, which the text has as nu
 import platform
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from importlib.resources import files
 
 from offwake.recorder.btf import Btf
 from offwake.recorder.python import PYTHON_CODE
@@ -15,7 +15,7 @@ from offwake.recorder.trigger import Trigger
 
 __all__ = ["Build", "common_text", "source_text", "with_numbers", "without_lacking"]
 
-BPF = Path(__file__).with_name("bpf")
+BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude",)
 MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")

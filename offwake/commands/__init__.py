@@ -1,5 +1,9 @@
 """The subcommands, one module each: `add_arguments(parser)` and `run(args)`, which returns the exit code."""
 
+import pkgutil
+
+__all__ = ["COMMANDS", "installed"]
+
 COMMANDS = {
     "record": "capture this machine into FILE.offwake",
     "sources": "what this kernel can record",
@@ -17,3 +21,9 @@ COMMANDS = {
     "idle": "which waits are left out as idle, and why",
     "serve": "browse recordings",
 }
+
+
+def installed() -> dict[str, str]:
+    """Return those of COMMANDS that are here: all of them, or the few that are in offwake-recorder.pyz."""
+    here = {module.name for module in pkgutil.iter_modules(__path__)}
+    return {name: summary for name, summary in COMMANDS.items() if name in here}
