@@ -12,6 +12,10 @@ demo: .venv/installed  ## record a small workload for ten seconds and open it in
 test: check | test-packages  ## every test, and `make check` before them
 	@.venv/bin/pytest
 
+torture: .venv/installed | test-packages  ## what takes too long for every change
+	@.ci/packages mmdebstrap
+	@.venv/bin/pytest tests/torture
+
 check: .venv/installed  ## ruff, mypy --strict and import-linter
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
@@ -55,4 +59,4 @@ test-packages: packages
 	@.ci/packages binutils chromium fio fonts-liberation g++ gcc gdb libbpf-tools libc6-dev linux-perf mount postgresql \
 		python3-msgpack python3-zstandard redis-server strace zstd
 
-.PHONY: help demo test check bench recorder example pictures clean packages test-packages
+.PHONY: help demo test torture check bench recorder example pictures clean packages test-packages

@@ -64,6 +64,24 @@ def test_what_it_records_is_whole_and_has_names(alone: Path, workload: Callable[
     assert "main" in frames and any(frame.endswith("pipe_read_[k]") for frame in frames)
 
 
+def test_a_file_that_was_cut_off_is_recovered_as_offwake_does(
+    alone: Path, recorded: Callable[[str], Recorded], tmp_path: Path
+) -> None:
+    """With the distribution's msgpack and zstandard, which are older than pip's."""
+    whole, part = recorded("pipe_chain").path.read_bytes(), tmp_path / "part"
+    part.write_bytes(whole[: len(whole) * 2 // 3])
+    assert run(alone, "verify", part).stdout == offwake("verify", part).stdout
+    done = [
+        run(alone, "recover", part, "-o", tmp_path / "alone"),
+        offwake("recover", part, "-o", tmp_path / "installed"),
+    ]
+    assert [result.returncode for result in done] == [0, 0]
+    told = [json.loads(offwake("info", tmp_path / by, "--json").stdout) for by in ("alone", "installed")]
+    assert [info.pop("bytes") > 0 for info in told] == [True, True]  # two versions of zstd compress differently
+    assert told[0] == told[1]
+    assert told[0]["events"] > 0
+
+
 def test_it_imports_nothing_but_what_a_distribution_packages(alone: Path, tmp_path: Path) -> None:
     told = run(DEBIANS, "-I", "-c", TELL_IMPORTS, alone, "record", "-o", tmp_path / "x.offwake", "--", "true")
     assert told.returncode == 0, told.stderr
