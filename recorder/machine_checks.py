@@ -54,23 +54,23 @@ def check_machine() -> None:
 
 
 def architecture() -> Check:
-    """Tell whether offwake knows this processor: x86-64, as a 64-bit process.
+    """Tell whether offwake can record this processor: x86-64, by a 64-bit process.
 
-    Of others these are missing: the order in which a ring's head, data and tail are read and written (x86-64 keeps that of
-    the program; aarch64 takes barriers, which Python has not), the registers and unwind tables of user stacks, the entries
-    of interrupts. No other machine has been recorded, and a recording that is wrong at times is worse than none.
+    Another one would take: barriers where a ring's head is read and its tail written (ring.py relies on x86-64, which keeps
+    the order of loads, and of stores behind them); its number of perf_event_open; its registers and the size of its
+    kernel stacks, in program_text.py, ptrace.h of the stand-in headers, bpf/ and cfi.py; where a thread keeps what
+    python.py begins with. And somebody who records it: a recording that is wrong at times is worse than none.
     """
     machine = platform.machine()
     if machine != "x86_64":
         return Check(
             "architecture",
             MISSING,
-            f"recording works on x86_64, not on {machine}: reading a ring without memory barriers would be wrong at times, "
-            "and its user stacks cannot be unwound",
-            "its recordings can be analyzed here",
+            f"recording works on x86_64, not on {machine}: rings would be read without the memory barriers that it takes, "
+            "and user stacks could not be unwound",
         )
     if struct.calcsize("P") != 8:
-        return Check("architecture", MISSING, "this Python is a 32-bit program", "run offwake with a 64-bit Python")
+        return Check("architecture", MISSING, "this Python is a 32-bit program", "run offwake with a 64-bit one")
     return Check("architecture", OK, machine)
 
 

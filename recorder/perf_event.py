@@ -7,7 +7,6 @@ Layouts and numbers: include/uapi/linux/perf_event.h.
 
 import ctypes
 import os
-import platform
 import struct
 import time
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from offwake.format.records import (
 
 __all__ = ["EventSpec", "Opened", "counts_lost", "lost_records", "open_event", "redirect"]
 
-SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241}
+PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE = 1
 COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
 FORMAT_LOST = 1 << 4
@@ -164,7 +163,4 @@ def lost_records(event: Opened) -> int:
 
 
 def _perf_event_open(attributes: _Attributes, cpu: int) -> int:
-    number = SYSCALL_NUMBERS.get(platform.machine())
-    if number is None:
-        raise CannotRecord(f"recording is supported on x86_64 and aarch64, not on {platform.machine()}")
-    return int(_libc.syscall(number, ctypes.byref(attributes), -1, cpu, -1, CLOEXEC))
+    return int(_libc.syscall(PERF_EVENT_OPEN, ctypes.byref(attributes), -1, cpu, -1, CLOEXEC))
