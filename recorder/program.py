@@ -6,17 +6,15 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 """
 
 import ctypes
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fcntl import ioctl
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 from offwake.errors import CannotRecord
+from offwake.recorder.bcc_module import compiling
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
 from offwake.recorder.program_text import Build, common_text, source_text, with_numbers, without_lacking
@@ -116,7 +114,7 @@ class Program:
     def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:
         if not sources:
             return
-        with _compiler_messages() as messages:
+        with compiling() as messages:
             try:
                 text = prelude + "".join(texts[source.name] for source in sources)
                 module = self.bcc.BPF(text=text.encode())
@@ -303,19 +301,6 @@ class Program:
                 continue
             missed[tracepoint] = int(dict(line.split(":", 1) for line in text.splitlines()).get("recursion_misses", 0))
         return missed
-
-
-@contextmanager
-def _compiler_messages() -> Iterator[BinaryIO]:
-    """Catch what clang and the verifier write to standard error, past Python."""
-    standard_error = os.dup(2)
-    with TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            yield messages
-        finally:
-            os.dup2(standard_error, 2)
-            os.close(standard_error)
 
 
 def _events(sources: list[Source]) -> Iterator[Event]:

@@ -23,6 +23,7 @@ from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.listeners import listeners
+from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import OutputFile, WriterThread
 from offwake.recorder.processes import ProcessTable
@@ -36,11 +37,10 @@ from offwake.recorder.sources import Source
 from offwake.recorder.symbols import add_symbols
 from offwake.recorder.trigger import Trigger
 
-__all__ = ["Options", "Progress", "Result", "check_machine", "record"]
+__all__ = ["Options", "Progress", "Result", "record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
-FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,6 @@ class Result:
     bytes_written: int
     own_cpu_s: float
     command_status: int
-
-
-def check_machine() -> None:
-    """Raise CannotRecord, with what mends it, where recording cannot work."""
-    if os.geteuid() != 0:
-        raise CannotRecord("recording needs root: run it with sudo")
-    if os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE:
-        raise CannotRecord(
-            "this is a PID namespace of its own (a container): the kernel's thread ids cannot be translated here; "
-            "run offwake on the host, or in a container started with --pid=host"
-        )
 
 
 def record(options: Options, watch: Callable[[Progress], None]) -> Result:

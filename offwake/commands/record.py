@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from offwake.errors import CannotRecord, UsageError
+from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
-from offwake.recorder.session import Options, Progress, Result, check_machine, record
+from offwake.recorder.session import Options, Progress, Result, record
 from offwake.recorder.sources import chosen_sources, default_sources
 
 __all__ = ["add_arguments", "run"]
