@@ -21,12 +21,12 @@ from offwake.format.records import (
     SAMPLE_TIME,
 )
 
-__all__ = ["EventSpec", "Opened", "counts_lost", "lost_records", "open_event", "redirect"]
+__all__ = ["Counts", "EventSpec", "Opened", "counts_lost", "open_event", "read_counts", "redirect"]
 
 PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE = 1
 COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
-FORMAT_LOST = 1 << 4
+FORMAT_TIME_ENABLED, FORMAT_LOST = 1, 1 << 4
 IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID = 0x2400, 0x2405, 0x80082407
 CLOEXEC = 8
 
@@ -119,6 +119,15 @@ class Opened:
     id: int
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How long an event has been on (it stops for good when its CPU goes offline), and how many of its records found no room
+    (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
+
+    enabled_ns: int
+    lost: int = 0
+
+
 def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
     """Open and enable an event on a CPU. Its ring wakes a poller at `watermark` bytes.
 
@@ -133,11 +142,11 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
         flags=spec.flags | WATERMARK | SAMPLE_ID_ALL | USE_CLOCKID,
         wakeup_watermark=watermark,
         clockid=time.CLOCK_MONOTONIC,
-        read_format=FORMAT_LOST,
+        read_format=FORMAT_TIME_ENABLED | FORMAT_LOST,
     )
     fd = _perf_event_open(attributes, cpu)
     if fd < 0:  # PERF_FORMAT_LOST came with 6.0: do without where an older kernel lacks it
-        attributes.read_format = 0
+        attributes.read_format = FORMAT_TIME_ENABLED
         fd = _perf_event_open(attributes, cpu)
     if fd < 0:
         error = ctypes.get_errno()
@@ -153,13 +162,13 @@ def redirect(event: Opened, into: Opened) -> None:
 
 def counts_lost(event: Opened) -> bool:
     """Tell whether the kernel counts the records that find no room (PERF_FORMAT_LOST, since 6.0)."""
-    return len(os.read(event.fd, 16)) == 16
+    return len(os.read(event.fd, 24)) == 24
 
 
-def lost_records(event: Opened) -> int:
-    """Read how many records of this event found no room (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
-    data = os.read(event.fd, 16)
-    return int(struct.unpack("QQ", data)[1]) if len(data) == 16 else 0
+def read_counts(event: Opened) -> Counts:
+    """Read what the kernel counts of an event."""
+    _, enabled_ns, *lost = (word for (word,) in struct.iter_unpack("Q", os.read(event.fd, 24)))
+    return Counts(enabled_ns, *lost)
 
 
 def _perf_event_open(attributes: _Attributes, cpu: int) -> int:

@@ -144,7 +144,7 @@ class _Capture:
         _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
-        self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
+        self._pump = Pump(self._rings, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
         self._machine = machine()
@@ -182,9 +182,8 @@ class _Capture:
 
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
         """Empty the rings until something ends the capture; returns what did."""
-        poller = select.poll()
-        for fd in (self._stopper.fd, *self._rings.descriptors()):
-            poller.register(fd, select.POLLIN)
+        poller = self._rings.poller
+        poller.register(self._stopper.fd, select.POLLIN)
         next_report = 1.0
         while True:
             elapsed = (time.monotonic_ns() - self._began_ns) / 1e9
@@ -212,6 +211,7 @@ class _Capture:
         return {
             **self._machine,
             "version": __version__,
+            "cpus": [rings.cpu for rings in self._rings.cpus],
             "command": self._options.command,
             "clocks": clocks(),
             "began_ns": self._began_ns,
@@ -274,9 +274,11 @@ class _Capture:
 
     def _lost(self) -> dict[str, int]:
         """Count what is missing, by cause."""
-        failed = sum(tally.failed for kinds in self._program.tallies().values() for tally in kinds.values())
+        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
+        no_ring = sum(tally.no_ring for tally in tallies)
         return {
-            "ring full": failed + self._rings.lost(),
+            "ring full": sum(tally.failed for tally in tallies) - no_ring + self._rings.lost(),
+            "no ring": no_ring,
             "recursion": sum(self._program.recursion_misses().values()),
         }
 
