@@ -45,7 +45,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
     keyframe, reader = recording.keyframe, recording.reader
     lost = _lost(recording)
     threads = replay.timeline.threads[: replay.timeline.thread_count]
-    theirs = threads[threads["tgid"] != recording.recorder_pid]
+    theirs = threads[~np.isin(threads["tgid"], recording.own_pids)]
     machine = Machine(recording.began_ns, replay.cpu_gaps, replay.clocks)
     document: dict[str, Any] = {
         "format": [reader.blocks[0].major, reader.blocks[0].minor],

@@ -124,8 +124,13 @@ class Recording:
 
     @property
     def recorder_pid(self) -> int:
-        """The process that recorded: its threads are in no view and no table."""
+        """The process that recorded."""
         return int(self.keyframe["recorder_pid"])
+
+    @property
+    def own_pids(self) -> list[int]:
+        """The process that recorded and its helper: their threads are in no view and no table."""
+        return [self.recorder_pid, *self.keyframe["helper_pids"]]
 
     def info(self) -> dict[str, Any]:
         """Return what the recording holds and how complete it is (`offwake info --json`)."""

@@ -115,6 +115,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     require(keyframe, _KEYFRAME, where)
     cgroups = require(keyframe.get("cgroups", []), _CGROUPS, f"{where}.cgroups")  # older recordings have none
     narrowing = require(keyframe.get("narrowing", _EVERYTHING), _NARROWING, f"{where}.narrowing")
+    helpers = require(keyframe.get("helper_pids", []), (int,), f"{where}.helper_pids")
     require_time(keyframe["began_ns"], f"{where}.began_ns")
     require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
     if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
@@ -132,7 +133,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
-    return {**keyframe, "cgroups": cgroups, "narrowing": narrowing}
+    return {**keyframe, "cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers}
 
 
 def require_tick(tick: Any, where: str) -> dict[str, Any]:

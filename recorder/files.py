@@ -6,7 +6,8 @@ something only under its own root.
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ class FileKeeper:
 
     def __init__(self) -> None:
         self._open: dict[File, Any] = {}
+        self._kallsyms: Any = None
 
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
@@ -69,8 +71,22 @@ class FileKeeper:
             if opened is not kept:
                 opened.close()
 
+    def keep_kernel_symbols(self) -> None:
+        """Open /proc/kallsyms, which shows addresses by the rights that there were when it was opened."""
+        with suppress(OSError):  # a kernel may have none
+            self._kallsyms = self._kallsyms or open("/proc/kallsyms")  # noqa: SIM115  close() closes it
+
+    def kernel_symbols(self) -> Iterator[str]:
+        """Yield the lines of /proc/kallsyms."""
+        self.keep_kernel_symbols()
+        if self._kallsyms:
+            self._kallsyms.seek(0)
+            yield from self._kallsyms
+
     def close(self) -> None:
         """Close all files."""
+        if self._kallsyms:
+            self._kallsyms.close()
         for opened in self._open.values():
             opened.close()
         self._open.clear()

@@ -21,7 +21,7 @@ from offwake.format.records import (
     SAMPLE_TIME,
 )
 
-__all__ = ["Counts", "EventSpec", "Opened", "counts_lost", "open_event", "read_counts", "redirect"]
+__all__ = ["Counts", "EventSpec", "Opened", "counts_lost", "open_descriptor", "open_event", "opened", "read_counts", "redirect"]
 
 PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE = 1
@@ -133,6 +133,16 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
 
     Raises CannotRecord when the kernel refuses.
     """
+    return opened(spec, cpu, open_descriptor(spec, cpu, watermark))
+
+
+def opened(spec: EventSpec, cpu: int, fd: int) -> Opened:
+    """Return the event behind a descriptor, with the id that the kernel gave it."""
+    return Opened(spec, cpu, fd, struct.unpack("Q", ioctl(fd, IOC_ID, bytes(8)))[0])
+
+
+def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
+    """Return the descriptor of an event, as `open_event` does the event."""
     attributes = _Attributes(
         type=TYPE_SOFTWARE,
         size=ctypes.sizeof(_Attributes),
@@ -152,7 +162,7 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
         error = ctypes.get_errno()
         raise CannotRecord(f"perf_event_open refused {spec.name!r} on CPU {cpu}: {os.strerror(error)}")
     ioctl(fd, IOC_ENABLE, 0)
-    return Opened(spec, cpu, fd, struct.unpack("Q", ioctl(fd, IOC_ID, bytes(8)))[0])
+    return fd
 
 
 def redirect(event: Opened, into: Opened) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offwake.format.records import Comm, Exit, Fork, Mmap2
-from offwake.recorder.snapshot import Thread, cgroup_of, mappings_of, processes, threads_of
+from offwake.recorder.snapshot import KernelStack, Thread, cgroup_of, kernel_stack, mappings_of, processes, threads_of
 
 __all__ = ["ProcessTable"]
 
@@ -16,6 +16,7 @@ __all__ = ["ProcessTable"]
 class ProcessTable:
     """Threads by tid; cgroups and executable mappings by process."""
 
+    stack_of: KernelStack = kernel_stack
     threads: dict[int, Thread] = field(default_factory=dict)
     _mappings: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
     _members: dict[int, set[int]] = field(default_factory=dict)
@@ -27,7 +28,7 @@ class ProcessTable:
     def scan(self) -> None:
         """Read everything from /proc."""
         for pid in processes():
-            for thread in threads_of(pid):
+            for thread in threads_of(pid, self.stack_of):
                 self._add(thread)
             self._cgroups[pid] = cgroup_of(pid)
             self._read_mappings(pid)

@@ -300,6 +300,14 @@ class Program:
                     found[cpu][kind] = before + Tally(leaf.attempted, leaf.stored, leaf.failed, leaf.no_ring)
         return found
 
+    def can_be_read(self) -> bool:
+        """Tell whether the counters can be read with the privileges that the calling thread has."""
+        try:
+            self.tallies()
+        except KeyError:  # what bcc makes of EPERM
+            return False
+        return True
+
     def recursion_misses(self) -> dict[str, int]:
         """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
         missed = {}

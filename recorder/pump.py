@@ -59,7 +59,8 @@ class Pump:
         self._segment_bytes = 0
 
     def prepare(self) -> None:
-        """Tell the kernel where code is, before it sends any stack."""
+        """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
+        self.keeper.keep_kernel_symbols()
         table = ProcessTable()
         table.scan_mappings()
         CodeMaps(self._program, table, self.keeper).begin()

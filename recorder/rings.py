@@ -6,6 +6,7 @@ and write into the same ring. What happened on the CPU meanwhile is a gap, which
 
 import os
 import select
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from offwake.recorder.ring import PAGE, Ring, ring_pages
 from offwake.recorder.snapshot import online_cpus
 from offwake.recorder.sources import Source
 
-__all__ = ["CpuGap", "CpuRings", "Rings"]
+__all__ = ["CpuGap", "CpuRings", "Rings", "event_specs"]
 
 SIDEBAND_PAGES = 64
 LESSON_PAGES = 16
@@ -26,6 +27,16 @@ OUTPUTS = {
     "kernel_stack": EventSpec.kernel_stack(),
 }
 """Of prelude.bpf.c, what the programs write to: one ring, which keeps the order."""
+
+
+def event_specs(sources: Sequence[Source]) -> list[EventSpec]:
+    """Return what is opened on each CPU, in the order of CpuRings.events."""
+    clocks = [
+        EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
+        for source in sources
+        if source.sampling
+    ]
+    return [*OUTPUTS.values(), *clocks, EventSpec.sideband()]
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class CpuRings:
 class Rings:
     """Opens and owns the rings of every CPU, until `stack` is closed.
 
-    `events` are all that ever wrote into them; `poller` hears when much lies in one.
+    `events` are all that ever wrote into them; `poller` hears when much lies in one. `open_event` is how they are opened.
     """
 
     def __init__(self, program: Program, sources: list[Source], buffer_bytes: int, stack: ExitStack) -> None:
@@ -73,11 +84,9 @@ class Rings:
         cpus = online_cpus()
         self._pages = ring_pages(buffer_bytes, len(cpus))
         self._watermark = min(max(self._pages * PAGE // 8, 128 << 10), 512 << 10)
-        self._clocks = {
-            source.name: EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
-            for source in sources
-            if source.sampling
-        }
+        self._specs = event_specs(sources)
+        self._clocks = [source.name for source in sources if source.sampling]
+        self.open_event = open_event
         self._lost: dict[str, int] = {}  # of events that are closed, by name
         self.poller = select.poll()
         self.events: list[Opened] = []
@@ -154,9 +163,8 @@ class Rings:
         """Open all events of a CPU, in the order of CpuRings.events. Raises CannotRecord, with none of them open."""
         events: list[Opened] = []
         try:
-            for spec in (*OUTPUTS.values(), *self._clocks.values()):
-                events.append(open_event(spec, cpu, self._watermark))
-            events.append(open_event(EventSpec.sideband(), cpu, 1))
+            for spec in self._specs:
+                events.append(self.open_event(spec, cpu, self._watermark if spec is not self._specs[-1] else 1))
         except CannotRecord:
             self._close(events)
             raise

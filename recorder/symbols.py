@@ -32,7 +32,7 @@ PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) -> None:
     """Write the SYMBOLS and UNWIND blocks of a recording, none of them large."""
     addresses = addresses_of(reader)
-    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel))]
+    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel, keeper))]
     for file, mappings in addresses.mappings.items():
         if file[0].startswith("//anon"):
             named += [("jit", [pid], functions) for pid, functions in _jit_functions(mappings, addresses)]
@@ -89,16 +89,15 @@ def _read_elf(data: bytes, offsets: set[int], tables: bool) -> tuple[list[list[A
         return [], b"", b""
 
 
-def _kernel_functions(addresses: list[int]) -> list[list[Any]]:
+def _kernel_functions(addresses: list[int], keeper: FileKeeper) -> list[list[Any]]:
     """Return [start, size, name, module] of the kernel functions that the addresses lie in."""
     if not addresses:
         return []
     symbols: list[tuple[int, str, str]] = []
-    with open("/proc/kallsyms") as file:
-        for line in file:
-            parts = line.split()
-            if parts[1] in "tTwW":
-                symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
+    for line in keeper.kernel_symbols():
+        parts = line.split()
+        if parts[1] in "tTwW":
+            symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
     symbols.sort()
     starts = [symbol[0] for symbol in symbols]
     found: dict[int, list[Any]] = {}
