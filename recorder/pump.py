@@ -50,7 +50,7 @@ class Pump:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
         self._code = CodeMaps(program, self.table, self.keeper)
-        self._frames = KernelFrames(program)
+        self._frames = KernelFrames(program, self.keeper.kernel)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples: list[_Stream] = []
         self._sideband: list[_Stream] = []
@@ -60,7 +60,7 @@ class Pump:
 
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
-        self.keeper.keep_kernel_symbols()
+        self.keeper.keep_kernel()
         table = ProcessTable()
         table.scan_mappings()
         CodeMaps(self._program, table, self.keeper).begin()

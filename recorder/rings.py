@@ -30,7 +30,7 @@ OUTPUTS = {
 
 
 def event_specs(sources: Sequence[Source]) -> list[EventSpec]:
-    """Return what is opened on each CPU, in the order of CpuRings.events."""
+    """Return what is opened on each CPU, in the order of CpuRings.events; lessons come besides."""
     clocks = [
         EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
         for source in sources
@@ -135,7 +135,7 @@ class Rings:
             samples = undo.enter_context(Ring(first, self._pages))
             rings = CpuRings(cpu, samples, undo.enter_context(Ring(sideband, SIDEBAND_PAGES)), events)
             if self._program.user_stack_bytes:
-                event = open_event(EventSpec.lessons(), cpu, LESSON_PAGES * PAGE)
+                event = self.open_event(EventSpec.lessons(), cpu, LESSON_PAGES * PAGE)
                 undo.callback(os.close, event.fd)
                 rings.lessons = undo.enter_context(Ring(event, LESSON_PAGES))
             self._connect(rings)
@@ -146,7 +146,7 @@ class Rings:
     def _reopen(self, rings: CpuRings) -> None:
         """Open a CPU's events anew, for the rings that it has. Raises CannotRecord."""
         if rings.lessons:
-            event = open_event(EventSpec.lessons(), rings.cpu, LESSON_PAGES * PAGE)
+            event = self.open_event(EventSpec.lessons(), rings.cpu, LESSON_PAGES * PAGE)
             redirect(event, rings.lessons.event)
             os.close(rings.lessons.event.fd)
             rings.lessons.event = event

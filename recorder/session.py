@@ -27,6 +27,7 @@ from offwake.recorder.listeners import listeners
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import OutputFile, WriterThread
+from offwake.recorder.perf_event import EventSpec
 from offwake.recorder.privileges import (
     Capability,
     act_on_files_as_owner_of,
@@ -126,7 +127,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         for number in (signal.SIGTERM, signal.SIGHUP):  # until the capture runs, they end it with nothing left behind
             if signal.getsignal(number) == signal.SIG_DFL:
                 stack.callback(signal.signal, number, signal.signal(number, _give_up))
-        helper = Helper(event_specs(options.sources), stack)
+        helper = Helper([*event_specs(options.sources), EventSpec.lessons()], stack)
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:

@@ -16,7 +16,7 @@ from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses, addresses_of
 from offwake.recorder.elf import ElfError, ElfImage, Function
-from offwake.recorder.files import FileKeeper, Row, open_safely
+from offwake.recorder.files import KALLSYMS, FileKeeper, Row, open_safely
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
@@ -94,7 +94,7 @@ def _kernel_functions(addresses: list[int], keeper: FileKeeper) -> list[list[Any
     if not addresses:
         return []
     symbols: list[tuple[int, str, str]] = []
-    for line in keeper.kernel_symbols():
+    for line in keeper.kernel(KALLSYMS):
         parts = line.split()
         if parts[1] in "tTwW":
             symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
