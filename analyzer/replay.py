@@ -100,6 +100,7 @@ class Replay:
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
+        self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
         self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
@@ -217,6 +218,7 @@ class Replay:
             if block.kind == Kind.TICK and (tick := reader.values(block)) is not None:
                 tick = require_tick(tick, "tick")
                 self.cpu_gaps += tick["cpu_gaps"]
+                self.ns_pids |= _pairs(tick["ns_pids"])
                 self.clocks += [tick["clocks"]] if "clocks" in tick else []
                 parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
                 parts[LOST] += self._unwatched(tick)
@@ -364,6 +366,10 @@ class Replay:
         threads = self.recording.keyframe["threads"]
         running = {tid: cpu for tid, _, _, state, cpu, *_ in threads if state == "R"}
         return running, {tid for tid, _, _, state, *_ in threads if state in ASLEEP}
+
+
+def _pairs(rows: list[list[int]]) -> dict[int, int]:
+    return {key: value for key, value, *_ in rows}
 
 
 def _without_ring(kinds: dict[int, list[int]]) -> int:

@@ -37,6 +37,8 @@ _TICK_ROW = [int, int, int]
 
 _CGROUPS = ([str, (int,)],)
 
+_NS_PIDS = ([int, int],)
+
 EVENTS: Any = ({"id": int, "name": str, "sample_type": int},)
 
 _KEYFRAME: dict[str, Any] = {
@@ -70,7 +72,7 @@ _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
 
 FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
 
-SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,)}
+SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,), "ns_pids": _NS_PIDS}
 """What is read of it; older recordings lack some of it."""
 
 SYMBOLS: dict[str, Any] = {
@@ -133,7 +135,9 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
-    return {**keyframe, "cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers}
+    ns_pids = require(keyframe.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
+    read = {"cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
+    return {**keyframe, **read}
 
 
 def require_tick(tick: Any, where: str) -> dict[str, Any]:
@@ -146,7 +150,8 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
         require_time(end_ns, f"{where}.cpu_gaps")
     if "clocks" in tick:
         require_clocks(tick["clocks"], f"{where}.clocks")
-    return {**tick, "cpu_gaps": gaps}
+    ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
+    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids}
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:

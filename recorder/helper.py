@@ -22,7 +22,7 @@ __all__ = ["Helper"]
 STACK, EVENT = 0, 1
 REQUEST = struct.Struct("<IIII")  # STACK, process, thread, 0; EVENT, place in `specs`, CPU, watermark
 ANSWER_AT_MOST = 1 << 15
-KEPT = (Capability.SYS_ADMIN, Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH)
+KEPT = (Capability.SYS_ADMIN, Capability.PERFMON, Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH)
 ENDS_THE_RECORDER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # and with it the helper, not before it
 
 

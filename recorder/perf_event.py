@@ -21,7 +21,17 @@ from offwake.format.records import (
     SAMPLE_TIME,
 )
 
-__all__ = ["Counts", "EventSpec", "Opened", "counts_lost", "open_descriptor", "open_event", "opened", "read_counts", "redirect"]
+__all__ = [
+    "Counts",
+    "EventSpec",
+    "Opened",
+    "counts_lost",
+    "open_descriptor",
+    "open_event",
+    "opened",
+    "read_counts",
+    "redirect",
+]
 
 PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE = 1

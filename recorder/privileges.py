@@ -26,6 +26,7 @@ class Capability(enum.IntEnum):
     IPC_LOCK = 14
     SYS_PTRACE = 19
     SYS_ADMIN = 21
+    PERFMON = 38
     BPF = 39
     CHECKPOINT_RESTORE = 40
 

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from offwake.format.layout import Kind
-from offwake.format.records import Lost, Mmap2, Unreadable, sideband_records
+from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
 from offwake.recorder.code_map import CodeMaps
 from offwake.recorder.files import FileKeeper
@@ -99,7 +99,10 @@ class Pump:
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)
         self._round_ns = now
-        tick = self._tick(now) | {"cpu_gaps": [list(astuple(gap)) for gap in gaps]}
+        tick = self._tick(now) | {
+            "cpu_gaps": [list(astuple(gap)) for gap in gaps],
+            "ns_pids": self.table.take_contained(),
+        }
         for stream in (*self._sideband, *self._samples):
             self._close_block(stream, now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
@@ -154,6 +157,8 @@ class Pump:
         ]
         for record in sorted(records, key=lambda record: record.time_ns):
             self.table.apply(record)
+            if isinstance(record, Fork) and record.pid != record.ppid:
+                self.table.look_inside(record.pid)
             if isinstance(record, Mmap2):
                 self.keeper.keep(record)
 

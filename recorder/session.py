@@ -282,6 +282,7 @@ class _Capture:
                 "clocks": clocks(),
                 "threads": list(table.threads.values()),
                 "cgroups": table.cgroups(),
+                "ns_pids": table.ns_pids(),
                 "listeners": sorted(self._listeners.union(listeners())),
             }
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)

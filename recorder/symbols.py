@@ -7,7 +7,6 @@ recording itself, so `offwake recover` can do the same for a killed one.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from offwake.format.layout import Kind
@@ -17,6 +16,7 @@ from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses, addresses_of
 from offwake.recorder.elf import ElfError, ElfImage, Function
 from offwake.recorder.files import KALLSYMS, FileKeeper, Row, open_safely
+from offwake.recorder.namespaces import ns_pid
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
@@ -132,14 +132,7 @@ def _perf_map(pid: int, addresses: list[int]) -> list[tuple[int, int, str]]:
 
     Only what any of the addresses (in order) lies in is kept: the file is anybody's, and can be large.
     """
-    inside = pid
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                inside = int(line.split()[-1])
-    except OSError:
-        pass
-    for path in (f"/proc/{pid}/root/tmp/perf-{inside}.map", f"/tmp/perf-{pid}.map"):
+    for path in (f"/proc/{pid}/root/tmp/perf-{ns_pid(pid) or pid}.map", f"/tmp/perf-{pid}.map"):
         opened = open_safely(path, b"")
         if opened is None:
             continue
