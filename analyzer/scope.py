@@ -59,7 +59,7 @@ class Scope:
         """Tell which rows (intervals or slices) are of the selected threads, and states; never the recorder's own."""
         selection, replay = self.selection, self.replay
         threads = replay.timeline.threads
-        kept = threads["tgid"] != self.recording.recorder_pid
+        kept = ~np.isin(threads["tgid"], self.recording.own_pids)
         if self._members is not None:
             kept &= np.isin(threads["tid"], self._members)
         if selection.pid is not None:

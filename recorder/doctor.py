@@ -25,6 +25,7 @@ from offwake.recorder.machine_checks import (
     architecture,
     capabilities,
     initial_pid_namespace,
+    initial_time_namespace,
     root,
 )
 from offwake.recorder.perf_event import EventSpec, counts_lost, open_event
@@ -46,7 +47,7 @@ TRIAL = Source("trial", "", (Event("trial", "sched_process_exec", (Field("tid", 
 
 def examine() -> list[Check]:
     """Make every check; the machine can record when none is MISSING."""
-    found = [architecture(), root(), initial_pid_namespace(), kernel(), btf(), python()]
+    found = [architecture(), root(), initial_pid_namespace(), initial_time_namespace(), kernel(), btf(), python()]
     found += [library("msgpack"), library("zstandard"), lockdown(), settings(), kallsyms(), disk(), *mechanisms()]
     if os.geteuid() == 0:
         found.append(capabilities())

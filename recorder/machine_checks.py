@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offwake.errors import CannotRecord
+from offwake.recorder.namespaces import FIRST_PID_NAMESPACE, FIRST_TIME_NAMESPACE
 
 __all__ = [
     "LIMITED",
@@ -21,11 +22,11 @@ __all__ = [
     "capabilities",
     "check_machine",
     "initial_pid_namespace",
+    "initial_time_namespace",
     "root",
 ]
 
 OK, LIMITED, MISSING = "ok", "limited", "missing"
-FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 NEEDED = {"CAP_PERFMON": 38, "CAP_BPF": 39}  # since 5.8; CAP_SYS_ADMIN stands for both
 HELPFUL = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_PTRACE": 19}
 CAP_SYS_ADMIN = 21
@@ -48,7 +49,7 @@ class Check:
 
 def check_machine() -> None:
     """Raise CannotRecord, with what mends it, where recording cannot work."""
-    for check in (architecture(), root(), initial_pid_namespace(), capabilities()):
+    for check in (architecture(), root(), initial_pid_namespace(), initial_time_namespace(), capabilities()):
         if check.verdict == MISSING:
             raise CannotRecord(check.sentence)
 
@@ -91,6 +92,19 @@ def initial_pid_namespace() -> Check:
             "run offwake on the host, or in a container started with --pid=host",
         )
     return Check("pid namespace", OK, "the host's")
+
+
+def initial_time_namespace() -> Check:
+    """Tell whether the clocks here are those that the kernel's events are timed by."""
+    namespace = Path("/proc/self/ns/time")  # since 5.6
+    if namespace.exists() and namespace.stat().st_ino != FIRST_TIME_NAMESPACE:
+        return Check(
+            "time namespace",
+            MISSING,
+            "this is a time namespace of its own: the clocks here are not those that the kernel's events are timed by",
+            "run offwake on the host",
+        )
+    return Check("time namespace", OK, "the host's")
 
 
 def capabilities() -> Check:

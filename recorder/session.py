@@ -22,17 +22,26 @@ from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.command import PausedCommand
+from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import OutputFile, WriterThread
+from offwake.recorder.perf_event import EventSpec
+from offwake.recorder.privileges import (
+    Capability,
+    act_on_files_as_owner_of,
+    forbid_new_privileges,
+    keep_only,
+    lowered_to,
+)
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
-from offwake.recorder.rings import Rings
+from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
-from offwake.recorder.snapshot import clocks, machine
+from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.sources import Source
 from offwake.recorder.symbols import add_symbols
 from offwake.recorder.trigger import Trigger
@@ -41,6 +50,8 @@ __all__ = ["Options", "Progress", "Result", "record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
+SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CHECKPOINT_RESTORE)
+"""What is needed to look at others' processes and files, and (CHECKPOINT_RESTORE) into /proc/PID/map_files."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         for number in (signal.SIGTERM, signal.SIGHUP):  # until the capture runs, they end it with nothing left behind
             if signal.getsignal(number) == signal.SIG_DFL:
                 stack.callback(signal.signal, number, signal.signal(number, _give_up))
+        helper = Helper([*event_specs(options.sources), EventSpec.lessons()], stack)
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
@@ -123,7 +135,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
-            capture = _Capture(options, output, program, stack)
+            capture = _Capture(options, output, program, helper, stack)
         except BaseException:
             output.discard()
             raise
@@ -137,14 +149,17 @@ def _give_up(number: int, _frame: object) -> NoReturn:
 class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
-    def __init__(self, options: Options, output: OutputFile, program: Program, stack: ExitStack) -> None:
-        self._options, self._output, self._program, self._stack = options, output, program, stack
+    def __init__(
+        self, options: Options, output: OutputFile, program: Program, helper: Helper, stack: ExitStack
+    ) -> None:
+        self._options, self._output, self._program, self._helper, self._stack = options, output, program, helper, stack
         self._stopper = Stopper(stack)
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
+        forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
-        self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
+        self._pump = Pump(self._rings, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
         self._machine = machine()
@@ -158,6 +173,7 @@ class _Capture:
     def run(self, watch: Callable[[Progress], None]) -> Result:
         self._pump.table.scan()
         self._pump.begin(self._began_ns)
+        self._give_up_privileges()
         if self._command:
             self._command.release()
         reason = self._until_stopped(watch)
@@ -180,11 +196,25 @@ class _Capture:
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
+    def _give_up_privileges(self) -> None:
+        """Keep what is needed from now on, and leave the rest to the helper. The writer's thread has none already."""
+        kept = {*SEES_SYMBOLS}
+        if self._command:
+            kept.add(Capability.KILL)  # it may have become somebody else
+        if offline_cpus():
+            kept.add(Capability.IPC_LOCK)  # for the ring of one that comes online
+        with lowered_to(kept):
+            if not self._program.can_be_read():  # before Linux 5.19, where unprivileged_bpf_disabled is set
+                kept.add(Capability.BPF)
+        self._rings.open_event = self._helper.open_event
+        self._pump.table.stack_of = self._helper.kernel_stack
+        act_on_files_as_owner_of(self._output.part.parent)
+        keep_only(kept)
+
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
         """Empty the rings until something ends the capture; returns what did."""
-        poller = select.poll()
-        for fd in (self._stopper.fd, *self._rings.descriptors()):
-            poller.register(fd, select.POLLIN)
+        poller = self._rings.poller
+        poller.register(self._stopper.fd, select.POLLIN)
         next_report = 1.0
         while True:
             elapsed = (time.monotonic_ns() - self._began_ns) / 1e9
@@ -212,10 +242,12 @@ class _Capture:
         return {
             **self._machine,
             "version": __version__,
+            "cpus": [rings.cpu for rings in self._rings.cpus],
             "command": self._options.command,
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
+            "helper_pids": [self._helper.pid],
             "user_stack_bytes": self._program.user_stack_bytes,
             "narrowing": self._members.as_value(),
             "min_block_ns": self._options.min_block_ns,
@@ -244,18 +276,20 @@ class _Capture:
         try:
             if self._thread.error:
                 raise self._thread.error
-            table = ProcessTable()
+            table = ProcessTable(self._helper.kernel_stack)
             table.scan()
             snapshot = {
                 "clocks": clocks(),
                 "threads": list(table.threads.values()),
                 "cgroups": table.cgroups(),
+                "ns_pids": table.ns_pids(),
                 "listeners": sorted(self._listeners.union(listeners())),
             }
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:
                 add_symbols(reader, writer, self._pump.keeper)
+            keep_only([Capability.KILL] if self._command and not self._command.has_ended() else [])
             writer.finish({**footer, "clocks": clocks()})
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(
@@ -274,9 +308,11 @@ class _Capture:
 
     def _lost(self) -> dict[str, int]:
         """Count what is missing, by cause."""
-        failed = sum(tally.failed for kinds in self._program.tallies().values() for tally in kinds.values())
+        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
+        no_ring = sum(tally.no_ring for tally in tallies)
         return {
-            "ring full": failed + self._rings.lost(),
+            "ring full": sum(tally.failed for tally in tallies) - no_ring + self._rings.lost(),
+            "no ring": no_ring,
             "recursion": sum(self._program.recursion_misses().values()),
         }
 

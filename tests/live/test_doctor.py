@@ -12,6 +12,7 @@ from tests.live.test_refusals import WITHOUT_BCC, WITHOUT_ROOT
 
 AS_ON_I686 = ("setarch", "i686")
 IN_A_PID_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
+IN_A_TIME_NAMESPACE = ("unshare", "--time", "--monotonic", "86400", "--fork")
 WITHOUT_BPF = ("setpriv", "--bounding-set=-sys_admin,-bpf")
 WITHOUT_LOCKED_MEMORY = ("prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock")
 IN_A_USER_NAMESPACE = ("unshare", "--user", "--map-root-user")
@@ -34,6 +35,7 @@ def test_a_machine_that_can_record() -> None:
         (AS_ON_I686, "architecture", "recording works on x86_64, not on i686: "),
         (WITHOUT_ROOT, "root", "recording needs root; run it with sudo"),
         (IN_A_PID_NAMESPACE, "pid namespace", "run offwake on the host, or in a container started with --pid=host"),
+        (IN_A_TIME_NAMESPACE, "time namespace", "run offwake on the host"),
         (WITHOUT_BCC, "bcc", "apt-get install python3-bpfcc"),
         (WITHOUT_BPF, "capabilities", "recording needs CAP_BPF; run offwake on the host, or in a privileged container"),
     ],
