@@ -45,7 +45,16 @@ _KEYFRAME: dict[str, Any] = {
 
 TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "recursion_misses": {str: int}}
 
-FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
+FOOTER: dict[str, Any] = {
+    "ended_ns": int,
+    "reason": str,
+    "lost_by_cause": {str: int},
+    "own_cpu_ns": int,
+    "own_bytes": int,
+    "own_device": {str: str},
+    "peak_memory_bytes": int,
+}
+"""What is read of it; older recordings lack some of it."""
 
 SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,)}
 """What is read of it; older recordings lack some of it."""

@@ -21,10 +21,12 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.listeners import listeners
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import OutputFile, WriterThread
+from offwake.recorder.own_cost import OwnCost, device_of, peak_memory_bytes
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
@@ -63,6 +65,8 @@ class Options:
     trigger: Trigger | None = None
     numbered: bool = False
     walked: bool = False
+    budgets: Budgets = field(default_factory=Budgets)
+    sync: bool = False
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -99,8 +103,7 @@ class Result:
     events: dict[str, int]
     lost: dict[str, int]
     unavailable: dict[str, str]
-    bytes_written: int
-    own_cpu_s: float
+    own: OwnCost
     command_status: int
 
 
@@ -130,6 +133,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
+            Disk(output.fd, options.budgets).require_room(output.path)
             program = Program.compile(bcc, options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
@@ -155,6 +159,9 @@ class _Capture:
         _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
         self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
+        self._disk = Disk(output.fd, options.budgets, options.sync)
+        self._watch = BudgetWatch(options.budgets, self._disk)
+        self._cut_short = False  # by us: the command is none of our business then
         self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
@@ -175,10 +182,13 @@ class _Capture:
         ended_ns = time.monotonic_ns()
         self._program.detach()
         self._pump.end()
-        own_cpu_s = time.process_time() - self._cpu_before_s
+        own_cpu_s = self._own_cpu_s()
         lost = self._lost()
-        footer = {"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost, "own_cpu_ns": int(own_cpu_s * 1e9)}
-        self._finish(footer)
+        try:
+            own = self._finish({"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost}, own_cpu_s)
+        finally:
+            if self._command and self._cut_short:
+                self._command.let_run(lambda: bool(self._stopper.signal_name))
         return Result(
             path=self._output.path,
             reason=reason,
@@ -186,8 +196,7 @@ class _Capture:
             events=self._stored(),
             lost=lost,
             unavailable=self._program.unavailable,
-            bytes_written=self._thread.writer.bytes_written,
-            own_cpu_s=own_cpu_s,
+            own=own,
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
@@ -207,10 +216,16 @@ class _Capture:
             if self._command and self._command.has_ended():
                 return "the command ended"
             if self._thread.error:
+                self._cut_short = True
                 return f"writing failed: {_reason(self._thread.error)}"
+            written = self._thread.writer.bytes_written
+            if over := self._watch.exceeded(time.monotonic_ns(), self._own_cpu_s(), written):
+                self._cut_short = True
+                return over
             if elapsed >= next_report:
                 next_report = elapsed + 1
                 watch(self._progress(elapsed))
+                self._disk.visit(self._thread)
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
             self._members.follow()
@@ -248,7 +263,7 @@ class _Capture:
             "unavailable": self._program.unavailable,
         }
 
-    def _finish(self, footer: dict[str, Any]) -> None:
+    def _finish(self, footer: dict[str, Any], own_cpu_s: float) -> OwnCost:
         """Write what the end of a recording knows: last states, symbols, totals. Then give the file its name."""
         self._thread.finish()
         writer = self._thread.writer
@@ -266,14 +281,17 @@ class _Capture:
             writer.write_values(Block(Kind.SNAPSHOT), snapshot)
             os.nice(10)
             with TraceReader.open(self._output.part) as reader:
-                add_symbols(reader, writer, self._pump.keeper)
-            writer.finish({**footer, "clocks": clocks()})
+                all_named = add_symbols(reader, writer, self._pump.keeper, self._options.budgets.max_bytes)
+            device, peak = device_of(self._output.fd), peak_memory_bytes()
+            own = OwnCost(own_cpu_s, writer.bytes_written, device, peak)
+            writer.finish({**footer, **own.as_values(), "all_named": all_named, "clocks": clocks()})
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(
                 f"{self._output.part}: {_reason(error)}; what was written before can be read, "
                 f"and `offwake recover` makes a finished file of what is sound"
             ) from error
         self._output.complete()
+        return own
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds
@@ -298,8 +316,11 @@ class _Capture:
             sum(tally.stored for tally in tallies),
             sum(tally.failed for tally in tallies),
             self._thread.writer.bytes_written,
-            time.process_time() - self._cpu_before_s,
+            self._own_cpu_s(),
         )
+
+    def _own_cpu_s(self) -> float:
+        return time.process_time() - self._cpu_before_s
 
 
 def _reason(error: Exception) -> str:
