@@ -20,12 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 usage, 3 events were lost, 4 the file is damaged."""
     _open_standard_streams()
     words = sys.argv[1:] if arguments is None else arguments
-    parser = _parser(words[0] if words else "")
-    args = parser.parse_args(words)
-    if "run" not in args:
-        parser.print_help()
-        return 0
     try:
+        parser = _parser(words[0] if words else "")
+        args = parser.parse_args(words)
+        if "run" not in args:
+            parser.print_help()
+            return 0
         status: int = args.run(args)
         sys.stdout.flush()
         return status

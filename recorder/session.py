@@ -7,13 +7,12 @@ changes during the walk is in the events; at the end the programs go first, then
 import os
 import resource
 import select
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from offwake import __version__
 from offwake.errors import CannotRecord, OutputError
@@ -126,10 +125,8 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     """
     check_machine()
     bcc = load_bcc()
+    stopper = Stopper()
     with ExitStack() as stack:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # until the capture runs, they end it with nothing left behind
-            if signal.getsignal(number) == signal.SIG_DFL:
-                stack.callback(signal.signal, number, signal.signal(number, _give_up))
         output = OutputFile(options.output)
         stack.callback(output.close)
         try:
@@ -138,23 +135,31 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
-            capture = _Capture(options, output, program, stack)
+            stopper.check()
+            capture = _Capture(options, _Resources(output, program, stopper, stack))
         except BaseException:
             output.discard()
             raise
         return capture.run(watch)
 
 
-def _give_up(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+@dataclass(frozen=True)
+class _Resources:
+    """What a capture stands on; `stack` frees it, and takes what the capture adds."""
+
+    output: OutputFile
+    program: Program
+    stopper: Stopper
+    stack: ExitStack
 
 
 class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
-    def __init__(self, options: Options, output: OutputFile, program: Program, stack: ExitStack) -> None:
-        self._options, self._output, self._program, self._stack = options, output, program, stack
-        self._stopper = Stopper(stack)
+    def __init__(self, options: Options, resources: _Resources) -> None:
+        self._options, self._stopper = options, resources.stopper
+        output, program, stack = resources.output, resources.program, resources.stack
+        self._output, self._program = output, program
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
