@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from offwake import __version__
-from offwake.errors import CannotRecord, OutputError
-from offwake.format.layout import Kind
-from offwake.format.reader import TraceReader
-from offwake.format.writer import Block, TraceWriter
+from offwake.errors import CannotRecord
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
+from offwake.recorder.finish import Ending, finish
 from offwake.recorder.listeners import listeners
 from offwake.recorder.members import Members, Narrowing
-from offwake.recorder.output import OutputFile, WriterThread
-from offwake.recorder.own_cost import OwnCost, device_of, peak_memory_bytes
-from offwake.recorder.processes import ProcessTable
+from offwake.recorder.output import Output, OutputFile, WriterThread
+from offwake.recorder.own_cost import OwnCost
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
@@ -34,7 +31,7 @@ from offwake.recorder.rings import Rings
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine
 from offwake.recorder.sources import Source
-from offwake.recorder.symbols import add_symbols
+from offwake.recorder.stream import OutputStream
 from offwake.recorder.trigger import Trigger
 
 __all__ = ["Options", "Progress", "Result", "check_machine", "record"]
@@ -127,7 +124,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     bcc = load_bcc()
     stopper = Stopper()
     with ExitStack() as stack:
-        output = OutputFile(options.output)
+        output: Output = OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
         stack.callback(output.close)
         try:
             Disk(output.fd, options.budgets).require_room(output.path)
@@ -147,7 +144,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
 class _Resources:
     """What a capture stands on; `stack` frees it, and takes what the capture adds."""
 
-    output: OutputFile
+    output: Output
     program: Program
     stopper: Stopper
     stack: ExitStack
@@ -163,7 +160,7 @@ class _Capture:
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
+        self._thread = stack.enter_context(WriterThread(output.writer()))
         self._disk = Disk(output.fd, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
         self._cut_short = False  # by us: the command is none of our business then
@@ -269,34 +266,12 @@ class _Capture:
         }
 
     def _finish(self, footer: dict[str, Any], own_cpu_s: float) -> OwnCost:
-        """Write what the end of a recording knows: last states, symbols, totals. Then give the file its name."""
         self._thread.finish()
-        writer = self._thread.writer
-        try:
-            if self._thread.error:
-                raise self._thread.error
-            table = ProcessTable()
-            table.scan()
-            snapshot = {
-                "clocks": clocks(),
-                "threads": list(table.threads.values()),
-                "cgroups": table.cgroups(),
-                "listeners": sorted(self._listeners.union(listeners())),
-            }
-            writer.write_values(Block(Kind.SNAPSHOT), snapshot)
-            os.nice(10)
-            with TraceReader.open(self._output.part) as reader:
-                all_named = add_symbols(reader, writer, self._pump.keeper, self._options.budgets.max_bytes)
-            device, peak = device_of(self._output.fd), peak_memory_bytes()
-            own = OwnCost(own_cpu_s, writer.bytes_written, device, peak)
-            writer.finish({**footer, **own.as_values(), "all_named": all_named, "clocks": clocks()})
-        except (OSError, ValueError, MemoryError) as error:
-            raise OutputError(
-                f"{self._output.part}: {_reason(error)}; what was written before can be read, "
-                f"and `offwake recover` makes a finished file of what is sound"
-            ) from error
-        self._output.complete()
-        return own
+        if self._thread.error:
+            raise self._output.failure(self._thread.error) from self._thread.error
+        limit = self._options.budgets.max_bytes
+        ending = Ending(footer, own_cpu_s, self._listeners, self._pump.keeper, limit)
+        return finish(self._output, self._thread.writer, ending)
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds

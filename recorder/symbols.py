@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from offwake.format.layout import Kind
-from offwake.format.reader import TraceReader
 from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
-from offwake.recorder.addresses import Addresses, addresses_of
+from offwake.recorder.addresses import Addresses
 from offwake.recorder.elf import ElfError, ElfImage, Function
 from offwake.recorder.files import FileKeeper, Row, open_safely
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
@@ -30,13 +29,14 @@ ADDRESSES = (1 << 64) - 1
 PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 
 
-def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper, max_bytes: int | None = None) -> bool:
-    """Write the SYMBOLS and UNWIND blocks of a recording, none of them large.
+def add_symbols(
+    addresses: Addresses, writer: TraceWriter, keeper: FileKeeper, max_bytes: int | None = None
+) -> bool:
+    """Write the SYMBOLS and UNWIND blocks of a recording that holds these addresses, none of them large.
 
     A file of `max_bytes` takes what finds room; returns whether that was all.
     """
     bounded = _Bounded(writer, max_bytes)
-    addresses = addresses_of(reader)
     named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel))]
     for file, mappings in addresses.mappings.items():
         if file[0].startswith("//anon"):

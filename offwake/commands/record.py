@@ -22,7 +22,7 @@ STACK_KB = (1, 2, 4, 8, 16, 32, 64, 128)  # a program may call itself 33 times, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `record`."""
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: HOST-TIME.offwake")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="- streams; default: HOST-TIME.offwake")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
@@ -97,8 +97,8 @@ def _options(args: argparse.Namespace) -> Options:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if args.duration is not None and not 0 < args.duration < math.inf:
         raise UsageError(f"--duration {args.duration:g}: a recording takes more than 0 seconds, and ends")
-    if str(args.output) == "-":
-        raise UsageError("-o -: a recording cannot be streamed yet; name a file")
+    if str(args.output) == "-" and args.sync:
+        raise UsageError("--sync: a stream has no disk of its own; give one of --sync and -o -")
     if args.buffer_mb < 1:
         raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
     if args.stack_kb not in STACK_KB:

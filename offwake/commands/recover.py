@@ -9,6 +9,7 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.recover import recover
 from offwake.format.writer import TraceWriter
+from offwake.recorder.addresses import addresses_of
 from offwake.recorder.files import FileKeeper
 from offwake.recorder.snapshot import boot_id
 from offwake.recorder.symbols import add_symbols
@@ -42,4 +43,4 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
             "offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr
         )
         return
-    add_symbols(reader, writer, FileKeeper())
+    add_symbols(addresses_of(reader), writer, FileKeeper())

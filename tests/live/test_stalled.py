@@ -1,6 +1,8 @@
 """A disk or a reader that stalls: memory stays bounded, the kernel counts what is lost, and the file is whole afterwards."""
 
 import json
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +60,27 @@ def test_a_frozen_file_system(tmp_path: Path) -> None:
     assert shell.returncode == 3, said
     assert most_mb - before_mb <= MEMORY_MB + BUFFER_MB
     assert_whole_with_counted_loss(copy)
+
+
+def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "x.offwake"
+    command: list[str | Path] = [OFFWAKE, "record", "-o", "-", "--buffer-mb", str(BUFFER_MB), "--sources", "sched"]
+    with (
+        open(path, "wb") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as recorder,
+    ):
+        assert recorder.stdout and recorder.stderr
+        file.write(recorder.stdout.read(128))  # the header of the first block
+        Path(f"/proc/{recorder.pid}/clear_refs").write_text("5")
+        before_mb = memory_mb(recorder.pid)["VmRSS:"]
+        load()
+        most_mb = memory_mb(recorder.pid)["VmHWM:"]
+        recorder.send_signal(signal.SIGINT)
+        shutil.copyfileobj(recorder.stdout, file)
+        said = recorder.stderr.read()
+    assert recorder.returncode == 3, said
+    assert most_mb - before_mb <= MEMORY_MB + BUFFER_MB
+    assert_whole_with_counted_loss(path)
 
 
 def children(pid: int) -> list[int]:
