@@ -75,6 +75,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         **machine.document(),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }
+    document["own_cost"] = _own_cost(recording.footer, document["events"])
     stacks_and_switches = (*_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"]))
     return document | {"verdict": [*notices(recording), *machine.sentences(), *stacks_and_switches]}
 
@@ -96,6 +97,14 @@ def _lost(recording: "Recording") -> dict[str, int]:
     no_ring = sum(row[3] for row in rows if len(row) > 3)
     failed = sum(row[2] for row in rows) - no_ring + tick.get("side_band_lost", 0)
     return {"ring full": failed, "no ring": no_ring, "recursion": sum(tick.get("recursion_misses", {}).values())}
+
+
+def _own_cost(footer: dict[str, Any], events: int) -> dict[str, Any]:
+    """Return what the recorder said of itself; None for what it did not say."""
+    cpu_ns = footer.get("own_cpu_ns")
+    return {key: footer.get(key) for key in ("own_cpu_ns", "own_bytes", "own_device", "peak_memory_bytes")} | {
+        "own_cpu_ns_per_event": cpu_ns // events if cpu_ns is not None and events else None
+    }
 
 
 def _user_stacks(stacks: Weights, naming: Naming) -> dict[str, Any]:
@@ -140,6 +149,8 @@ def notices(recording: "Recording") -> Iterator[str]:
         yield f"{total:,} events were lost ({causes}): waits across the gaps count as unknown."
     if not (recording.symbols["kernel"] or recording.symbols["files"]):
         yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
+    if recording.footer.get("all_named") is False:
+        yield "The recording's --max-size had no room for all names and unwind tables: some frames show as addresses."
     for source, why in recording.keyframe["unavailable"].items():
         yield f"Source {source} could not be recorded: {why}."
 

@@ -70,7 +70,16 @@ _CPU_GAPS = ([int, int, int, str],)
 
 _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
 
-FOOTER: dict[str, Any] = {"ended_ns": int, "reason": str, "lost_by_cause": {str: int}}
+FOOTER: dict[str, Any] = {
+    "ended_ns": int,
+    "reason": str,
+    "lost_by_cause": {str: int},
+    "own_cpu_ns": int,
+    "own_bytes": int,
+    "own_device": {str: str},
+    "peak_memory_bytes": int,
+}
+"""What is read of it; older recordings lack some of it."""
 
 SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,), "ns_pids": _NS_PIDS}
 """What is read of it; older recordings lack some of it."""

@@ -58,7 +58,6 @@ class TraceWriter:
 
     def begin_segment(self, keyframe: dict[str, Any]) -> None:
         """Write a KEYFRAME: with it, the blocks that follow can be read without any before it."""
-        self._segment += 1
         self.write_values(Block(Kind.KEYFRAME), keyframe)
 
     def write_values(self, block: Block, value: Any) -> None:
@@ -66,7 +65,7 @@ class TraceWriter:
         self.write(block, values.pack(value))
 
     def write(self, block: Block, payload: Buffer | Sequence[Buffer]) -> None:
-        """Write one block with one writev; its payload may come in parts.
+        """Write one block with one writev; its payload may come in parts. A KEYFRAME begins a segment.
 
         Raises ValueError for a payload above the bound of its kind, and the OSError of a write that fails: the file
         then ends in part of a block, and a block written after that shows the gap.
@@ -76,6 +75,7 @@ class TraceWriter:
         if raw_length > limit:
             raise ValueError(f"a {block.kind.name} payload of {raw_length} bytes must be split: the limit is {limit}")
         frame = self._compressor.compress(raw)
+        self._segment += block.kind == Kind.KEYFRAME
         stream = (block.kind, block.stream)
         header = BlockHeader(
             file_id=self._file_id,

@@ -1,13 +1,17 @@
 """What a recording holds that is to be named and unwound: every distinct address, and every mapping that was ever seen.
 
-Reads the recording itself, so that the same can be done for one that was killed.
+Goes through a recording's blocks in their order: after the capture, through a file that was killed, or while a stream is
+written, which nobody can read back.
 """
 
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+from offwake.format import values
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.records import (
@@ -22,14 +26,17 @@ from offwake.format.records import (
 from offwake.format.stacks import HEAD, HERE, KERNEL_ID, KERNEL_STACK_FLAG, REGISTERS, USER_STACK_FLAG, VALUE_BITS
 from offwake.recorder.files import File, Row
 
-__all__ = ["Addresses", "addresses_of"]
+__all__ = ["COLLECTED", "AddressCollector", "Addresses", "addresses_of"]
 
 KERNEL = 0xFFFF_8000_0000_0000  # x86-64 and arm64; what lies between is no address, but a frame walked into garbage
 CHAINS_REMEMBERED = 200_000
-ADDRESSES_AT_MOST = 500_000
+ADDRESSES_AT_MOST, WORDS_WAITING = 500_000, 200_000
+COLLECTED = (Kind.KEYFRAME, Kind.SIDEBAND, Kind.EVENTS, Kind.TICK)
+"""The kinds of blocks that tell of addresses, or of when all of a second has been seen."""
 RECORD = struct.Struct("<IHH")
 RAW = struct.Struct("<IHH")  # size, then what opens every payload: kind, flags
 VALUE = (1 << VALUE_BITS) - 1
+
 
 @dataclass
 class Addresses:
@@ -58,61 +65,104 @@ class Addresses:
 
 
 def addresses_of(reader: TraceReader) -> Addresses:
-    """Go through a recording: first for what is mapped, then for what lies there."""
-    found, layout = Addresses(), _Layout()
-    _read_mappings(reader, found, layout)
-    mapped = _Ranges(row for rows in found.mappings.values() for row in rows)
-    distinct, chains = set[int](), set[bytes]()
+    """Go through a recording that can be read back."""
+    collector = AddressCollector()
     for block in reader.blocks:
-        if block.kind == Kind.EVENTS and (span := reader.payload(block)):
-            for chain in _chains(span, layout):
-                if chain not in chains:
-                    if len(chains) >= CHAINS_REMEMBERED:
-                        chains.clear()
-                    chains.add(chain)
-                    distinct.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
-            words = layout.taken_words()
-            found.of_user_stacks |= bool(words)
-            if len(distinct) < ADDRESSES_AT_MOST:  # of programs that mean harm, stacks may hold anything
-                distinct.update(word for word in words if word in mapped)
-    ordered = sorted({at for address in distinct if 0 < address < CONTEXT_MAX for at in (address - 1, address)})
-    split = bisect_left(ordered, KERNEL)
-    found.user, found.kernel = ordered[:split], ordered[split:]
-    return found
+        if block.kind in COLLECTED and (payload := reader.payload(block)) is not None:
+            with suppress(ValueError):  # not one that was written here
+                collector.feed(Kind(block.kind), payload)
+    return collector.addresses()
 
 
-def _read_mappings(reader: TraceReader, found: Addresses, layout: "_Layout") -> None:
-    sideband_type = 0
-    for block in reader.blocks:
-        if block.kind == Kind.KEYFRAME and (keyframe := reader.values(block)):
-            for event in keyframe["events"]:
-                if event["name"] == "side-band":
-                    sideband_type = event["sample_type"]
-                else:
-                    layout.sample_types[event["id"]] = event["sample_type"]
-            layout.sizes |= {kind["id"]: kind["size"] for kind in keyframe["kinds"]}
-            for pid, start, end, offset, index in keyframe["mappings"]:
-                path, identity = keyframe["files"][index]
-                found.mappings.setdefault((path, bytes(identity)), set()).add((start, end, offset, pid))
-        elif block.kind == Kind.SIDEBAND and (span := reader.payload(block)):
-            for record in sideband_records(span, sideband_type):
+class AddressCollector:
+    """Gathers addresses from the blocks of a recording, one after another."""
+
+    def __init__(self) -> None:
+        self._found, self._layout = Addresses(), _Layout()
+        self._sideband_type = 0
+        self._mapped = _Ranges()
+        self._distinct: set[int] = set()
+        self._chains: set[bytes] = set()
+        self._words: set[int] = set()
+        self._older_words: set[int] = set()
+
+    def feed(self, kind: Kind, payload: bytes) -> None:
+        """Take a block's payload. Raises ValueError when it holds no values where it should."""
+        if kind == Kind.KEYFRAME:
+            self._read_keyframe(values.unpack(payload))
+        elif kind == Kind.SIDEBAND:
+            for record in sideband_records(payload, self._sideband_type):
                 if isinstance(record, Mmap2):
                     row = (record.start, record.start + record.length, record.file_offset, record.pid)
-                    found.mappings.setdefault((record.path, record.identity), set()).add(row)
+                    self._add_mapping((record.path, record.identity), row)
+        elif kind == Kind.EVENTS:
+            self._read_events(payload)
+        elif kind == Kind.TICK:
+            self._match_words()
+
+    def addresses(self) -> Addresses:
+        """Return what has been found."""
+        self._match_words()
+        self._match_words()
+        found = self._found
+        ordered = sorted({at for address in self._distinct if 0 < address < CONTEXT_MAX for at in (address - 1, address)})
+        split = bisect_left(ordered, KERNEL)
+        found.user, found.kernel = ordered[:split], ordered[split:]
+        return found
+
+    def _read_keyframe(self, keyframe: dict[str, Any]) -> None:
+        for event in keyframe["events"]:
+            if event["name"] == "side-band":
+                self._sideband_type = event["sample_type"]
+            else:
+                self._layout.sample_types[event["id"]] = event["sample_type"]
+        self._layout.sizes |= {kind["id"]: kind["size"] for kind in keyframe["kinds"]}
+        for pid, start, end, offset, index in keyframe["mappings"]:
+            path, identity = keyframe["files"][index]
+            self._add_mapping((path, bytes(identity)), (start, end, offset, pid))
+
+    def _add_mapping(self, file: File, row: Row) -> None:
+        rows = self._found.mappings.setdefault(file, set())
+        if row not in rows:
+            rows.add(row)
+            self._mapped.add(*row[:2])
+
+    def _read_events(self, span: bytes) -> None:
+        for chain in _chains(span, self._layout):
+            if chain not in self._chains:
+                if len(self._chains) >= CHAINS_REMEMBERED:
+                    self._chains.clear()
+                self._chains.add(chain)
+                self._distinct.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
+        words = self._layout.taken_words()
+        self._found.of_user_stacks |= bool(words)
+        self._words |= words
+        if len(self._words) > WORDS_WAITING:
+            self._match_words()
+
+    def _match_words(self) -> None:
+        """Keep the words that point into what is mapped. What is not yet mapped may be in the next second's side-band."""
+        if len(self._distinct) < ADDRESSES_AT_MOST:  # of programs that mean harm, stacks may hold anything
+            waiting = self._words | self._older_words
+            matched = {word for word in waiting if word in self._mapped}
+            self._distinct |= matched
+            self._words -= matched
+        self._older_words, self._words = self._words, set()
 
 
 class _Ranges:
     """Where anything is mapped in any process."""
 
-    def __init__(self, rows: Iterator[Row]) -> None:
+    def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
-        for start, end in sorted({(start, end) for start, end, *_ in rows}):
-            if self._ends and start <= self._ends[-1]:
-                self._ends[-1] = max(self._ends[-1], end)
-            else:
-                self._starts.append(start)
-                self._ends.append(end)
+
+    def add(self, start: int, end: int) -> None:
+        """Join a range with those that it touches."""
+        first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [start], [end]
 
     def __contains__(self, address: int) -> bool:
         index = bisect_right(self._starts, address) - 1

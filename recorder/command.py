@@ -8,11 +8,13 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NoReturn
 
 __all__ = ["PausedCommand"]
 
+POLL_S = 0.05
 PATIENCE_S = 3.0  # what a command that outlives the recording has to end by itself
 
 
@@ -41,6 +43,11 @@ class PausedCommand:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = code if code >= 0 else 128 - code
         return self.status is not None
+
+    def let_run(self, interrupted: Callable[[], bool]) -> None:
+        """Wait until the command has ended by itself, or until `interrupted`."""
+        while not self.has_ended() and not interrupted():
+            time.sleep(POLL_S)
 
     def _close(self) -> None:
         """End a command that outlives the recording; one that was never released reads the end of the pipe."""

@@ -13,13 +13,42 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from offwake.errors import OutputError
+from offwake.format.reader import TraceReader
 from offwake.format.writer import TraceWriter
+from offwake.recorder.addresses import Addresses, addresses_of
 from offwake.recorder.privileges import keep_only
 
-__all__ = ["OutputFile", "WriterThread"]
+__all__ = ["Output", "OutputFile", "WriterThread"]
+
+
+class Output(Protocol):
+    """Where a recording goes."""
+
+    path: Path
+    folder: Path | None  # in which it gets its name
+    fd: int
+
+    def writer(self) -> TraceWriter:
+        """Return a writer into it; one for the whole recording."""
+
+    def addresses(self) -> Addresses:
+        """Return the addresses in what has been written."""
+
+    def complete(self) -> None:
+        """Everything is written: make the recording durable, under its name."""
+
+    def discard(self) -> None:
+        """Nothing was recorded: leave nothing behind."""
+
+    def failure(self, error: Exception) -> OutputError:
+        """Say what a failed write means for the recording."""
+
+    def close(self) -> None:
+        """Close it."""
+
 
 RENAME_NOREPLACE = 1  # include/uapi/linux/fs.h
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,6 +64,7 @@ class OutputFile:
         if not path.name:
             raise OutputError(f"-o {path}: that is no name for a file")
         self.path = path
+        self.folder: Path | None = path.parent
         self.part = path.with_name(path.name + ".part")
         if os.path.lexists(path):
             raise OutputError(f"{path} exists already; remove it or choose another name with -o")
@@ -55,6 +85,15 @@ class OutputFile:
             with contextlib.suppress(OSError, ValueError):
                 os.fchown(self.fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)))
 
+    def writer(self) -> TraceWriter:
+        """Return a writer into it."""
+        return TraceWriter(self.fd)
+
+    def addresses(self) -> Addresses:
+        """Read back the addresses in what has been written."""
+        with TraceReader.open(self.part) as reader:
+            return addresses_of(reader)
+
     def complete(self) -> None:
         """Make the file durable and give it its final name, unless that has been taken meanwhile."""
         os.fsync(self.fd)
@@ -66,6 +105,14 @@ class OutputFile:
     def discard(self) -> None:
         """Remove the file: nothing was recorded."""
         os.unlink(self.part.name, dir_fd=self._folder)
+
+    def failure(self, error: Exception) -> OutputError:
+        """Say what a failed write means for the recording."""
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        return OutputError(
+            f"{self.part}: {why}; what was written before can be read, "
+            f"and `offwake recover` makes a finished file of what is sound"
+        )
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -5,10 +5,11 @@ into a block when they reach half a megabyte or a second has passed.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
+from offwake.format import values
 from offwake.format.layout import Kind
 from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
@@ -28,6 +29,7 @@ BLOCK_BYTES = 512 << 10
 ROUND_NS = 1_000_000_000
 SEGMENT_NS, SEGMENT_BYTES = 10 * ROUND_NS, 64 << 20
 QUEUE_BYTES = 32 << 20
+SIDEBAND_BYTES = 8 << 20  # more for what makes addresses readable, when the queue is full
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Pump:
         self._sideband: list[_Stream] = []
         self._counts: dict[int, tuple[int, int]] = {}
         self._round_ns = self._segment_ns = 0
-        self._segment_bytes = 0
+        self._segment_bytes = self._held_bytes = 0
 
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
@@ -73,15 +75,18 @@ class Pump:
         self._open_segment(now_ns)
 
     def empty(self) -> None:
-        """Take what lies in the rings. Once a second everything taken is written, with the counters."""
+        """Take what lies in the rings. Once a second everything taken is written, with the counters.
+
+        When the disk stalls, the rings are left as they are: the kernel counts what finds no room in them.
+        """
         now = time.monotonic_ns()
-        self._follow([(stream, span) for stream in self._sideband if (span := self._take(stream, now))])
+        self._follow([(stream, span) for stream in self._sideband for span in self._take(stream, now)])
         self._code.follow(now)
         self._learn()
-        if self._thread.pending_bytes < QUEUE_BYTES:  # else the disk stalls, and the kernel counts what is lost
-            for stream in self._samples:
-                self._take(stream, now)
-        if now - self._round_ns >= ROUND_NS:
+        for stream in self._samples:
+            for _ in self._take(stream, now):
+                pass
+        if now - self._round_ns >= ROUND_NS and self._has_room(QUEUE_BYTES):
             cpus_changed = self.close_round(now)
             if cpus_changed:  # whatever began there meanwhile, no record tells of
                 self.table.scan()
@@ -103,16 +108,17 @@ class Pump:
             "cpu_gaps": [list(astuple(gap)) for gap in gaps],
             "ns_pids": self.table.take_contained(),
         }
-        for stream in (*self._sideband, *self._samples):
-            self._close_block(stream, now)
+        self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
         return bool(gaps)
 
     def end(self) -> None:
         """Take and write what is left, now that nothing writes into the rings any more."""
-        while self._thread.pending_bytes >= QUEUE_BYTES and not self._thread.error:
-            time.sleep(0.001)
-        self.empty()
+        while not self._thread.error:
+            self.empty()
+            if not any(stream.ring.holds_any for stream in (*self._samples, *self._sideband)):
+                break
+            time.sleep(0.001)  # the disk stalls
         self.close_round(time.monotonic_ns())
 
     def _take_up(self, now: int) -> None:
@@ -123,18 +129,29 @@ class Pump:
 
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
-        self._thread.put(0, self._thread.writer.begin_segment, self._keyframe() | self.table.as_values())
+        self._write(Block(Kind.KEYFRAME), self._keyframe() | self.table.as_values())
         self._program.begin_segment()
         self.table.age()
 
-    def _take(self, stream: _Stream, now: int) -> RingSpan | None:
-        span = stream.ring.take()
-        if span:
+    def _has_room(self, bound: int) -> bool:
+        return self._thread.pending_bytes + self._held_bytes < bound
+
+    def _take(self, stream: _Stream, now: int) -> Iterator[RingSpan]:
+        """Take what lies in a ring, as long as there is room for it in the queue."""
+        bound = QUEUE_BYTES + (SIDEBAND_BYTES if stream.kind == Kind.SIDEBAND else 0)
+        while self._has_room(bound) and (span := stream.ring.take()):
             stream.spans.append(span)
             stream.size += len(span.data)
+            self._held_bytes += len(span.data)
             if stream.size >= BLOCK_BYTES:
                 self._close_block(stream, now)
-        return span
+            elif self._held_bytes >= QUEUE_BYTES // 2:  # many CPUs, none of which has a whole block
+                self._close_blocks(now)
+            yield span
+
+    def _close_blocks(self, now: int) -> None:
+        for stream in (*self._sideband, *self._samples):
+            self._close_block(stream, now)
 
     def _close_block(self, stream: _Stream, now: int) -> None:
         begin_ns, stream.begin_ns = stream.begin_ns, now
@@ -146,6 +163,7 @@ class Pump:
         block = Block(stream.kind, cpu, begin_ns, now, spans[0].tail, spans[-1].head, attempted, lost)
         self._thread.put(size, self._thread.writer.write, block, [span.data for span in spans])
         self._segment_bytes += size
+        self._held_bytes -= size
 
     def _follow(self, spans: list[tuple[_Stream, RingSpan]]) -> None:
         """Keep the process table up to date, and hold on to the files of programs that may be gone in a moment."""
@@ -177,4 +195,5 @@ class Pump:
         }
 
     def _write(self, block: Block, value: Any) -> None:
-        self._thread.put(0, self._thread.writer.write_values, block, value)
+        packed = values.pack(value)
+        self._thread.put(len(packed), self._thread.writer.write, block, packed)

@@ -20,6 +20,8 @@ __all__ = ["PAGE", "Ring", "RingSpan", "ring_pages"]
 PAGE = mmap.PAGESIZE
 HEAD_AND_TAIL = struct.Struct("QQ")  # data_head, data_tail in struct perf_event_mmap_page
 HEAD_AT, TAIL_AT = 1024, 1032
+TAKEN_AT_MOST = 4 << 20
+RECORD_SIZE_AT, RECORD_SIZE = 6, struct.Struct("<H")  # struct perf_event_header
 
 
 def ring_pages(total_bytes: int, cpus: int) -> int:
@@ -51,18 +53,40 @@ class Ring:
                 "try a smaller --buffer-mb"
             ) from error
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is anything to take."""
+        head, tail = HEAD_AND_TAIL.unpack_from(self._map, HEAD_AT)
+        return bool(head != tail)
+
     def take(self) -> RingSpan | None:
-        """Copy what the kernel has written since the last time and give the room back; None when there is nothing."""
+        """Copy what the kernel has written since the last time and give the room back; None when there is nothing.
+
+        Of more than 4 MiB the first whole records that make up so much: a ring that ran full is taken in parts.
+        """
         head, tail = HEAD_AND_TAIL.unpack_from(self._map, HEAD_AT)
         if head == tail:
             return None
-        start, stop = PAGE + tail % self.size, PAGE + (head - 1) % self.size + 1
-        if start < stop:
-            data = self._map[start:stop]
+        if head - tail > TAKEN_AT_MOST:
+            data = self._whole_records(tail)
+            head = tail + len(data)
         else:
-            data = self._map[start : PAGE + self.size] + self._map[PAGE:stop]
+            data = self._bytes(tail, head)
         struct.pack_into("Q", self._map, TAIL_AT, head)
         return RingSpan(data, tail, head)
+
+    def _bytes(self, tail: int, head: int) -> bytes:
+        start, stop = PAGE + tail % self.size, PAGE + (head - 1) % self.size + 1
+        if start < stop:
+            return self._map[start:stop]
+        return self._map[start : PAGE + self.size] + self._map[PAGE:stop]
+
+    def _whole_records(self, tail: int) -> bytes:
+        data, at = self._bytes(tail, tail + TAKEN_AT_MOST), 0
+        last = len(data) - 8
+        while at <= last and 8 <= (size := RECORD_SIZE.unpack_from(data, at + RECORD_SIZE_AT)[0]) <= len(data) - at:
+            at += size
+        return data[:at]
 
     def close(self) -> None:
         """Unmap the ring."""

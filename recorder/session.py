@@ -7,26 +7,25 @@ changes during the walk is in the events; at the end the programs go first, then
 import os
 import resource
 import select
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from offwake import __version__
-from offwake.errors import CannotRecord, OutputError
-from offwake.format.layout import Kind
-from offwake.format.reader import TraceReader
-from offwake.format.writer import Block, TraceWriter
+from offwake.errors import CannotRecord
 from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
+from offwake.recorder.finish import Ending, finish
 from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
-from offwake.recorder.output import OutputFile, WriterThread
+from offwake.recorder.output import Output, OutputFile, WriterThread
+from offwake.recorder.own_cost import OwnCost
 from offwake.recorder.perf_event import EventSpec
 from offwake.recorder.privileges import (
     Capability,
@@ -35,7 +34,6 @@ from offwake.recorder.privileges import (
     keep_only,
     lowered_to,
 )
-from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
@@ -43,7 +41,7 @@ from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.sources import Source
-from offwake.recorder.symbols import add_symbols
+from offwake.recorder.stream import OutputStream
 from offwake.recorder.trigger import Trigger
 
 __all__ = ["Options", "Progress", "Result", "record"]
@@ -74,6 +72,8 @@ class Options:
     trigger: Trigger | None = None
     numbered: bool = False
     walked: bool = False
+    budgets: Budgets = field(default_factory=Budgets)
+    sync: bool = False
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -110,8 +110,7 @@ class Result:
     events: dict[str, int]
     lost: dict[str, int]
     unavailable: dict[str, str]
-    bytes_written: int
-    own_cpu_s: float
+    own: OwnCost
     command_status: int
 
 
@@ -123,42 +122,51 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     """
     check_machine()
     bcc = load_bcc()
+    stopper = Stopper()
     with ExitStack() as stack:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # until the capture runs, they end it with nothing left behind
-            if signal.getsignal(number) == signal.SIG_DFL:
-                stack.callback(signal.signal, number, signal.signal(number, _give_up))
         helper = Helper([*event_specs(options.sources), EventSpec.lessons()], stack)
-        output = OutputFile(options.output)
+        output: Output = OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
         stack.callback(output.close)
         try:
+            Disk(output.fd, options.budgets).require_room(output.path)
             program = Program.compile(bcc, options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
-            capture = _Capture(options, output, program, helper, stack)
+            stopper.check()
+            capture = _Capture(options, _Resources(output, program, helper, stopper, stack))
         except BaseException:
             output.discard()
             raise
         return capture.run(watch)
 
 
-def _give_up(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+@dataclass(frozen=True)
+class _Resources:
+    """What a capture stands on; `stack` frees it, and takes what the capture adds."""
+
+    output: Output
+    program: Program
+    helper: Helper
+    stopper: Stopper
+    stack: ExitStack
 
 
 class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
-    def __init__(
-        self, options: Options, output: OutputFile, program: Program, helper: Helper, stack: ExitStack
-    ) -> None:
-        self._options, self._output, self._program, self._helper, self._stack = options, output, program, helper, stack
-        self._stopper = Stopper(stack)
+    def __init__(self, options: Options, resources: _Resources) -> None:
+        self._options, self._stopper, self._helper = options, resources.stopper, resources.helper
+        output, program, stack = resources.output, resources.program, resources.stack
+        self._output, self._program = output, program
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
         forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        self._thread = stack.enter_context(WriterThread(TraceWriter(output.fd)))
+        self._thread = stack.enter_context(WriterThread(output.writer()))
+        self._disk = Disk(output.fd, options.budgets, options.sync)
+        self._watch = BudgetWatch(options.budgets, self._disk)
+        self._cut_short = False  # by us: the command is none of our business then
         self._pump = Pump(self._rings, program, self._thread, self._keyframe)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
@@ -180,10 +188,13 @@ class _Capture:
         ended_ns = time.monotonic_ns()
         self._program.detach()
         self._pump.end()
-        own_cpu_s = time.process_time() - self._cpu_before_s
+        own_cpu_s = self._own_cpu_s()
         lost = self._lost()
-        footer = {"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost, "own_cpu_ns": int(own_cpu_s * 1e9)}
-        self._finish(footer)
+        try:
+            own = self._finish({"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost}, own_cpu_s)
+        finally:
+            if self._command and self._cut_short:
+                self._command.let_run(lambda: bool(self._stopper.signal_name))
         return Result(
             path=self._output.path,
             reason=reason,
@@ -191,8 +202,7 @@ class _Capture:
             events=self._stored(),
             lost=lost,
             unavailable=self._program.unavailable,
-            bytes_written=self._thread.writer.bytes_written,
-            own_cpu_s=own_cpu_s,
+            own=own,
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
@@ -208,7 +218,8 @@ class _Capture:
                 kept.add(Capability.BPF)
         self._rings.open_event = self._helper.open_event
         self._pump.table.stack_of = self._helper.kernel_stack
-        act_on_files_as_owner_of(self._output.part.parent)
+        if self._output.folder:
+            act_on_files_as_owner_of(self._output.folder)
         keep_only(kept)
 
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
@@ -226,10 +237,16 @@ class _Capture:
             if self._command and self._command.has_ended():
                 return "the command ended"
             if self._thread.error:
+                self._cut_short = True
                 return f"writing failed: {_reason(self._thread.error)}"
+            written = self._thread.writer.bytes_written
+            if over := self._watch.exceeded(time.monotonic_ns(), self._own_cpu_s(), written):
+                self._cut_short = True
+                return over
             if elapsed >= next_report:
                 next_report = elapsed + 1
                 watch(self._progress(elapsed))
+                self._disk.visit(self._thread)
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
             self._members.follow()
@@ -269,34 +286,14 @@ class _Capture:
             "unavailable": self._program.unavailable,
         }
 
-    def _finish(self, footer: dict[str, Any]) -> None:
-        """Write what the end of a recording knows: last states, symbols, totals. Then give the file its name."""
+    def _finish(self, footer: dict[str, Any], own_cpu_s: float) -> OwnCost:
         self._thread.finish()
-        writer = self._thread.writer
-        try:
-            if self._thread.error:
-                raise self._thread.error
-            table = ProcessTable(self._helper.kernel_stack)
-            table.scan()
-            snapshot = {
-                "clocks": clocks(),
-                "threads": list(table.threads.values()),
-                "cgroups": table.cgroups(),
-                "ns_pids": table.ns_pids(),
-                "listeners": sorted(self._listeners.union(listeners())),
-            }
-            writer.write_values(Block(Kind.SNAPSHOT), snapshot)
-            os.nice(10)
-            with TraceReader.open(self._output.part) as reader:
-                add_symbols(reader, writer, self._pump.keeper)
-            keep_only([Capability.KILL] if self._command and not self._command.has_ended() else [])
-            writer.finish({**footer, "clocks": clocks()})
-        except (OSError, ValueError, MemoryError) as error:
-            raise OutputError(
-                f"{self._output.part}: {_reason(error)}; what was written before can be read, "
-                f"and `offwake recover` makes a finished file of what is sound"
-            ) from error
-        self._output.complete()
+        if self._thread.error:
+            raise self._output.failure(self._thread.error) from self._thread.error
+        limit = self._options.budgets.max_bytes
+        needed = (Capability.KILL,) if self._command and not self._command.has_ended() else ()
+        ending = Ending(footer, own_cpu_s, self._listeners, self._pump.keeper, self._helper, limit, needed)
+        return finish(self._output, self._thread.writer, ending)
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds
@@ -323,8 +320,11 @@ class _Capture:
             sum(tally.stored for tally in tallies),
             sum(tally.failed for tally in tallies),
             self._thread.writer.bytes_written,
-            time.process_time() - self._cpu_before_s,
+            self._own_cpu_s(),
         )
+
+    def _own_cpu_s(self) -> float:
+        return time.process_time() - self._cpu_before_s
 
 
 def _reason(error: Exception) -> str:

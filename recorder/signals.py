@@ -1,28 +1,37 @@
-"""Signals, as something that a loop can wait for."""
+"""Signals, as something that a loop can wait for, from before anything is compiled until the process ends.
+
+None of them interrupts what runs: a signal that comes while a program is compiled, or while symbols are written, is seen
+where it can be answered cleanly. So nothing is ever left half done, and a second Ctrl-C spoils nothing.
+"""
 
 import os
 import signal
-from contextlib import ExitStack
 
 __all__ = ["Stopper"]
 
 
 class Stopper:
-    """Turns signals into a readable descriptor and a name, for as long as the capture runs."""
+    """Turns signals into a readable descriptor and a name, for the rest of the process's life."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self) -> None:
         self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.signal_name = ""
-        heard = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
-        before = {number: signal.signal(number, self._note) for number in heard}
-        wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        stack.callback(os.close, self.fd)
-        stack.callback(os.close, write)
-        for number, handler in before.items():
-            stack.callback(signal.signal, number, handler)
-        stack.callback(signal.set_wakeup_fd, wakeup)
+        self._number = 0
+        for number in self.SIGNALS:
+            if number == signal.SIGPIPE or signal.getsignal(number) != signal.SIG_IGN:  # nohup; Python ignores PIPE itself
+                signal.signal(number, self._note)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    @property
+    def signal_name(self) -> str:
+        """The first signal that came, "" before one did."""
+        return signal.Signals(self._number).name if self._number else ""
+
+    def check(self) -> None:
+        """Give up, as a shell would report it, if a signal has come: for as long as nothing is recorded."""
+        if self._number:
+            raise SystemExit(128 + self._number)
 
     def _note(self, number: int, _frame: object) -> None:
-        self.signal_name = signal.Signals(number).name
+        self._number = self._number or number

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from offwake.format.layout import Kind
-from offwake.format.reader import TraceReader
 from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
-from offwake.recorder.addresses import Addresses, addresses_of
+from offwake.recorder.addresses import Addresses
 from offwake.recorder.elf import ElfError, ElfImage, Function
 from offwake.recorder.files import KALLSYMS, FileKeeper, Row, open_safely
 from offwake.recorder.namespaces import ns_pid
@@ -21,17 +20,23 @@ from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
 
-BYTES_PER_BLOCK = 1 << 20
+BYTES_PER_BLOCK = 512 << 10
+LAST_BYTES = 256 << 10  # of a bounded file: room for one block more, the index and the footer
 FUNCTION_BYTES = 32  # beside its name
 NAME_AT_MOST = 1 << 16
-ROWS_PER_BLOCK = 32768
+ROWS_PER_BLOCK = 16384
 ADDRESSES = (1 << 64) - 1
 PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 
 
-def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) -> None:
-    """Write the SYMBOLS and UNWIND blocks of a recording, none of them large."""
-    addresses = addresses_of(reader)
+def add_symbols(
+    addresses: Addresses, writer: TraceWriter, keeper: FileKeeper, max_bytes: int | None = None
+) -> bool:
+    """Write the SYMBOLS and UNWIND blocks of a recording that holds these addresses, none of them large.
+
+    A file of `max_bytes` takes what finds room; returns whether that was all.
+    """
+    bounded = _Bounded(writer, max_bytes)
     named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel, keeper))]
     for file, mappings in addresses.mappings.items():
         if file[0].startswith("//anon"):
@@ -42,9 +47,24 @@ def add_symbols(reader: TraceReader, writer: TraceWriter, keeper: FileKeeper) ->
             named.append(("files", [*file], functions))
             size = ROWS_PER_BLOCK * ROW.size
             for at in range(0, len(rows), size):
-                writer.write_values(Block(Kind.UNWIND), {"files": [[*file, build_id, rows[at : at + size]]]})
+                bounded.write(Kind.UNWIND, {"files": [[*file, build_id, rows[at : at + size]]]})
     for payload in _payloads(named):
-        writer.write_values(Block(Kind.SYMBOLS), payload)
+        bounded.write(Kind.SYMBOLS, payload)
+    return bounded.wrote_all
+
+
+class _Bounded:
+    """Writes blocks while there is room in the file, and notes whether one found none."""
+
+    def __init__(self, writer: TraceWriter, max_bytes: int | None) -> None:
+        self.wrote_all = True
+        self._writer, self._max_bytes = writer, max_bytes
+
+    def write(self, kind: Kind, value: dict[str, Any]) -> None:
+        if self._max_bytes is None or self._writer.bytes_written < self._max_bytes - LAST_BYTES:
+            self._writer.write_values(Block(kind), value)
+        else:
+            self.wrote_all = False
 
 
 def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.recording import Recording
-from offwake.analyzer.render.text import count, duration, printable
+from offwake.analyzer.render.text import count, duration, printable, size
 from offwake.commands.arguments import add_recording, status
 
 __all__ = ["add_arguments", "run"]
@@ -40,6 +40,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
         ("user stacks", "; ".join([count(stacks["total"]), f"{count(stacks['recorded'])} recorded", *wholeness(info)])),
         ("file", f"{info['bytes']:,} bytes in {info['blocks']} blocks, format {'.'.join(map(str, info['format']))}"),
+        ("own cost", _own_cost(info["own_cost"]) or "not known"),
         ("unknown", f"{duration(info['unknown_ns'])} of the threads' time"),
         ("open waits", f"{duration(info['open_ns'])} so far: they began earlier, or did not end"),
         ("verdict", completeness(info)),
@@ -49,3 +50,16 @@ def _lines(info: dict[str, Any]) -> list[str]:
 
 def _short_waits(min_block_ns: int) -> str:
     return f"; of wakers only for waits of {duration(min_block_ns)} and more" if min_block_ns else ""
+
+
+def _own_cost(own: dict[str, Any]) -> str:
+    """Say what recording itself took, as far as the recorder told."""
+    parts = []
+    if own["own_cpu_ns"] is not None:
+        each = f" ({own['own_cpu_ns_per_event']:,} ns an event)" if own["own_cpu_ns_per_event"] is not None else ""
+        parts.append(f"{duration(own['own_cpu_ns'])} of CPU{each}")
+    if own["own_bytes"] is not None and own["own_device"]:
+        parts.append(f"{size(own['own_bytes'])} written to {own['own_device'].get('name', '?')}")
+    if own["peak_memory_bytes"] is not None:
+        parts.append(f"{size(own['peak_memory_bytes'])} of memory at most")
+    return ", ".join(parts)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from offwake.errors import CannotRecord, UsageError
+from offwake.recorder.budget import Budgets
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
 from offwake.recorder.session import Options, Progress, Result, record
@@ -22,7 +23,7 @@ STACK_KB = (1, 2, 4, 8, 16, 32, 64, 128)  # a program may call itself 33 times, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `record`."""
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: HOST-TIME.offwake")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="- streams; default: HOST-TIME.offwake")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
@@ -53,12 +54,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how much of a user stack to look through, 1 to {STACK_KB[-1]} KiB (default: 64)",
     )
+    _add_budgets(parser)
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="-- COMMAND ARG…",
-        help="record while it runs; a recording that ends first sends it SIGTERM",
+        help="record while it runs; a recording that ends first sends it SIGTERM, unless a budget ended it",
     )
+
+
+def _add_budgets(parser: argparse.ArgumentParser) -> None:
+    budgets = parser.add_argument_group("budgets: what reaches one ends cleanly, with the reason in the file")
+    budgets.add_argument("--max-size", default="2G", metavar="SIZE", help="of the file, with symbols (default: 2G)")
+    budgets.add_argument(
+        "--max-cpu",
+        type=float,
+        default=50,
+        metavar="PERCENT",
+        help="of one CPU, used by the recorder itself, on average over ten seconds (default: 50)",
+    )
+    budgets.add_argument(
+        "--reserve", default="5%", metavar="SIZE", help="space to leave free on the disk, as 5%% or 500M (default: 5%%)"
+    )
+    budgets.add_argument("--sync", action="store_true", help="have the disk keep every second at once, for power cuts")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,8 +98,8 @@ def _options(args: argparse.Namespace) -> Options:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if args.duration is not None and not 0 < args.duration < math.inf:
         raise UsageError(f"--duration {args.duration:g}: a recording takes more than 0 seconds, and ends")
-    if str(args.output) == "-":
-        raise UsageError("-o -: a recording cannot be streamed yet; name a file")
+    if str(args.output) == "-" and args.sync:
+        raise UsageError("--sync: a stream has no disk of its own; give one of --sync and -o -")
     if args.buffer_mb < 1:
         raise UsageError(f"--buffer-mb {args.buffer_mb}: the rings need at least 1 MB")
     if args.stack_kb not in STACK_KB:
@@ -97,15 +115,17 @@ def _options(args: argparse.Namespace) -> Options:
     output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
     return Options(
-        output,
-        sources,
-        args.duration,
-        buffer_bytes,
-        command,
-        args.user_stacks,
-        stack_bytes,
+        output=output,
+        sources=sources,
+        duration_s=args.duration,
+        buffer_bytes=buffer_bytes,
+        command=command,
+        user_stacks=args.user_stacks,
+        stack_bytes=stack_bytes,
         narrowing=Narrowing(tuple(args.pid), tuple(args.tid), tuple(args.cgroup), args.command_only, not args.no_wakers),
         min_block_ns=round(args.min_block_us * 1000),
+        budgets=Budgets.parse(args.max_size, args.max_cpu, args.reserve),
+        sync=args.sync,
     )
 
 
@@ -125,8 +145,10 @@ def _report(result: Result) -> None:
         print(f"not recorded: {name}: {why}", file=sys.stderr)
     events = ", ".join(f"{name} {count:,}" for name, count in result.events.items()) or "samples only"
     lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
+    own = result.own
+    wrote = f"{own.bytes_written / 1e6:.2f} MB written to {own.device.name}"
     print(
-        f"{result.path}: {result.duration_s:.1f} s, {result.bytes_written / 1e6:.2f} MB; events: {events}; "
-        f"lost: {lost}; own CPU while recording {result.own_cpu_s:.2f} s; ended by: {result.reason}",
+        f"{result.path}: {result.duration_s:.1f} s; events: {events}; lost: {lost}; "
+        f"own CPU while recording {own.cpu_s:.2f} s; {wrote}; ended by: {result.reason}",
         file=sys.stderr,
     )

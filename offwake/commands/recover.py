@@ -10,6 +10,7 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.recover import recover
 from offwake.format.writer import TraceWriter
+from offwake.recorder.addresses import addresses_of
 from offwake.recorder.files import FileKeeper
 from offwake.recorder.snapshot import boot_id
 from offwake.recorder.symbols import add_symbols
@@ -44,4 +45,4 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
         )
         return
     with contextlib.closing(FileKeeper()) as keeper:
-        add_symbols(reader, writer, keeper)
+        add_symbols(addresses_of(reader), writer, keeper)

@@ -86,6 +86,10 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
                 f"  {io.device} {io.operation}: {counted(io.count, 'request')}, {moved}"
                 f"p50 {duration(io.p50_ns)}, p99 {duration(io.p99_ns)}"
             )
+    own = info["own_cost"]
+    if own["own_bytes"] is not None and own["own_device"]:
+        yield ""
+        yield f"The recorder itself wrote {size(own['own_bytes'])} to {own['own_device'].get('name', '?')}."
     yield ""
     yield from _tcp(summary)
     yield ""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -147,6 +148,9 @@ def bpf_programs() -> Iterator[int]:
 
 def programs_of(pid: int) -> set[int]:
     """The ids of the BPF programs that a process holds open."""
-    descriptions = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    descriptions = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            descriptions.append(path.read_text())
     lines = [line.split() for description in descriptions for line in description.splitlines()]
     return {int(words[1]) for words in lines if words[0] == "prog_id:"}
