@@ -16,7 +16,6 @@ from typing import Any
 
 from offwake import __version__
 from offwake.errors import CannotRecord
-from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.finish import Ending, finish
@@ -121,7 +120,6 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
     recording cleanly: what was written stays.
     """
     check_machine()
-    bcc = load_bcc()
     stopper = Stopper()
     with ExitStack() as stack:
         helper = Helper([*event_specs(options.sources), EventSpec.lessons()], stack)
@@ -129,7 +127,7 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
         stack.callback(output.close)
         try:
             Disk(output.fd, options.budgets).require_room(output.path)
-            program = Program.compile(bcc, options.sources, options.build())
+            program = Program.compile(options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
