@@ -7,7 +7,7 @@ last whole block.
 import os
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,10 +41,12 @@ class Block:
 class TraceWriter:
     """Writes one recording into `fd`, which it neither opens, syncs nor closes. For one thread.
 
-    `bytes_written` and `blocks_written` count what the file has taken.
+    `bytes_written` and `blocks_written` count what the file has taken. `edit`, where it is set, is given every block's
+    kind and payload, and returns what is written in its place: so a recording is redacted.
     """
 
     def __init__(self, fd: int, file_id: bytes | None = None) -> None:
+        self.edit: Callable[[Kind, Buffer], Buffer] | None = None
         self.bytes_written = 0
         self.blocks_written = 0
         self._fd = fd
@@ -71,6 +73,7 @@ class TraceWriter:
         then ends in part of a block, and a block written after that shows the gap.
         """
         raw = payload if isinstance(payload, Buffer) else b"".join(payload)
+        raw = self.edit(block.kind, raw) if self.edit else raw
         raw_length, limit = memoryview(raw).nbytes, max_payload(block.kind)
         if raw_length > limit:
             raise ValueError(f"a {block.kind.name} payload of {raw_length} bytes must be split: the limit is {limit}")

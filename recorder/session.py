@@ -36,6 +36,7 @@ from offwake.recorder.privileges import (
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
+from offwake.recorder.redaction import redacted
 from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
@@ -73,6 +74,7 @@ class Options:
     walked: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     sync: bool = False
+    redact: bool = False
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -85,6 +87,7 @@ class Options:
             trigger=self.trigger,
             numbered=self.numbered,
             walked=self.walked,
+            redacted=self.redact,
         )
 
 
@@ -161,7 +164,9 @@ class _Capture:
         _raise_file_limit()  # after the command was forked: it keeps what it had
         forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        self._thread = stack.enter_context(WriterThread(output.writer()))
+        writer = output.writer()
+        writer.edit = redacted if options.redact else None
+        self._thread = stack.enter_context(WriterThread(writer))
         self._disk = Disk(output.fd, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
         self._cut_short = False  # by us: the command is none of our business then

@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_budgets(parser)
     parser.add_argument(
+        "--redact", action="store_true", help="leave command lines, host names and IP addresses out of the file"
+    )
+    parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="-- COMMAND ARG…",
@@ -112,7 +115,8 @@ def _options(args: argparse.Namespace) -> Options:
         if any(number <= 0 for number in numbers):
             raise UsageError(f"{flag} {min(numbers)}: ids are numbers from 1 on")
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
-    output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
+    host = "redacted" if args.redact else platform.node()
+    output = args.output or Path(f"{host}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
     return Options(
         output=output,
@@ -126,6 +130,7 @@ def _options(args: argparse.Namespace) -> Options:
         min_block_ns=round(args.min_block_us * 1000),
         budgets=Budgets.parse(args.max_size, args.max_cpu, args.reserve),
         sync=args.sync,
+        redact=args.redact,
     )
 
 
