@@ -6,6 +6,7 @@ everything that the code depends on, the kernel's offsets among it.
 """
 
 import hashlib
+import json
 import os
 import platform
 import stat
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from offwake.errors import CannotRecord
-from offwake.format import values
 from offwake.recorder.bcc_module import compiling, load_bcc
 
 __all__ = ["Compiled", "MapSpec", "compiled"]
@@ -58,8 +58,9 @@ def compiled(text: str) -> Compiled:
 
 
 def _read(packed: bytes) -> Compiled:
-    value = values.unpack(packed)
-    return Compiled(tuple(MapSpec(*row) for row in value["maps"]), value["functions"])
+    value = json.loads(packed)
+    functions = {name: bytes.fromhex(code) for name, code in value["functions"].items()}
+    return Compiled(tuple(MapSpec(*row) for row in value["maps"]), functions)
 
 
 def _in_child(text: str) -> bytes:
@@ -75,7 +76,7 @@ def _in_child(text: str) -> bytes:
     _, status = os.waitpid(pid, 0)
     if not packed:
         raise CannotRecord(f"the compiler ended with status {os.waitstatus_to_exitcode(status)}: is there memory for it?")
-    value = values.unpack(packed)
+    value = json.loads(packed)
     if "error" in value:
         raise CannotRecord(value["error"])
     return packed
@@ -88,7 +89,7 @@ def _be_the_child(text: str, pipe: int) -> NoReturn:
         except CannotRecord as error:
             value = {"error": str(error)}
         with os.fdopen(pipe, "wb") as file:
-            file.write(values.pack(value))
+            file.write(json.dumps(value).encode())
     finally:
         os._exit(1)
 
@@ -112,7 +113,7 @@ def _compile(text: str) -> dict[str, Any]:
     code = {
         name.decode(): bcc.libbcc.ct.string_at(
             library.bpf_function_start(handle, name), library.bpf_function_size(handle, name)
-        )
+        ).hex()
         for name in functions
     }
     return {"maps": [astuple(_spec(name.decode(), library.bpf_table_fd(handle, name))) for name in names], "functions": code}
