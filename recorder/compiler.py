@@ -49,12 +49,15 @@ class Compiled:
 
 def compiled(text: str) -> Compiled:
     """Compile a text, or take what was made of it before. Raises CannotRecord with what the compiler said."""
-    name = hashlib.sha256("\0".join((platform.release(), platform.version(), text)).encode()).hexdigest()[:32]
-    found = _cached(name)
-    if found is None:
-        found = _in_child(text)
-        _keep(name, found)
-    return _read(found)
+    kernel = platform.release(), platform.version()
+    name = hashlib.sha256("\0".join((*kernel, text)).encode()).hexdigest()[:32] + ".json"
+    packed = _cached(name)
+    if packed is not None:
+        with suppress(ValueError, KeyError, TypeError):  # another version's
+            return _read(packed)
+    packed = _in_child(text)
+    _keep(name, packed)
+    return _read(packed)
 
 
 def _read(packed: bytes) -> Compiled:
