@@ -23,13 +23,20 @@ from offwake.recorder.program import Program
 from offwake.recorder.ring import Ring, RingSpan
 from offwake.recorder.rings import CpuRings
 
-__all__ = ["Pump"]
+__all__ = ["Pump", "SegmentSize"]
 
 BLOCK_BYTES = 512 << 10
 ROUND_NS = 1_000_000_000
-SEGMENT_NS, SEGMENT_BYTES = 10 * ROUND_NS, 64 << 20
 QUEUE_BYTES = 32 << 20
 SIDEBAND_BYTES = 8 << 20  # more for what makes addresses readable, when the queue is full
+
+
+@dataclass(frozen=True)
+class SegmentSize:
+    """After what time, or how many bytes of events, a new segment begins."""
+
+    ns: int = 10 * ROUND_NS
+    bytes: int = 64 << 20
 
 
 @dataclass
@@ -51,6 +58,7 @@ class Pump:
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
+        self.segment_size = SegmentSize()
         self._code = CodeMaps(program, self.table, self.keeper)
         self._frames = KernelFrames(program)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
@@ -59,6 +67,7 @@ class Pump:
         self._counts: dict[int, tuple[int, int]] = {}
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = self._held_bytes = 0
+        self._sideband_lost = self._sideband_lost_at_scan = 0
 
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack."""
@@ -88,7 +97,7 @@ class Pump:
                 pass
         if now - self._round_ns >= ROUND_NS and self._has_room(QUEUE_BYTES):
             self.close_round(now)
-            if now - self._segment_ns >= SEGMENT_NS or self._segment_bytes >= SEGMENT_BYTES:
+            if now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes:
                 self._open_segment(now)
 
     def _learn(self) -> None:
@@ -115,7 +124,10 @@ class Pump:
 
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
-        self._write(Block(Kind.KEYFRAME), self._keyframe() | self.table.as_values())
+        if self._sideband_lost > self._sideband_lost_at_scan:
+            self._sideband_lost_at_scan = self._sideband_lost
+            self.table.rescan()
+        self._write(Block(Kind.KEYFRAME, begin_ns=now, end_ns=now), self._keyframe() | self.table.as_values())
         self._program.begin_segment()
         self.table.age()
 
@@ -168,13 +180,14 @@ class Pump:
         tallies = self._program.tallies()
         for cpu, kinds in tallies.items():
             self._counts[cpu] = (sum(t.attempted for t in kinds.values()), sum(t.failed for t in kinds.values()))
+        self._sideband_lost = sum(lost_records(cpu.sideband.event) for cpu in self._rings)
         return {
             "time_ns": now,
             "counters": {
                 cpu: {kind: [t.attempted, t.stored, t.failed] for kind, t in kinds.items()}
                 for cpu, kinds in tallies.items()
             },
-            "side_band_lost": sum(lost_records(cpu.sideband.event) for cpu in self._rings),
+            "side_band_lost": self._sideband_lost,
             "recursion_misses": self._program.recursion_misses(),
         }
 

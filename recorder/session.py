@@ -16,14 +16,17 @@ from typing import Any
 
 from offwake import __version__
 from offwake.errors import CannotRecord
+from offwake.format.writer import TraceWriter
 from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.finish import Ending, finish
+from offwake.recorder.flight import FlightLog, FlightRecorder, segment_size
+from offwake.recorder.held import HeldSegments
 from offwake.recorder.listeners import listeners
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import Output, OutputFile, WriterThread
-from offwake.recorder.own_cost import OwnCost
+from offwake.recorder.own_cost import Device, OwnCost, peak_memory_bytes
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
@@ -45,6 +48,8 @@ FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 class Options:
     """What to record. Without `duration_s` and `command`, until a signal.
 
+    With `flight_s`, only so many seconds are kept, in at most `budgets.max_bytes` of memory; dumps are named after `output`.
+
     `user_stacks`: "fp", the kernel walks them by frame pointers; "dwarf", `stack_bytes` of them (a power of two) are looked
     through for what an unwinder needs; "auto", that where this machine and its kernel can.
     """
@@ -63,6 +68,7 @@ class Options:
     walked: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     sync: bool = False
+    flight_s: float | None = None
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -100,6 +106,7 @@ class Result:
     lost: dict[str, int]
     unavailable: dict[str, str]
     own: OwnCost
+    flight: FlightLog | None
     command_status: int
 
 
@@ -114,20 +121,21 @@ def check_machine() -> None:
         )
 
 
-def record(options: Options, watch: Callable[[Progress], None]) -> Result:
-    """Record until the duration, the command's end or a signal; `watch` is called about once a second.
+def record(options: Options, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
+    """Record until the duration, the command's end or a signal; `watch` is called about once a second, `say` for news.
 
     Raises CannotRecord, OutputError or UsageError before anything is attached. A disk that fills up, or fails, ends the
     recording cleanly: what was written stays.
     """
     check_machine()
     bcc = load_bcc()
-    stopper = Stopper()
+    stopper = Stopper(dumps=options.flight_s is not None)
     with ExitStack() as stack:
-        output: Output = OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
-        stack.callback(output.close)
+        output = _output(options)
         try:
-            Disk(output.fd, options.budgets).require_room(output.path)
+            if output:
+                stack.callback(output.close)
+                Disk(output.fd, options.budgets).require_room(output.path)
             program = Program.compile(bcc, options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
@@ -135,16 +143,23 @@ def record(options: Options, watch: Callable[[Progress], None]) -> Result:
             stopper.check()
             capture = _Capture(options, _Resources(output, program, stopper, stack))
         except BaseException:
-            output.discard()
+            if output:
+                output.discard()
             raise
-        return capture.run(watch)
+        return capture.run(watch, say)
+
+
+def _output(options: Options) -> Output | None:
+    if options.flight_s is not None:
+        return None
+    return OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
 
 
 @dataclass(frozen=True)
 class _Resources:
-    """What a capture stands on; `stack` frees it, and takes what the capture adds."""
+    """What a capture stands on; `stack` frees it, and takes what the capture adds. A flight recorder has no output."""
 
-    output: Output
+    output: Output | None
     program: Program
     stopper: Stopper
     stack: ExitStack
@@ -160,11 +175,14 @@ class _Capture:
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        self._thread = stack.enter_context(WriterThread(output.writer()))
-        self._disk = Disk(output.fd, options.budgets, options.sync)
+        self._thread = stack.enter_context(WriterThread(self._writer()))
+        self._disk = Disk(output.fd if output else None, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
+        self._flight: FlightRecorder | None = None
         self._cut_short = False  # by us: the command is none of our business then
         self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
+        if options.flight_s is not None:
+            self._pump.segment_size = segment_size(options.flight_s, options.budgets.max_bytes)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
         self._machine = machine()
@@ -175,30 +193,38 @@ class _Capture:
         self._began_ns = time.monotonic_ns()
         self._cpu_before_s = time.process_time()
 
-    def run(self, watch: Callable[[Progress], None]) -> Result:
+    def _writer(self) -> TraceWriter:
+        if self._output:
+            return self._output.writer()
+        return HeldSegments(int((self._options.flight_s or 0) * 1e9), self._options.budgets.max_bytes)
+
+    def run(self, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
         self._pump.table.scan()
         self._pump.begin(self._began_ns)
         if self._command:
             self._command.release()
+        if not self._output:
+            self._flight = FlightRecorder(self, self._thread, self._options.output, say)
         reason = self._until_stopped(watch)
         ended_ns = time.monotonic_ns()
         self._program.detach()
         self._pump.end()
-        own_cpu_s = self._own_cpu_s()
-        lost = self._lost()
+        ending = self.ending(reason)
+        ending.footer["ended_ns"] = ended_ns
         try:
-            own = self._finish({"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost}, own_cpu_s)
+            own = self._finish(ending)
         finally:
             if self._command and self._cut_short:
                 self._command.let_run(lambda: bool(self._stopper.signal_name))
         return Result(
-            path=self._output.path,
+            path=self._options.output,
             reason=reason,
             duration_s=(ended_ns - self._began_ns) / 1e9,
             events=self._stored(),
-            lost=lost,
+            lost=ending.footer["lost_by_cause"],
             unavailable=self._program.unavailable,
             own=own,
+            flight=self._flight.end() if self._flight else None,
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
@@ -220,7 +246,7 @@ class _Capture:
             if self._thread.error:
                 self._cut_short = True
                 return f"writing failed: {_reason(self._thread.error)}"
-            written = self._thread.writer.bytes_written
+            written = self._thread.writer.bytes_written if self._output else 0
             if over := self._watch.exceeded(time.monotonic_ns(), self._own_cpu_s(), written):
                 self._cut_short = True
                 return over
@@ -231,6 +257,9 @@ class _Capture:
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
             self._members.follow()
+            self._stopper.heard()
+            if self._flight:
+                self._flight.step()
             if ready:
                 time.sleep(min(SHORTEST_SLEEP_S, left))
 
@@ -244,6 +273,8 @@ class _Capture:
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
+            "lost_by_cause": self._lost(),
+            "own_cpu_ns": int(self._own_cpu_s() * 1e9),
             "user_stack_bytes": self._program.user_stack_bytes,
             "narrowing": self._options.narrowing.as_value(),
             "min_block_ns": self._options.min_block_ns,
@@ -265,13 +296,41 @@ class _Capture:
             "unavailable": self._program.unavailable,
         }
 
-    def _finish(self, footer: dict[str, Any], own_cpu_s: float) -> OwnCost:
+    def _finish(self, ending: Ending) -> OwnCost:
         self._thread.finish()
+        if not self._output:
+            return OwnCost(ending.own_cpu_s, 0, Device("", "no device"), peak_memory_bytes())
         if self._thread.error:
             raise self._output.failure(self._thread.error) from self._thread.error
-        limit = self._options.budgets.max_bytes
-        ending = Ending(footer, own_cpu_s, self._listeners, self._pump.keeper, limit)
         return finish(self._output, self._thread.writer, ending)
+
+    def ending(self, reason: str) -> Ending:
+        """Return what a recording that ends now has to say."""
+        footer = {"ended_ns": time.monotonic_ns(), "reason": reason, "lost_by_cause": self._lost()}
+        limit = self._options.budgets.max_bytes if self._output else None
+        return Ending(footer, self._own_cpu_s(), self._listeners, self._pump.keeper, limit)
+
+    def close_round(self) -> None:
+        """Have everything written that has happened until now."""
+        self._pump.empty()
+        self._pump.close_round(time.monotonic_ns())
+
+    @property
+    def budgets(self) -> Budgets:
+        """What the recording may take."""
+        return self._options.budgets
+
+    def trigger_hits(self) -> int:
+        """Count the waits so far that the trigger is about."""
+        return self._program.trigger_hits()
+
+    def dump_signals(self) -> int:
+        """Count the signals so far that asked for a dump."""
+        return self._stopper.dumps_asked
+
+    def set_helper(self, pid: int) -> None:
+        """Have another process, or with 0 none, left out of the recording as this one is."""
+        self._program.set_helper(pid)
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds
