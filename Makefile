@@ -12,6 +12,10 @@ demo: .venv/installed  ## record a small workload for ten seconds and open it in
 test: check | test-packages  ## every test, and `make check` before them
 	@.venv/bin/pytest
 
+torture: .venv/installed | test-packages  ## what takes too long for every change
+	@.ci/packages mmdebstrap
+	@.venv/bin/pytest tests/torture
+
 check: .venv/installed  ## ruff, mypy --strict and import-linter
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
@@ -21,6 +25,10 @@ bench: .venv/installed | test-packages  ## what recording and analysis cost, bes
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
 	@.venv/bin/python -m benchmarks.user_stacks
+
+recorder:  ## build/offwake-recorder.pyz, one file that records where there is no pip
+	@$(PYTHON) -m offwake.zipapp build/offwake-recorder.pyz
+	@echo "Built build/offwake-recorder.pyz"
 
 example: .venv/installed  ## record examples/demo.offwake anew
 	@examples/make_example.sh
@@ -49,6 +57,6 @@ packages:
 
 test-packages: packages
 	@.ci/packages binutils chromium e2fsprogs fio fonts-liberation g++ gcc gdb libbpf-tools libc6-dev linux-perf mount postgresql \
-		redis-server strace zstd
+		python3-msgpack python3-zstandard redis-server strace zstd
 
-.PHONY: help demo test check bench example pictures clean packages test-packages
+.PHONY: help demo test torture check bench recorder example pictures clean packages test-packages

@@ -20,6 +20,7 @@ def completeness(info: dict[str, Any]) -> str:
         return "complete"
     missing = {
         f"{count(info['lost']['total'])} events lost": info["lost"]["total"],
+        "CPUs came or went": info["cpu_changes"],
         "not ended": not info["ended"],
         f"{count(info['damaged_bytes'])} bytes damaged": info["damaged_bytes"],
     }

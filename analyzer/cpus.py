@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.intervals import NEVER, PREEMPTED
 
-__all__ = ["FORGOTTEN", "NOBODY", "OPEN", "Cpus", "runnable_ns"]
+__all__ = ["FORGOTTEN", "NOBODY", "OPEN", "STRANGER", "Cpus", "runnable_ns"]
 
 NOBODY = -2
 """The CPU was idle; or it ran something that nobody knows of, because events were lost."""
@@ -21,6 +21,9 @@ OPEN = -3
 """The thread still waited when the recording ended: for which CPU, nobody knows."""
 FORGOTTEN = -4
 """It waited for longer than the CPU's history reaches back."""
+
+STRANGER = -5
+"""The recording was narrowed and does not say what the CPU ran, if anything."""
 
 KEPT = 10_000_000  # slices of all CPUs: 240 MB at most
 ROOM = 1 << 15  # stretches that are handed out at a time
@@ -30,9 +33,13 @@ _SPELL = np.dtype([("begin_ns", "i8"), ("end_ns", "i8"), ("name", "i4")], align=
 
 
 class Cpus:
-    """The latest slices of each CPU. Feed it a batch's slices, all of them and uncut, before asking about its intervals."""
+    """The latest slices of each CPU. Feed it a batch's slices, all of them and uncut, before asking about its intervals.
 
-    def __init__(self, cpus: int) -> None:
+    With `members_only` slices are of some threads alone, and a CPU without one is not idle.
+    """
+
+    def __init__(self, cpus: int, members_only: bool) -> None:
+        self._members_only = members_only
         length = 1 << (KEPT // cpus).bit_length() - 1
         self._spells = np.empty((cpus, length), _SPELL)  # rings; what is not used yet takes no memory
         self._counts = np.zeros(cpus, np.int64)
@@ -44,14 +51,16 @@ class Cpus:
     def meanwhile(self, intervals: NDArray[np.void]) -> Iterator[Stretches]:
         """Cut the time that intervals (INTERVAL, N) waited for a CPU by who ran there.
 
-        Yields, a chunk at a time, stretches in the order of time: the interval's place (int64), who ran (int32: the
-        name that the slice carries, −1 for no name, NOBODY, OPEN or FORGOTTEN), and for how long (int64, ns, never 0).
+        Yields, a chunk at a time, stretches in the order of time: the interval's place (int64), who ran (int32: the name
+        that the slice carries, −1 for no name, NOBODY, OPEN, FORGOTTEN or STRANGER), for how long (int64, ns, never 0).
         The stretches of an interval add up to its `runnable_ns`. A chunk is overwritten by the next.
         """
         out = (np.empty(ROOM, np.int64), np.empty(ROOM, np.int32), np.empty(ROOM, np.int64))
         row, at_ns = 0, 0
         while row < len(intervals):
             row, at_ns, count = _meanwhile(intervals, (row, at_ns), self._spells, self._counts, out)
+            if self._members_only:
+                out[1][:count][out[1][:count] == NOBODY] = STRANGER
             yield out[0][:count], out[1][:count], out[2][:count]
 
     def queued_ns(self, intervals: NDArray[np.void]) -> NDArray[np.int64]:

@@ -110,13 +110,19 @@ class Decoder:
         self.kernel_stacks = KernelStacks(stacks)
         self.user_stacks = UserStacks()
         self._stacks = stacks
-        self._ids = np.array([event["id"] for event in keyframe["events"]], np.uint64)
-        self._sample_types = np.array([event["sample_type"] for event in keyframe["events"]], np.uint64)
+        self._types: dict[int, int] = {}
+        self.learn(keyframe["events"])
         self._sizes = np.zeros(LOST + 1, np.int64)
         self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
         for kind, layout in self.layouts.items():
             self._sizes[kind] = layout.dtype.itemsize
             self._skips[kind] = 0 if layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
+
+    def learn(self, events: list[dict[str, Any]]) -> None:
+        """Take what a segment's keyframe says of the perf events: a CPU that came back has others."""
+        self._types |= {event["id"]: event["sample_type"] for event in events}
+        self._ids = np.array([*self._types], np.uint64)
+        self._sample_types = np.array([*self._types.values()], np.uint64)
 
     def decode(self, span: bytes, cpu: int) -> dict[int, Rows]:
         """Return the rows of a span of one CPU's ring by kind, in the order of the ring.

@@ -198,7 +198,7 @@ def gather(recording: "Recording") -> Evidence:
     np.add.at(sums, group_of, gatherer.sums[: len(group_of)])
     threads = _threads(replay)
     pairs = group_of[gatherer.pairs.groups.keys]
-    counts = threads.tgid[thread[pairs[:, 0]]] != recording.recorder_pid
+    counts = ~np.isin(threads.tgid[thread[pairs[:, 0]]], recording.own_pids)
     pair_ns, listeners = gatherer.pairs.value_ns[counts], frozenset(replay.listeners)
     return Evidence(gatherer.raw, group_of, thread, text, sums, pairs[counts], pair_ns, threads, listeners)
 

@@ -10,6 +10,7 @@ import numpy as np
 from offwake.analyzer.groups import Weights
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.intervals import UNKNOWN
+from offwake.analyzer.machine import Machine
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.scope import Scope
@@ -27,8 +28,9 @@ CUT_SHORT_WORTH_TELLING = 0.01
 def facts(recording: "Recording") -> dict[str, Any]:
     """Return the document of `offwake info --json`. `verdict` holds a sentence for everything that is not as it should be.
 
-    `complete` says that the recording was ended, that nothing of it is damaged and that no event was lost. Of the threads'
-    time `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did not end in it.
+    `complete` says that the recording was ended, that nothing of it is damaged, that no event was lost and that no CPU came
+    or went. Of the threads' time `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did
+    not end in it.
     """
     everything, stacks, unknown_ns, open_ns = Scope(recording, Selection(show_all=True)), Weights(2), 0, 0
     replay = everything.replay
@@ -43,7 +45,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
     keyframe, reader = recording.keyframe, recording.reader
     lost = _lost(recording)
     threads = replay.timeline.threads[: replay.timeline.thread_count]
-    theirs = threads[threads["tgid"] != recording.recorder_pid]
+    theirs = threads[~np.isin(threads["tgid"], recording.own_pids)]
+    machine = Machine(recording.began_ns, replay.cpu_gaps, replay.clocks)
     document: dict[str, Any] = {
         "format": [reader.blocks[0].major, reader.blocks[0].minor],
         "host": keyframe["host"],
@@ -52,6 +55,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         "duration_ns": recording.duration_ns,
         "command": keyframe["command"],
+        "narrowed": {**keyframe["narrowing"], "min_block_ns": keyframe.get("min_block_ns", 0)},
+        "of": recording.narrowed.words(),
         "ended_by": recording.footer.get("reason"),
         "sources": _sources(replay),
         "events": sum(source["events"] for source in _sources(replay)),
@@ -60,18 +65,19 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "open_ns": open_ns,
         "ended": reader.finished,
         "damaged_bytes": sum(damage.length for damage in reader.damage),
-        "complete": reader.finished and not reader.damage and not any(lost.values()),
+        "complete": reader.finished and not reader.damage and not any(lost.values()) and not replay.cpu_gaps,
         "blocks": len(reader.blocks),
         "bytes": reader.size,
         "threads": len(theirs),
         "processes": len(np.unique(theirs["tgid"])),
         "user_stacks": _user_stacks(stacks, replay.naming) | {"recorded": len(replay.decoder.user_stacks)},
         "missing_switches": _missing_switches(replay),
+        **machine.document(),
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }
     document["own_cost"] = _own_cost(recording.footer, document["events"])
-    verdict = [*notices(recording), *_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"])]
-    return document | {"verdict": verdict}
+    stacks_and_switches = (*_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"]))
+    return document | {"verdict": [*notices(recording), *machine.sentences(), *stacks_and_switches]}
 
 
 def _sources(replay: Replay) -> list[dict[str, Any]]:
@@ -87,9 +93,10 @@ def _lost(recording: "Recording") -> dict[str, int]:
     if "lost_by_cause" in recording.footer:
         return dict(recording.footer["lost_by_cause"])
     tick = recording.last_tick
-    failed = sum(row[2] for kinds in tick.get("counters", {}).values() for row in kinds.values())
-    failed += tick.get("side_band_lost", 0)
-    return {"ring full": failed, "recursion": sum(tick.get("recursion_misses", {}).values())}
+    rows = [row for kinds in tick.get("counters", {}).values() for row in kinds.values()]
+    no_ring = sum(row[3] for row in rows if len(row) > 3)
+    failed = sum(row[2] for row in rows) - no_ring + tick.get("side_band_lost", 0)
+    return {"ring full": failed, "no ring": no_ring, "recursion": sum(tick.get("recursion_misses", {}).values())}
 
 
 def _own_cost(footer: dict[str, Any], events: int) -> dict[str, Any]:

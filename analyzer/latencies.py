@@ -103,7 +103,7 @@ def _view(view: IntervalView, ask: Ask, none: Latencies) -> Latencies:
 
 def _run_queue(ask: Ask, none: Latencies) -> Latencies:
     """Find the waits for a CPU that ran another thread meanwhile, in the run queue or preempted."""
-    cpus = Cpus(ask.replay.timeline.cpus)
+    cpus = Cpus(ask.replay.timeline.cpus, ask.scope.recording.narrowed.members_only)
 
     def remembered() -> Iterator[Batch]:
         for batch in ask.replay:

@@ -2,6 +2,8 @@
 
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import duration
 from offwake.analyzer.select import Selection
@@ -19,7 +21,7 @@ def nothing_fits(recording: Recording, selection: Selection) -> str:
     for _ in replay:  # so that every thread is known
         pass
     threads = replay.timeline.threads[: replay.timeline.thread_count]
-    theirs = threads[threads["tgid"] != recording.recorder_pid]
+    theirs = threads[~np.isin(threads["tgid"], recording.own_pids)]
     if selection.pid is not None and selection.pid not in theirs["tgid"]:
         return f"no thread of process {selection.pid} is in this recording; `offwake table` lists those that are"
     if selection.tid is not None and selection.tid not in theirs["tid"]:

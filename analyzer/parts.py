@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.cpus import FORGOTTEN, NOBODY, OPEN, Cpus, runnable_ns
+from offwake.analyzer.cpus import FORGOTTEN, NOBODY, OPEN, STRANGER, Cpus, runnable_ns
 from offwake.analyzer.intervals import BLOCKED, NEW, PREEMPTED, UNKNOWN
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.on_cpu import OnCpu
@@ -23,7 +23,7 @@ __all__ = ["ON_CPU_MARK", "RUN_QUEUE", "OffCpu", "Wall"]
 ON_CPU_MARK = "[on CPU]"
 _RUN_QUEUE, _WAKE_UP, _BLOCKED, _PREEMPTED, _UNKNOWN = range(5)
 _MARKS = ("[run queue]", "[wake-up]", "[blocked]", "[preempted]", "[unknown]")
-_NOT_A_NAME = {NOBODY: "[idle]", OPEN: "[open]", FORGOTTEN: "[forgotten]"}
+_NOT_A_NAME = {NOBODY: "[idle]", OPEN: "[open]", FORGOTTEN: "[forgotten]", STRANGER: "[not recorded]"}
 
 
 class OffCpu(IntervalStacks):

@@ -30,6 +30,7 @@ __all__ = [
     "TABLES",
     "VIEWS",
     "ViewOptions",
+    "blocked",
     "heatmap",
     "histogram",
     "lacks",
@@ -79,13 +80,26 @@ OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chai
 _SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
 """What rests on another source than the scheduler's events."""
 
+_OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")
+"""What rests on the stacks of wakers."""
+
 
 def profile(recording: Recording, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Profile:
     """Return a view's stacks. Raises UsageError for a view or an option that it does not have."""
     _must_exist("view", view, VIEWS)
+    _must_have_wakers(recording, view)
     for option in fields(ViewOptions):
         if getattr(options, option.name) != getattr(DEFAULTS, option.name):
             must_understand(view, option.name)
+    return _profile(recording, view, selection, options)
+
+
+def blocked(recording: Recording, selection: Selection) -> Profile:
+    """Return the stacks of `off-wake`, also of a recording without wakers: they then say only where threads blocked."""
+    return _profile(recording, "off-wake", selection, DEFAULTS)
+
+
+def _profile(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
     scope, unknown_ns = Scope(recording, selection), 0
     collector = _VIEWS[view][1](scope, options)
     for batch in scope.replay:
@@ -96,7 +110,7 @@ def profile(recording: Recording, view: str, selection: Selection, options: View
     if selection.grep is None:
         return found
     everything = replace(selection, grep=None, show_all=True)
-    return matching(found, selection.grep, profile(recording, view, everything, options) if found.hidden_ns else found)
+    return matching(found, selection.grep, _profile(recording, view, everything, options) if found.hidden_ns else found)
 
 
 def matching(shown: Profile, pattern: str, everything: Profile) -> Profile:
@@ -130,7 +144,8 @@ def histogram(recording: Recording, of: str, selection: Selection, options: Buck
 def table(recording: Recording, of: str, selection: Selection) -> Table:
     """Return a table's rows; it leaves out no idle waits. Raises UsageError for a table that does not exist."""
     _must_exist("table", of, TABLES)
-    found = _TABLES[of][1](Scope(recording, replace(selection, show_all=True)))
+    _must_have_wakers(recording, of)
+    found = _TABLES[of][1](Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
     return found if selection.grep is None else _rows_matching(found, selection.grep)
 
 
@@ -157,12 +172,19 @@ def lacks(recording: Recording, name: str) -> str:
     events = {source["name"]: source["events"] for source in recording.info()["sources"]}
     if needed not in events:
         return f"not recorded (source {needed})"
+    if name in _OF_WAKERS and not recording.narrowed.wakers:
+        return "not recorded (--no-wakers)"
     return "" if events[needed] else f"no events (source {needed})"
 
 
 def why_nothing(recording: Recording, name: str, selection: Selection) -> str:
     """Say why nothing was found of a view, heat map or table: the recording lacks it, or the selection fits nothing."""
     return lacks(recording, name) or nothing_fits(recording, selection)
+
+
+def _must_have_wakers(recording: Recording, name: str) -> None:
+    if name in _OF_WAKERS and not recording.narrowed.wakers:
+        raise UsageError(f"{name}: this recording has no wakers (record --no-wakers); try off-cpu")
 
 
 def _must_exist(what: str, name: str, known: Iterable[str]) -> None:

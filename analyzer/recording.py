@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 from offwake.analyzer.evidence import Evidence, gather
 from offwake.analyzer.facts import facts, notices
 from offwake.analyzer.idle import IdleRules
+from offwake.analyzer.narrowed import Narrowed, members_of
 from offwake.analyzer.replay import Replay
-from offwake.analyzer.shapes import FOOTER, SNAPSHOT, SYMBOLS, TICK, UNWIND, require, require_keyframe, require_time
+from offwake.analyzer.shapes import (
+    CPUS_AT_MOST,
+    FOOTER,
+    SNAPSHOT,
+    SYMBOLS,
+    UNWIND,
+    require,
+    require_keyframe,
+    require_tick,
+    require_time,
+)
 from offwake.analyzer.unwind import ROWS
 from offwake.analyzer.verdicts import Verdicts, judge
 from offwake.errors import DamagedRecording
@@ -45,7 +56,7 @@ class Recording:
             raise DamagedRecording(f"{path}: no keyframe is left in it; nothing can be said about its events")
         self.keyframe = require_keyframe(keyframe, f"{path}: keyframe")
         tick = next(self._values(Kind.TICK, last_first=True), None)
-        self.last_tick: dict[str, Any] = require(tick, TICK, f"{path}: last tick") if tick else {}
+        self.last_tick: dict[str, Any] = require_tick(tick, f"{path}: last tick") if tick else {}
         snapshot = require(next(self._values(Kind.SNAPSHOT), {}), {}, f"{path}: snapshot")
         snapshot = {key: snapshot.get(key, []) for key in SNAPSHOT}
         self.snapshot: dict[str, Any] = require(snapshot, SNAPSHOT, f"{path}: snapshot")
@@ -90,14 +101,36 @@ class Recording:
         return int(clocks["realtime_ns"] - clocks["monotonic_ns"] + self.began_ns)
 
     @property
+    def cpus(self) -> int:
+        """One more than the highest number of a CPU that was there at the beginning, or came later."""
+        streams = {block.stream for block in self.reader.blocks if block.kind == Kind.EVENTS}
+        highest: int = max(0, *self.keyframe["cpus"], *(cpu for cpu in streams if cpu < CPUS_AT_MOST))
+        return highest + 1
+
+    @property
     def listeners(self) -> frozenset[int]:
         """The processes that served others at the end (docs/format.md, SNAPSHOT); none in older recordings."""
         return frozenset(self.snapshot["listeners"])
 
+    @cached_property
+    def narrowed(self) -> Narrowed:
+        """What the recording was narrowed to."""
+        return Narrowed.of(self.keyframe)
+
+    @cached_property
+    def members(self) -> NDArray[np.int64]:
+        """The ids of the threads that a narrowed recording is about, in order. Found in a pass of its own."""
+        return members_of(self)
+
     @property
     def recorder_pid(self) -> int:
-        """The process that recorded: its threads are in no view and no table."""
+        """The process that recorded."""
         return int(self.keyframe["recorder_pid"])
+
+    @property
+    def own_pids(self) -> list[int]:
+        """The process that recorded and its helper: their threads are in no view and no table."""
+        return [self.recorder_pid, *self.keyframe["helper_pids"]]
 
     def info(self) -> dict[str, Any]:
         """Return what the recording holds and how complete it is (`offwake info --json`)."""

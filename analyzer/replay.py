@@ -20,7 +20,7 @@ from offwake.analyzer.decode import LOST, LOST_DTYPE, SAMPLE_NAMES, Decoder, Row
 from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.naming import Naming
-from offwake.analyzer.shapes import TICK, require, require_time
+from offwake.analyzer.shapes import EVENTS, require, require_clocks, require_tick
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
 from offwake.analyzer.symbols import KERNEL, PYTHON, Symbolizer, python_code
@@ -93,17 +93,22 @@ class Replay:
         self.symbolizer = Symbolizer(recording.symbols, self.spaces)
         self.ends = Ends(recording.keyframe["devices"], self._fired_before)
         self._kinds_before: dict[tuple[int, ...], str | None] = {}
-        self.timeline = Timeline(recording.began_ns, max(recording.keyframe["cpus"], default=0) + 1, scanned_ns)
+        self.timeline = Timeline(recording.began_ns, recording.cpus, scanned_ns)
         self.decoder = Decoder(recording.keyframe, self.stacks)
         unwinder = Unwinder(recording.unwind_rows, self.spaces, python_code(recording.symbols))
         self.whole = WholeStacks(self.stacks, self.decoder, unwinder)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
+        self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
+        self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
+        self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
         self._events = np.empty(0, EVENT)
         self._ring_heads: dict[int, int] = {}
         self._lost_by_cpu: Counter[int] = Counter()
+        self._without_ring: Counter[int] = Counter()  # events by CPU, until the last tick
+        self._ticked_ns = recording.began_ns
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
         self._timeline_kinds = {*TIMELINE_KINDS, *SAMPLE_NAMES, self._kind_names[LOST]}
         self._read_keyframe()
@@ -189,6 +194,8 @@ class Replay:
         records: list[SideRecord] = []
         reader = self.recording.reader
         for block in blocks:
+            if block.kind == Kind.KEYFRAME and (keyframe := reader.values(block)) is not None:
+                self.decoder.learn(require(keyframe.get("events"), EVENTS, "keyframe.events"))
             is_known = block.stream < self.timeline.cpus  # what else a CPU says, the timeline could not take
             if block.kind == Kind.EVENTS and is_known and (span := reader.payload(block)) is not None:
                 last_ns = self.decoder.last_ns.get(block.stream, self.recording.began_ns)
@@ -209,10 +216,13 @@ class Replay:
                 records += self._side_records(span)
         for block in blocks:
             if block.kind == Kind.TICK and (tick := reader.values(block)) is not None:
-                require(tick, TICK, "tick")
-                for kind, gaps in self._uncounted(tick, require_time(tick["time_ns"], "tick.time_ns")).items():
-                    parts.setdefault(kind, []).append(gaps)
-        return {kind: Rows.joined(rows) for kind, rows in parts.items()}, records
+                tick = require_tick(tick, "tick")
+                self.cpu_gaps += tick["cpu_gaps"]
+                self.ns_pids |= _pairs(tick["ns_pids"])
+                self.clocks += [tick["clocks"]] if "clocks" in tick else []
+                parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
+                parts[LOST] += self._unwatched(tick)
+        return {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}, records
 
     def _name_python(self, codes: Rows | None) -> None:
         """Keep what code objects of Python are called, as perf maps of Python call functions."""
@@ -328,16 +338,43 @@ class Replay:
         found = []
         for cpu, kinds in tick.get("counters", {}).items():
             is_known = cpu < self.timeline.cpus
-            if is_known and sum(failed for _, _, failed in kinds.values()) > self._lost_by_cpu[cpu]:
+            failed = sum(row[2] for row in kinds.values()) - _without_ring(kinds)
+            if is_known and failed > self._lost_by_cpu[cpu]:
                 last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
                 found.append(_gap(cpu, last_ns, max(last_ns, until_ns)))
         return {LOST: Rows.joined(found)} if found else {}
+
+    def _unwatched(self, tick: dict[str, Any]) -> Iterator[Rows]:
+        """Yield the gaps of CPUs that had no ring for some time before this tick: they went offline, or came online.
+
+        A gap begins at the CPU's last event, if that is within it: who ran there then may have gone to another CPU.
+        """
+        found = [(cpu, begin_ns, end_ns) for cpu, begin_ns, end_ns, _ in tick["cpu_gaps"]]
+        for cpu, kinds in tick["counters"].items():
+            before, self._without_ring[cpu] = self._without_ring[cpu], _without_ring(kinds)
+            if self._without_ring[cpu] > before:
+                found.append((cpu, self._ticked_ns, tick["time_ns"]))
+        self._ticked_ns = tick["time_ns"]
+        for cpu, begin_ns, end_ns in found:
+            if cpu < self.timeline.cpus:
+                last_ns = self.decoder.last_ns.get(cpu, 0)
+                begin_ns = last_ns if begin_ns < last_ns < end_ns else begin_ns
+                yield _gap(cpu, begin_ns, max(begin_ns, end_ns))
 
     def _last_states(self) -> tuple[dict[int, int], set[int]]:
         """Return what the snapshot says of threads: those running, by CPU, and those asleep."""
         threads = self.recording.keyframe["threads"]
         running = {tid: cpu for tid, _, _, state, cpu, *_ in threads if state == "R"}
         return running, {tid for tid, _, _, state, *_ in threads if state in ASLEEP}
+
+
+def _pairs(rows: list[list[int]]) -> dict[int, int]:
+    return {key: value for key, value, *_ in rows}
+
+
+def _without_ring(kinds: dict[int, list[int]]) -> int:
+    """Count the events of a TICK's counters that their CPU had no ring for; older recordings do not tell."""
+    return sum(row[3] for row in kinds.values() if len(row) > 3)
 
 
 def _gap(cpu: int, begin_ns: int, end_ns: int) -> Rows:

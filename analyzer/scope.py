@@ -24,10 +24,15 @@ __all__ = ["Scope"]
 
 
 class Scope:
-    """What is selected of a recording. `begin_ns` and `end_ns` (CLOCK_MONOTONIC) are the selected time, within it."""
+    """What is selected of a recording. `begin_ns` and `end_ns` (CLOCK_MONOTONIC) are the selected time, within it.
 
-    def __init__(self, recording: "Recording", selection: Selection) -> None:
+    Of a recording that was narrowed, `strangers` are those that it is not about; they are selected if all is to be shown.
+    """
+
+    def __init__(self, recording: "Recording", selection: Selection, strangers: bool | None = None) -> None:
         self.recording = recording
+        shown = (selection.show_all if strangers is None else strangers) and not recording.narrowed.members_only
+        self._members = recording.members if recording.narrowed and not shown else None
         # First, so that the pass to come can go over what this one keeps.
         self._verdicts = None if selection.show_all else recording.idle(selection.idle_rules)
         self.replay = recording.replay()
@@ -54,7 +59,9 @@ class Scope:
         """Tell which rows (intervals or slices) are of the selected threads, and states; never the recorder's own."""
         selection, replay = self.selection, self.replay
         threads = replay.timeline.threads
-        kept = threads["tgid"] != self.recording.recorder_pid
+        kept = ~np.isin(threads["tgid"], self.recording.own_pids)
+        if self._members is not None:
+            kept &= np.isin(threads["tid"], self._members)
         if selection.pid is not None:
             kept &= threads["tgid"] == selection.pid
         if selection.tid is not None:

@@ -10,7 +10,21 @@ from typing import Any
 
 from offwake.errors import DamagedRecording
 
-__all__ = ["FOOTER", "LATEST_NS", "SNAPSHOT", "SYMBOLS", "TICK", "UNWIND", "require", "require_keyframe", "require_time"]
+__all__ = [
+    "CPUS_AT_MOST",
+    "EVENTS",
+    "FOOTER",
+    "LATEST_NS",
+    "SNAPSHOT",
+    "SYMBOLS",
+    "TICK",
+    "UNWIND",
+    "require",
+    "require_clocks",
+    "require_keyframe",
+    "require_tick",
+    "require_time",
+]
 
 MOST = 1 << 64
 LATEST_NS = 1 << 62
@@ -23,6 +37,10 @@ _TICK_ROW = [int, int, int]
 
 _CGROUPS = ([str, (int,)],)
 
+_NS_PIDS = ([int, int],)
+
+EVENTS: Any = ({"id": int, "name": str, "sample_type": int},)
+
 _KEYFRAME: dict[str, Any] = {
     "version": str,
     "host": str,
@@ -32,7 +50,7 @@ _KEYFRAME: dict[str, Any] = {
     "clocks": {"monotonic_ns": int, "realtime_ns": int},
     "began_ns": int,
     "recorder_pid": int,
-    "events": ({"id": int, "name": str, "sample_type": int},),
+    "events": EVENTS,
     "kinds": ({"id": int, "name": str, "source": str, "size": int, "fields": ([str, str, int],)},),
     "sources": (str,),
     "unavailable": {str: str},
@@ -43,7 +61,14 @@ _KEYFRAME: dict[str, Any] = {
 }
 """A list in a shape has these items, a tuple any number of its one item, a type as a key any number of such keys."""
 
+_NARROWING = {"pids": (int,), "tids": (int,), "cgroups": (str,), "members": (int,), "command": bool, "wakers": bool}
+_EVERYTHING = {"pids": [], "tids": [], "cgroups": [], "members": [], "command": False, "wakers": True}
+
 TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "recursion_misses": {str: int}}
+
+_CPU_GAPS = ([int, int, int, str],)
+
+_CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
 
 FOOTER: dict[str, Any] = {
     "ended_ns": int,
@@ -56,7 +81,7 @@ FOOTER: dict[str, Any] = {
 }
 """What is read of it; older recordings lack some of it."""
 
-SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,)}
+SNAPSHOT: dict[str, Any] = {"cgroups": _CGROUPS, "listeners": (int,), "ns_pids": _NS_PIDS}
 """What is read of it; older recordings lack some of it."""
 
 SYMBOLS: dict[str, Any] = {
@@ -100,6 +125,8 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     """Return a keyframe that can be worked with. Raises DamagedRecording, naming the place, for any other."""
     require(keyframe, _KEYFRAME, where)
     cgroups = require(keyframe.get("cgroups", []), _CGROUPS, f"{where}.cgroups")  # older recordings have none
+    narrowing = require(keyframe.get("narrowing", _EVERYTHING), _NARROWING, f"{where}.narrowing")
+    helpers = require(keyframe.get("helper_pids", []), (int,), f"{where}.helper_pids")
     require_time(keyframe["began_ns"], f"{where}.began_ns")
     require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
     if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
@@ -117,7 +144,30 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
-    return {**keyframe, "cgroups": cgroups}
+    ns_pids = require(keyframe.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
+    read = {"cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
+    return {**keyframe, **read}
+
+
+def require_tick(tick: Any, where: str) -> dict[str, Any]:
+    """Return a TICK that can be worked with, with all that older recordings lack. Raises DamagedRecording for any other."""
+    require(tick, TICK, where)
+    require_time(tick["time_ns"], f"{where}.time_ns")
+    gaps = require(tick.get("cpu_gaps", []), _CPU_GAPS, f"{where}.cpu_gaps")
+    for _, begin_ns, end_ns, _ in gaps:
+        require_time(begin_ns, f"{where}.cpu_gaps")
+        require_time(end_ns, f"{where}.cpu_gaps")
+    if "clocks" in tick:
+        require_clocks(tick["clocks"], f"{where}.clocks")
+    ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
+    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids}
+
+
+def require_clocks(clocks: Any, where: str) -> dict[str, int]:
+    """Return what the three clocks showed together. Raises DamagedRecording where they cannot have."""
+    for name, value in require(clocks, _CLOCKS, where).items():
+        require_time(value, f"{where}.{name}")
+    return dict(clocks)
 
 
 def require_time(value: Any, where: str) -> int:

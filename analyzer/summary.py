@@ -94,16 +94,18 @@ class Summary:
         if self.lacks_cpu:
             return ["--view", "run-queue", *words(self.selection)]
         target = self.selection.comm or (escape(self.waits[0].target) if self.waits else None)
-        return ["--view", "chain", *words(replace(self.selection, comm=target))]
+        view = "chain" if self.info["narrowed"]["wakers"] else "off-cpu"
+        return ["--view", view, *words(replace(self.selection, comm=target))]
 
 
 def summarize(recording: "Recording", shown: Selection | None = None) -> Summary:
     """Look at everything that a recording holds of a selection, once."""
     shown = shown or Selection()
-    everything = replace(shown, show_all=True)
-    threads = query.table(recording, "threads", everything).rows
-    off_wake = query.profile(recording, "off-wake", shown)
-    run_queue = query.profile(recording, "run-queue", everything)
+    threads = query.table(recording, "threads", shown).rows
+    blocked = query.blocked(recording, shown)
+    wakers = recording.narrowed.wakers
+    chains = query.profile(recording, "chain", shown) if wakers else Profile("chain")
+    run_queue = query.profile(recording, "run-queue", shown)
     total_ns = run_queue.total_ns
     queued = _queued(run_queue)
     queued_ns = sum(row.value_ns for row in queued)
@@ -112,14 +114,14 @@ def summarize(recording: "Recording", shown: Selection | None = None) -> Summary
         selection=shown,
         threads=len(threads),
         time_ns={part: sum(row[part] for row in threads) for part in PARTS},
-        hidden_ns=off_wake.hidden_ns,
-        waits=longest_waits(off_wake, query.profile(recording, "chain", shown), WAITS_SHOWN),
+        hidden_ns=blocked.hidden_ns,
+        waits=longest_waits(blocked, chains, WAITS_SHOWN),
         queued_ns=queued_ns,
         wakeup_ns=total_ns - queued_ns,
         queued=queued[:QUEUED_SHOWN],
-        circles=_circles(query.table(recording, "waits-for", everything).rows)[:CIRCLES_SHOWN],
-        block_io=_latencies(query.table(recording, "block-io", everything).rows),
-        tcp=_tcp(query.table(recording, "tcp-sessions", everything).rows),
+        circles=_circles(query.table(recording, "waits-for", shown).rows)[:CIRCLES_SHOWN] if wakers else [],
+        block_io=_latencies(query.table(recording, "block-io", shown).rows),
+        tcp=_tcp(query.table(recording, "tcp-sessions", shown).rows),
     )
 
 

@@ -88,7 +88,7 @@ class IntervalStacks:
         self._view, self._options = view, options
         self._scope = scope if view.of_waits else scope.but(show_all=True)
         self._weights: Weights | None = None
-        self._cpus = Cpus(scope.replay.timeline.cpus) if view.parts else None
+        self._cpus = Cpus(scope.replay.timeline.cpus, scope.recording.narrowed.members_only) if view.parts else None
         self._hidden_ns = 0
         self._open_ns = np.zeros(0, np.int64)  # by group
 

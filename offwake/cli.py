@@ -7,13 +7,17 @@ import argparse
 import importlib
 import os
 import sys
+from types import ModuleType
 
 from offwake import __version__
 from offwake.analyzer.render.text import printable
-from offwake.commands import COMMANDS
-from offwake.errors import OffwakeError
+from offwake.commands import COMMANDS, installed
+from offwake.errors import OffwakeError, UsageError
 
 __all__ = ["main"]
+
+ELSEWHERE = "this is the recorder alone: copy the recording to where offwake is installed, and analyze it there"
+LIBRARIES = ("msgpack", "zstandard")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,15 +59,31 @@ def _open_standard_streams() -> None:
 
 
 def _parser(wanted: str) -> argparse.ArgumentParser:
+    here = installed()
+    if wanted in COMMANDS and wanted not in here:
+        raise UsageError(f"{wanted}: {ELSEWHERE}")
     parser = argparse.ArgumentParser(
-        prog="offwake", description="Record a Linux machine with BPF, and see why threads were not running."
+        prog="offwake",
+        description="Record a Linux machine with BPF, and see why threads were not running.",
+        epilog=None if here == COMMANDS else ELSEWHERE,
     )
     parser.add_argument("--version", action="version", version=f"offwake {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for name, summary in COMMANDS.items():
+    for name, summary in here.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == wanted:
-            module = importlib.import_module(f"offwake.commands.{name}")
+            module = _imported(name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a command's module. Where pip did not see to it, the distribution's packages may be missing."""
+    try:
+        return importlib.import_module(f"offwake.commands.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in LIBRARIES:
+            raise
+        package = f"python3-{error.name}"
+        raise OffwakeError(f"Python has no {error.name}; install it with `apt-get install {package}`") from error

@@ -6,15 +6,23 @@ see the system's packages.
 """
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from types import ModuleType
+from typing import BinaryIO
 
 from offwake.errors import CannotRecord
 
-__all__ = ["load_bcc"]
+__all__ = ["compiling", "load_bcc"]
 
-HEADERS = Path(__file__).parent / "headers"
+KERNEL_SOURCE = "BCC_KERNEL_SOURCE"
+HEADERS = files("offwake.recorder").joinpath("headers")
 DISTRIBUTION = (
     "/usr/lib/python3/dist-packages",
     "/usr/lib/python3*/site-packages",
@@ -28,9 +36,6 @@ INSTALL = (
 
 def load_bcc() -> ModuleType:
     """Import bcc, or raise CannotRecord with the package to install."""
-    import os
-
-    os.environ.setdefault("BCC_KERNEL_SOURCE", str(HEADERS))  # stand-ins: no kernel headers are needed
     refused = "it is not installed"
     for place in (None, *_places()):
         try:
@@ -43,6 +48,45 @@ def load_bcc() -> ModuleType:
         refused = f"{module.__file__} is the unrelated package of that name from PyPI"
         _forget()
     raise CannotRecord(f"recording needs bcc: {refused}; {INSTALL}")
+
+
+@contextmanager
+def compiling() -> Iterator[BinaryIO]:
+    """Let bcc compile, against stand-ins for the kernel's headers. Yields what clang and the verifier write, past Python, to
+    standard error."""
+    standard_error = os.dup(2)
+    with _stand_in_headers(), TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+
+
+@contextmanager
+def _stand_in_headers() -> Iterator[None]:
+    """Show bcc the headers as files, which in an archive they are not; unless the user has chosen others."""
+    if KERNEL_SOURCE in os.environ:
+        yield
+        return
+    with ExitStack() as stack:
+        folder = HEADERS
+        if not isinstance(HEADERS, Path):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="offwake-")))
+            _extract(HEADERS, folder)
+        os.environ[KERNEL_SOURCE] = str(folder)
+        stack.callback(os.environ.pop, KERNEL_SOURCE)
+        yield
+
+
+def _extract(tree: Traversable, into: Path) -> None:
+    for item in tree.iterdir():
+        if item.is_dir():
+            (into / item.name).mkdir()
+            _extract(item, into / item.name)
+        else:
+            (into / item.name).write_bytes(item.read_bytes())
 
 
 def _places() -> list[Path]:

@@ -82,7 +82,8 @@ def _be_the_child(job: DumpJob, say: int) -> None:
     answer: dict[str, Any] = {"error": f"{job.path}: the dump failed"}
     try:
         signal.set_wakeup_fd(-1)
-        _let_go_of_the_kernel(say)
+        _let_go_of_the_kernel({0, 1, 2, say, job.ending.helper.fileno()})
+        job.ending.helper.forget_answers()
         os.nice(NICE)
         answer = {"path": str(_write(job).absolute())}
     except (OffwakeError, OSError, ValueError, MemoryError) as error:
@@ -92,13 +93,13 @@ def _be_the_child(job: DumpJob, say: int) -> None:
         os._exit(0)
 
 
-def _let_go_of_the_kernel(say: int) -> None:
+def _let_go_of_the_kernel(kept: set[int]) -> None:
     """Close what keeps programs attached, the rings open and callers waiting."""
     for entry in os.listdir("/proc/self/fd"):
-        fd = int(entry)
         with suppress(OSError):
-            if fd > 2 and fd != say and os.readlink(f"/proc/self/fd/{fd}").startswith(("anon_inode:", "socket:", "pipe:")):
-                os.close(fd)
+            kind = os.readlink(f"/proc/self/fd/{entry}")
+            if int(entry) not in kept and kind.startswith(("anon_inode:", "socket:", "pipe:")):
+                os.close(int(entry))
 
 
 def _write(job: DumpJob) -> Path:

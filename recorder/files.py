@@ -7,14 +7,16 @@ something only under its own root.
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from offwake.format.records import Mmap2
 
-__all__ = ["File", "FileKeeper", "Row", "open_safely"]
+__all__ = ["KALLSYMS", "MODULES", "File", "FileKeeper", "Row", "open_safely"]
 
+KALLSYMS, MODULES = "/proc/kallsyms", "/proc/modules"
 FILES_KEPT_OPEN = 512
 MAPPINGS_TRIED = 8
 FILE_AT_MOST = 1 << 30
@@ -30,6 +32,7 @@ class FileKeeper:
 
     def __init__(self) -> None:
         self._open: dict[File, Any] = {}
+        self._kernel: dict[str, TextIO] = {}
 
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
@@ -72,8 +75,24 @@ class FileKeeper:
             if opened is not kept:
                 opened.close()
 
+    def keep_kernel(self) -> None:
+        """Open what tells where the kernel's code lies: it shows addresses by the rights of whoever opened it."""
+        for path in (KALLSYMS, MODULES):
+            with suppress(OSError):  # a kernel may have none
+                self._kernel[path] = self._kernel.get(path) or open(path)  # noqa: SIM115  close() closes it
+
+    def kernel(self, path: str) -> Iterable[str]:
+        """Return the lines of KALLSYMS or MODULES, as they are now."""
+        self.keep_kernel()
+        if path in self._kernel:
+            self._kernel[path].seek(0)
+        return self._kernel.get(path, ())
+
     def close(self) -> None:
         """Close all files."""
+        for file in self._kernel.values():
+            file.close()
+        self._kernel.clear()
         for opened in self._open.values():
             opened.close()
         self._open.clear()

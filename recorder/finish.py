@@ -10,9 +10,11 @@ from typing import Any
 from offwake.format.layout import Kind
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.files import FileKeeper
+from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
 from offwake.recorder.output import Output
 from offwake.recorder.own_cost import OwnCost, device_of, peak_memory_bytes
+from offwake.recorder.privileges import Capability, keep_only
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.snapshot import clocks
 from offwake.recorder.symbols import add_symbols
@@ -24,13 +26,19 @@ NICE = 10
 
 @dataclass(frozen=True)
 class Ending:
-    """What the capture knows at its end. `footer` is what it has to say; `max_bytes` bounds the file."""
+    """What the capture knows at its end.
+
+    `footer` is what it has to say; `helper` reads kernel stacks; `max_bytes` bounds the file; `kept` is what must still be
+    possible when it is written.
+    """
 
     footer: dict[str, Any]
     own_cpu_s: float
     listeners: set[int]
     keeper: FileKeeper
+    helper: Helper
     max_bytes: int | None
+    kept: list[Capability]
 
 
 def finish(output: Output, writer: TraceWriter, ending: Ending) -> OwnCost:
@@ -39,17 +47,19 @@ def finish(output: Output, writer: TraceWriter, ending: Ending) -> OwnCost:
     Raises OutputError when the output fails.
     """
     try:
-        table = ProcessTable()
+        table = ProcessTable(ending.helper.kernel_stack)
         table.scan()
         snapshot = {
             "clocks": clocks(),
             "threads": list(table.threads.values()),
             "cgroups": table.cgroups(),
+            "ns_pids": table.ns_pids(),
             "listeners": sorted(ending.listeners.union(listeners())),
         }
         writer.write_values(Block(Kind.SNAPSHOT), snapshot)
         os.nice(NICE)
         all_named = add_symbols(output.addresses(), writer, ending.keeper, ending.max_bytes)
+        keep_only(ending.kept)
         own = OwnCost(ending.own_cpu_s, writer.bytes_written, device_of(output.fd), peak_memory_bytes())
         writer.finish({**ending.footer, **own.as_values(), "all_named": all_named, "clocks": clocks()})
         output.complete()

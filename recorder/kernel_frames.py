@@ -6,13 +6,14 @@ distances that it can be. A few lessons leave one. Where none is left, as behind
 random, the programs are told so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from struct import Struct, unpack_from
 from typing import Protocol
 
 from offwake.format.records import CONTEXT_MAX, RECORD_SAMPLE
+from offwake.recorder.files import KALLSYMS, MODULES
 
 __all__ = ["LAST", "NEVER", "TO_TOP", "KernelFrames"]
 
@@ -43,11 +44,17 @@ class _Frame:
     told: int = 0
 
 
+def _lines(path: str) -> Iterator[str]:
+    with suppress(OSError), open(path) as file:
+        yield from file
+
+
 @dataclass
 class KernelFrames:
-    """Learns from lessons and tells `kernel` what it has learned."""
+    """Learns from lessons and tells `kernel` what it has learned. `lines` gives those of KALLSYMS and MODULES."""
 
     kernel: _Kernel
+    lines: Callable[[str], Iterable[str]] = _lines
     _frames: dict[int, _Frame] = field(default_factory=dict)
     _core: range = range(0)
     _modules: list[range] = field(default_factory=list)
@@ -55,7 +62,7 @@ class KernelFrames:
     def learn(self, records: bytes) -> None:
         """Take the lessons of a span of records."""
         if not self._core:
-            self._core, self._modules = _core(), list(_modules())
+            self._core, self._modules = _core(self.lines(KALLSYMS)), list(_modules(self.lines(MODULES)))
         for kind, chain, words, depth in _lessons(records):
             self._learn(kind, chain, words, depth)
 
@@ -65,7 +72,7 @@ class KernelFrames:
             for address in [address for address in self._frames if address not in self._core and address > 0xFFFF]:
                 del self._frames[address]
                 self.kernel.set_frame(address, 0)
-            self._modules = list(_modules())
+            self._modules = list(_modules(self.lines(MODULES)))
 
     def _learn(self, kind: int, chain: list[int], words: tuple[int, ...], depth: int) -> None:
         ways = [kind, *chain]
@@ -143,18 +150,16 @@ def _lessons(records: bytes) -> Iterator[tuple[int, list[int], tuple[int, ...], 
         at += size or len(records)
 
 
-def _core() -> range:
+def _core(symbols: Iterable[str]) -> range:
     """Return where the kernel's own code lies, or more, but no module."""
-    with open("/proc/kallsyms") as symbols:
-        for line in symbols:
-            address, kind, _ = line.split(maxsplit=2)
-            if kind in "tT" and int(address, 16):
-                return range(int(address, 16), int(address, 16) + TEXT_AT_MOST)
+    for line in symbols:
+        address, kind, _ = line.split(maxsplit=2)
+        if kind in "tT" and int(address, 16):
+            return range(int(address, 16), int(address, 16) + TEXT_AT_MOST)
     return range(0)
 
 
-def _modules() -> Iterator[range]:
-    with suppress(OSError), open("/proc/modules") as modules:
-        for line in modules:
-            _, size, *_, address = line.split()[:6]
-            yield range(int(address, 16), int(address, 16) + int(size))
+def _modules(modules: Iterable[str]) -> Iterator[range]:
+    for line in modules:
+        _, size, *_, address = line.split()[:6]
+        yield range(int(address, 16), int(address, 16) + int(size))

@@ -33,11 +33,6 @@ class Narrowing:
     def __bool__(self) -> bool:
         return bool(self.pids or self.tids or self.cgroups or self.command)
 
-    def as_value(self) -> dict[str, Any]:
-        """Return it as a keyframe holds it."""
-        lists = {"pids": [*self.pids], "tids": [*self.tids], "cgroups": [*self.cgroups]}
-        return lists | {"command": self.command, "wakers": self.wakers}
-
 
 class _Kernel(Protocol):
     def set_member(self, tid: int, rank: int | None) -> None: ...
@@ -49,6 +44,7 @@ class Members:
 
     narrowing: Narrowing
     kernel: _Kernel
+    at_first: set[int] = field(default_factory=set)
     _in_cgroups: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -67,6 +63,13 @@ class Members:
         for tid in self.narrowing.tids:
             self.kernel.set_member(tid, ALONE)
         self.follow()
+        self.at_first |= {*self.narrowing.tids} | self._in_cgroups
+
+    def as_value(self) -> dict[str, Any]:
+        """Return what the recording is narrowed to, as a keyframe holds it."""
+        narrowing = self.narrowing
+        lists = {"pids": [*narrowing.pids], "tids": [*narrowing.tids], "cgroups": [*narrowing.cgroups]}
+        return lists | {"members": sorted(self.at_first), "command": narrowing.command, "wakers": narrowing.wakers}
 
     def follow(self) -> None:
         """Tell of whoever has moved into the cgroups, and out of them."""
@@ -85,6 +88,7 @@ class Members:
             for tid in fresh:
                 self.kernel.set_member(tid, MEMBER)
             known |= fresh
+        self.at_first |= known
 
 
 def _threads_of(pid: int) -> set[int]:

@@ -5,6 +5,8 @@ when it is complete.
 """
 
 import contextlib
+import ctypes
+import errno
 import os
 import queue
 import threading
@@ -17,6 +19,7 @@ from offwake.errors import OutputError
 from offwake.format.reader import TraceReader
 from offwake.format.writer import TraceWriter
 from offwake.recorder.addresses import Addresses, addresses_of
+from offwake.recorder.privileges import keep_only
 
 __all__ = ["Output", "OutputFile", "WriterThread"]
 
@@ -45,9 +48,15 @@ class Output(Protocol):
     def close(self) -> None:
         """Close it."""
 
+RENAME_NOREPLACE = 1  # include/uapi/linux/fs.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 class OutputFile:
-    """`PATH.part` while it is written; `PATH` after `complete()`. Raises OutputError where it cannot be had."""
+    """`PATH.part` while it is written; `PATH` after `complete()`. Raises OutputError where it cannot be had.
+
+    The folder is held open: whatever happens to the path on the way to it, the file stays and is named where it was created.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.name:
@@ -57,8 +66,9 @@ class OutputFile:
         if os.path.lexists(path):
             raise OutputError(f"{path} exists already; remove it or choose another name with -o")
         try:
+            self._folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.fd = os.open(self.part, flags, 0o600)
+            self.fd = os.open(self.part.name, flags, 0o600, dir_fd=self._folder)
         except FileExistsError as error:
             raise OutputError(
                 f"{self.part} exists already: what a killed recording left; "
@@ -68,9 +78,8 @@ class OutputFile:
             raise OutputError(
                 f"{self.part} cannot be created: {error.strerror}; choose another place with -o"
             ) from error
-        if "SUDO_UID" in os.environ:
-            with contextlib.suppress(OSError, ValueError):
-                os.fchown(self.fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)))
+        with contextlib.suppress(OSError, ValueError):
+            os.fchown(self.fd, int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", -1)))
 
     def writer(self) -> TraceWriter:
         """Return a writer into it."""
@@ -85,16 +94,13 @@ class OutputFile:
         """Make the file durable and give it its final name, unless that has been taken meanwhile."""
         os.fsync(self.fd)
         try:
-            os.link(self.part, self.path, follow_symlinks=False)
-            os.unlink(self.part)
+            _rename(self._folder, self.part.name, self.path.name)
         except FileExistsError as error:
             raise OutputError(f"{self.path} was created meanwhile; the recording is whole in {self.part}") from error
-        except OSError:  # a file system without hard links
-            os.rename(self.part, self.path)
 
     def discard(self) -> None:
         """Remove the file: nothing was recorded."""
-        os.unlink(self.part)
+        os.unlink(self.part.name, dir_fd=self._folder)
 
     def failure(self, error: Exception) -> OutputError:
         """Say what a failed write means for the recording."""
@@ -105,8 +111,18 @@ class OutputFile:
         )
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptors."""
         os.close(self.fd)
+        os.close(self._folder)
+
+
+def _rename(folder: int, old: str, new: str) -> None:
+    """Rename a file in an open folder, but never over another, if the file system can do so (renameat2(2))."""
+    if _libc.renameat2(folder, os.fsencode(old), folder, os.fsencode(new), RENAME_NOREPLACE):
+        error = ctypes.get_errno()
+        if error not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(error, os.strerror(error), old)
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 class WriterThread:
@@ -132,6 +148,7 @@ class WriterThread:
         self._jobs.put((size, call, arguments))
 
     def _work(self) -> None:
+        keep_only()  # it writes into an open file, and nothing else
         while job := self._jobs.get():
             size, call, arguments = job
             if self.error is None:

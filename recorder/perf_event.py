@@ -7,7 +7,6 @@ Layouts and numbers: include/uapi/linux/perf_event.h.
 
 import ctypes
 import os
-import platform
 import struct
 import time
 from dataclasses import dataclass, replace
@@ -22,12 +21,22 @@ from offwake.format.records import (
     SAMPLE_TIME,
 )
 
-__all__ = ["EventSpec", "Opened", "lost_records", "open_event", "redirect"]
+__all__ = [
+    "Counts",
+    "EventSpec",
+    "Opened",
+    "counts_lost",
+    "open_descriptor",
+    "open_event",
+    "opened",
+    "read_counts",
+    "redirect",
+]
 
-SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241}
+PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE = 1
 COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
-FORMAT_LOST = 1 << 4
+FORMAT_TIME_ENABLED, FORMAT_LOST = 1, 1 << 4
 IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID = 0x2400, 0x2405, 0x80082407
 CLOEXEC = 8
 
@@ -120,11 +129,30 @@ class Opened:
     id: int
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How long an event has been on (it stops for good when its CPU goes offline), and how many of its records found no room
+    (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
+
+    enabled_ns: int
+    lost: int = 0
+
+
 def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
     """Open and enable an event on a CPU. Its ring wakes a poller at `watermark` bytes.
 
     Raises CannotRecord when the kernel refuses.
     """
+    return opened(spec, cpu, open_descriptor(spec, cpu, watermark))
+
+
+def opened(spec: EventSpec, cpu: int, fd: int) -> Opened:
+    """Return the event behind a descriptor, with the id that the kernel gave it."""
+    return Opened(spec, cpu, fd, struct.unpack("Q", ioctl(fd, IOC_ID, bytes(8)))[0])
+
+
+def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
+    """Return the descriptor of an event, as `open_event` does the event."""
     attributes = _Attributes(
         type=TYPE_SOFTWARE,
         size=ctypes.sizeof(_Attributes),
@@ -134,17 +162,17 @@ def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
         flags=spec.flags | WATERMARK | SAMPLE_ID_ALL | USE_CLOCKID,
         wakeup_watermark=watermark,
         clockid=time.CLOCK_MONOTONIC,
-        read_format=FORMAT_LOST,
+        read_format=FORMAT_TIME_ENABLED | FORMAT_LOST,
     )
     fd = _perf_event_open(attributes, cpu)
     if fd < 0:  # PERF_FORMAT_LOST came with 6.0: do without where an older kernel lacks it
-        attributes.read_format = 0
+        attributes.read_format = FORMAT_TIME_ENABLED
         fd = _perf_event_open(attributes, cpu)
     if fd < 0:
         error = ctypes.get_errno()
         raise CannotRecord(f"perf_event_open refused {spec.name!r} on CPU {cpu}: {os.strerror(error)}")
     ioctl(fd, IOC_ENABLE, 0)
-    return Opened(spec, cpu, fd, struct.unpack("Q", ioctl(fd, IOC_ID, bytes(8)))[0])
+    return fd
 
 
 def redirect(event: Opened, into: Opened) -> None:
@@ -152,14 +180,16 @@ def redirect(event: Opened, into: Opened) -> None:
     ioctl(event.fd, IOC_SET_OUTPUT, into.fd)
 
 
-def lost_records(event: Opened) -> int:
-    """Read how many records of this event found no room (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
-    data = os.read(event.fd, 16)
-    return int(struct.unpack("QQ", data)[1]) if len(data) == 16 else 0
+def counts_lost(event: Opened) -> bool:
+    """Tell whether the kernel counts the records that find no room (PERF_FORMAT_LOST, since 6.0)."""
+    return len(os.read(event.fd, 24)) == 24
+
+
+def read_counts(event: Opened) -> Counts:
+    """Read what the kernel counts of an event."""
+    _, enabled_ns, *lost = (word for (word,) in struct.iter_unpack("Q", os.read(event.fd, 24)))
+    return Counts(enabled_ns, *lost)
 
 
 def _perf_event_open(attributes: _Attributes, cpu: int) -> int:
-    number = SYSCALL_NUMBERS.get(platform.machine())
-    if number is None:
-        raise CannotRecord(f"recording is supported on x86_64 and aarch64, not on {platform.machine()}")
-    return int(_libc.syscall(number, ctypes.byref(attributes), -1, cpu, -1, CLOEXEC))
+    return int(_libc.syscall(PERF_EVENT_OPEN, ctypes.byref(attributes), -1, cpu, -1, CLOEXEC))

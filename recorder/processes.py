@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offwake.format.records import Comm, Exit, Fork, Mmap2
-from offwake.recorder.snapshot import Thread, cgroup_of, mappings_of, processes, threads_of
+from offwake.recorder.namespaces import ns_pid
+from offwake.recorder.snapshot import KernelStack, Thread, cgroup_of, kernel_stack, mappings_of, processes, threads_of
 
 __all__ = ["ProcessTable"]
 
@@ -18,6 +19,7 @@ MANY_MAPPINGS = 4096
 class ProcessTable:
     """Threads by tid; cgroups and executable mappings by process."""
 
+    stack_of: KernelStack = kernel_stack
     threads: dict[int, Thread] = field(default_factory=dict)
     _mappings: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
     _members: dict[int, set[int]] = field(default_factory=dict)
@@ -25,13 +27,16 @@ class ProcessTable:
     _known: list[tuple[str, bytes]] = field(default_factory=list)
     _cgroups: dict[int, str] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
+    _ns_pids: dict[int, int] = field(default_factory=dict)
+    _contained: list[list[int]] = field(default_factory=list)
 
     def scan(self) -> None:
         """Read everything from /proc."""
         for pid in processes():
-            for thread in threads_of(pid):
+            for thread in threads_of(pid, self.stack_of):
                 self._add(thread)
             self._cgroups[pid] = cgroup_of(pid)
+            self.look_inside(pid)
             self._read_mappings(pid)
 
     def scan_mappings(self) -> None:
@@ -80,7 +85,20 @@ class ProcessTable:
                 self._members.pop(record.pid, None)
                 self._mappings.pop(record.pid, None)
                 self._cgroups.pop(record.pid, None)
+                self._ns_pids.pop(record.pid, None)
                 self._changed.add(record.pid)
+
+    def look_inside(self, pid: int) -> None:
+        """Find out which id a process has in a PID namespace of its own, if it is in one."""
+        inner = ns_pid(pid)
+        if inner is not None and self._ns_pids.get(pid) != inner:
+            self._ns_pids[pid] = inner
+            self._contained.append([pid, inner])
+
+    def take_contained(self) -> list[list[int]]:
+        """Return the processes, with their ids in their own PID namespace, that were found in one since the last call."""
+        found, self._contained = self._contained, []
+        return found
 
     def take_changed(self) -> set[int]:
         """Return the processes whose mappings may have changed since the last call."""
@@ -110,8 +128,9 @@ class ProcessTable:
     def rescan(self) -> None:
         """Begin anew: some records were lost."""
         self._changed |= set(self._mappings)
-        for known in (self.threads, self._mappings, self._members, self._files, self._known, self._cgroups):
+        for known in (self.threads, self._mappings, self._members, self._files, self._cgroups, self._ns_pids):
             known.clear()
+        self._known.clear()
         self.scan()
 
     def as_values(self) -> dict[str, Any]:
@@ -121,7 +140,12 @@ class ProcessTable:
             "files": [list(key) for key in self._files],
             "mappings": [[pid, *row] for pid, rows in self._mappings.items() for row in rows],
             "cgroups": self.cgroups(),
+            "ns_pids": self.ns_pids(),
         }
+
+    def ns_pids(self) -> list[list[int]]:
+        """Return the processes that are in a PID namespace of their own, each with its id there."""
+        return [[pid, inner] for pid, inner in self._ns_pids.items()]
 
     def cgroups(self) -> list[tuple[str, list[int]]]:
         """Return every known cgroup's path with the processes in it."""

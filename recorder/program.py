@@ -6,17 +6,16 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 """
 
 import ctypes
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fcntl import ioctl
+from operator import add
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 from offwake.errors import CannotRecord
+from offwake.recorder.bcc_module import compiling
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE, CODE_WORDS
 from offwake.recorder.program_text import Build, common_text, source_text, with_numbers, without_lacking
@@ -39,14 +38,22 @@ PERF_EVENT_IOC_SET_BPF = 0x40042408
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of one kind of event on one CPU, counted in the kernel."""
+    """What became of one kind of event on one CPU, counted in the kernel.
 
-    attempted: int
-    stored: int
-    failed: int
+    `no_ring` counts those of the failed that came while the CPU had no ring: it had just come online.
+    """
+
+    attempted: int = 0
+    stored: int = 0
+    failed: int = 0
+    no_ring: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.attempted + other.attempted, self.stored + other.stored, self.failed + other.failed)
+        return Tally(*map(add, self.as_row(), other.as_row()))
+
+    def as_row(self) -> list[int]:
+        """Return the counts as a TICK has them."""
+        return [self.attempted, self.stored, self.failed, self.no_ring]
 
 
 def event_kinds(sources: list[Source]) -> dict[str, int]:
@@ -116,7 +123,7 @@ class Program:
     def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:
         if not sources:
             return
-        with _compiler_messages() as messages:
+        with compiling() as messages:
             try:
                 text = prelude + "".join(texts[source.name] for source in sources)
                 module = self.bcc.BPF(text=text.encode())
@@ -199,10 +206,10 @@ class Program:
                 # Past bcc's own PerfEventArray, which insists on opening the buffer itself.
                 super(type(table), table).__setitem__(table.Key(cpu), table.Leaf(descriptor))  # type: ignore[misc]
 
-    def sample_with(self, source: Source, descriptor: int) -> None:
-        """Let the source's program, if it has one here, take the samples of this perf event."""
+    def sample_with(self, source: str, descriptor: int) -> None:
+        """Let a source's program, if it has one here, take the samples of this perf event."""
         for module, sources in self._modules:
-            for event in (event for loaded in sources if loaded.name == source.name for event in loaded.events):
+            for event in (event for loaded in sources if loaded.name == source for event in loaded.events):
                 ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.funcs[_function_name(event)].fd)
 
     def set_member(self, tid: int, rank: int | None) -> None:
@@ -289,9 +296,17 @@ class Program:
             for event in (*_events(sources), *self.beside):
                 kind = self.kinds[event.name]
                 for cpu, leaf in enumerate(table[ctypes.c_int(kind)]):
-                    before = found.setdefault(cpu, {}).get(kind, Tally(0, 0, 0))
-                    found[cpu][kind] = before + Tally(leaf.attempted, leaf.stored, leaf.failed)
+                    before = found.setdefault(cpu, {}).get(kind, Tally())
+                    found[cpu][kind] = before + Tally(leaf.attempted, leaf.stored, leaf.failed, leaf.no_ring)
         return found
+
+    def can_be_read(self) -> bool:
+        """Tell whether the counters can be read with the privileges that the calling thread has."""
+        try:
+            self.tallies()
+        except KeyError:  # what bcc makes of EPERM
+            return False
+        return True
 
     def recursion_misses(self) -> dict[str, int]:
         """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
@@ -303,19 +318,6 @@ class Program:
                 continue
             missed[tracepoint] = int(dict(line.split(":", 1) for line in text.splitlines()).get("recursion_misses", 0))
         return missed
-
-
-@contextmanager
-def _compiler_messages() -> Iterator[BinaryIO]:
-    """Catch what clang and the verifier write to standard error, past Python."""
-    standard_error = os.dup(2)
-    with TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            yield messages
-        finally:
-            os.dup2(standard_error, 2)
-            os.close(standard_error)
 
 
 def _events(sources: list[Source]) -> Iterator[Event]:

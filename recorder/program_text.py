@@ -3,10 +3,9 @@
 Members of kernel structs are reached by their offsets, which the text has as numbers: no header is needed.
 """
 
-import platform
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from importlib.resources import files
 
 from offwake.recorder.btf import Btf
 from offwake.recorder.python import PYTHON_CODE
@@ -15,14 +14,14 @@ from offwake.recorder.trigger import Trigger
 
 __all__ = ["Build", "common_text", "source_text", "with_numbers", "without_lacking"]
 
-BPF = Path(__file__).with_name("bpf")
+BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude",)
 MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
 """In the order in which they need each other."""
-KERNEL_STACK_BYTES = {"x86_64": 16 << 10, "aarch64": 16 << 10}  # THREAD_SIZE, where nothing checks memory
-USER_REGISTERS = {"x86_64": {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}}
-"""What an unwinder begins with, as members of pt_regs: the machines whose user stacks can be unwound."""
+KERNEL_STACK_BYTES = 16 << 10  # THREAD_SIZE of x86-64, where nothing checks memory
+USER_REGISTERS = {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}
+"""What an unwinder begins with, as members of x86-64's pt_regs."""
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
 BRACED = re.compile(r"\{(.+?)\}")
@@ -67,10 +66,10 @@ class Build:
 def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
 
-    Raises KeyError where this machine's or this kernel's user stacks cannot be unwound.
+    Raises KeyError where this kernel lacks what user stacks take to be unwound.
     """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
-    defines |= {"KINDS": len(kinds) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES[platform.machine()]}
+    defines |= {"KINDS": len(kinds) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
     defines["TASK_STACK"] = btf.member("task_struct.stack").offset
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
         defines[name] = btf.member(f"task_struct.{member}").offset
@@ -85,10 +84,8 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     text += _common(MEMBERS) if build.narrowed else ""
     text += _common(WAITED) if "WAITED" in defines else ""
     if build.user_stack_bytes:
-        if platform.machine() not in USER_REGISTERS:
-            raise KeyError(f"user stacks of {platform.machine()} cannot be unwound yet")
         defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
-        for name, member in USER_REGISTERS[platform.machine()].items():
+        for name, member in USER_REGISTERS.items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset

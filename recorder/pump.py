@@ -6,22 +6,22 @@ into a block when they reach half a megabyte or a second has passed.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from offwake.format import values
 from offwake.format.layout import Kind
-from offwake.format.records import Lost, Mmap2, Unreadable, sideband_records
+from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
 from offwake.recorder.code_map import CodeMaps
 from offwake.recorder.files import FileKeeper
 from offwake.recorder.kernel_frames import KernelFrames
 from offwake.recorder.output import WriterThread
-from offwake.recorder.perf_event import lost_records
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.ring import Ring, RingSpan
-from offwake.recorder.rings import CpuRings
+from offwake.recorder.rings import Rings
+from offwake.recorder.snapshot import clocks
 
 __all__ = ["Pump", "SegmentSize"]
 
@@ -54,31 +54,31 @@ class Pump:
     """Moves what the kernel writes into the writer's queue. `keyframe` makes the payload that opens a segment."""
 
     def __init__(
-        self, rings: list[CpuRings], program: Program, thread: WriterThread, keyframe: Callable[[], dict[str, Any]]
+        self, rings: Rings, program: Program, thread: WriterThread, keyframe: Callable[[], dict[str, Any]]
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
         self.segment_size = SegmentSize()
         self._code = CodeMaps(program, self.table, self.keeper)
-        self._frames = KernelFrames(program)
+        self._frames = KernelFrames(program, self.keeper.kernel)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
-        self._samples = [_Stream(cpu.samples, Kind.EVENTS) for cpu in rings]
-        self._sideband = [_Stream(cpu.sideband, Kind.SIDEBAND) for cpu in rings]
+        self._samples: list[_Stream] = []
+        self._sideband: list[_Stream] = []
         self._counts: dict[int, tuple[int, int]] = {}
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = self._held_bytes = 0
         self._sideband_lost = self._sideband_lost_at_scan = 0
 
     def prepare(self) -> None:
-        """Tell the kernel where code is, before it sends any stack."""
+        """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
+        self.keeper.keep_kernel()
         table = ProcessTable()
         table.scan_mappings()
         CodeMaps(self._program, table, self.keeper).begin()
 
     def begin(self, now_ns: int) -> None:
         """Open the first segment; the blocks that follow cover the time from now on."""
-        for stream in (*self._samples, *self._sideband):
-            stream.begin_ns = now_ns
+        self._take_up(now_ns)
         self._code.begin()
         self._round_ns = now_ns
         self._open_segment(now_ns)
@@ -96,22 +96,31 @@ class Pump:
             for _ in self._take(stream, now):
                 pass
         if now - self._round_ns >= ROUND_NS and self._has_room(QUEUE_BYTES):
-            self.close_round(now)
-            if now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes:
+            cpus_changed = self.close_round(now)
+            if cpus_changed:  # whatever began there meanwhile, no record tells of
+                self.table.scan()
+            segment_ends = now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes
+            if cpus_changed or segment_ends:
                 self._open_segment(now)
 
     def _learn(self) -> None:
-        for cpu in self._rings:
+        for cpu in self._rings.cpus:
             if cpu.lessons and (span := cpu.lessons.take()):
                 self._frames.learn(span.data)
         self._frames.follow()
 
-    def close_round(self, now: int) -> None:
-        """Write everything that was taken before `now`, and what was lost until then."""
+    def close_round(self, now: int) -> bool:
+        """Write everything that was taken before `now`, and what was lost until then; returns whether CPUs came or went."""
+        gaps = self._rings.follow(self._round_ns, now)
+        self._take_up(now)
         self._round_ns = now
-        tick = self._tick(now)
+        tick = self._tick(now) | {
+            "cpu_gaps": [list(astuple(gap)) for gap in gaps],
+            "ns_pids": self.table.take_contained(),
+        }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
+        return bool(gaps)
 
     def end(self) -> None:
         """Take and write what is left, now that nothing writes into the rings any more."""
@@ -121,6 +130,12 @@ class Pump:
                 break
             time.sleep(0.001)  # the disk stalls
         self.close_round(time.monotonic_ns())
+
+    def _take_up(self, now: int) -> None:
+        """Begin to take what is in the rings of CPUs that have been given some."""
+        for cpu in self._rings.cpus[len(self._samples) :]:
+            self._samples.append(_Stream(cpu.samples, Kind.EVENTS, begin_ns=now))
+            self._sideband.append(_Stream(cpu.sideband, Kind.SIDEBAND, begin_ns=now))
 
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
@@ -173,6 +188,8 @@ class Pump:
         ]
         for record in sorted(records, key=lambda record: record.time_ns):
             self.table.apply(record)
+            if isinstance(record, Fork) and record.pid != record.ppid:
+                self.table.look_inside(record.pid)
             if isinstance(record, Mmap2):
                 self.keeper.keep(record)
 
@@ -180,12 +197,12 @@ class Pump:
         tallies = self._program.tallies()
         for cpu, kinds in tallies.items():
             self._counts[cpu] = (sum(t.attempted for t in kinds.values()), sum(t.failed for t in kinds.values()))
-        self._sideband_lost = sum(lost_records(cpu.sideband.event) for cpu in self._rings)
+        self._sideband_lost = self._rings.sideband_lost()
         return {
             "time_ns": now,
+            "clocks": clocks(),
             "counters": {
-                cpu: {kind: [t.attempted, t.stored, t.failed] for kind, t in kinds.items()}
-                for cpu, kinds in tallies.items()
+                cpu: {kind: tally.as_row() for kind, tally in kinds.items()} for cpu, kinds in tallies.items()
             },
             "side_band_lost": self._sideband_lost,
             "recursion_misses": self._program.recursion_misses(),

@@ -2,6 +2,9 @@
 
 The kernel writes records at `data_head`; what lies between `data_tail` and `data_head` is ours to copy, and room is given
 back by moving the tail. No record is looked at here.
+
+The kernel asks for barriers there (perf_output_put_handle, kernel/events/ring_buffer.c): what was written before the head
+must be read after it, and what is read must be read before the tail is stored. x86-64 keeps these orders by itself.
 """
 
 import mmap

@@ -1,16 +1,23 @@
-"""The rings of all CPUs, and the perf events that write into them."""
+"""The rings of all CPUs, and the perf events that write into them.
+
+A perf event is dead once its CPU has been offline, although its ring is not: when the CPU returns, new events are opened
+and write into the same ring. What happened on the CPU meanwhile is a gap, which the recording tells of.
+"""
 
 import os
-from contextlib import ExitStack
+import select
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from offwake.recorder.perf_event import EventSpec, Opened, lost_records, open_event, redirect
+from offwake.errors import CannotRecord
+from offwake.recorder.perf_event import EventSpec, Opened, open_event, read_counts, redirect
 from offwake.recorder.program import Program
 from offwake.recorder.ring import PAGE, Ring, ring_pages
 from offwake.recorder.snapshot import online_cpus
 from offwake.recorder.sources import Source
 
-__all__ = ["CpuRings", "Rings"]
+__all__ = ["CpuGap", "CpuRings", "Rings", "event_specs"]
 
 SIDEBAND_PAGES = 64
 LESSON_PAGES = 16
@@ -22,64 +29,172 @@ OUTPUTS = {
 """Of prelude.bpf.c, what the programs write to: one ring, which keeps the order."""
 
 
-@dataclass(frozen=True)
-class CpuRings:
-    """The rings of a CPU. The side-band has its own: a flood of events must not drop what makes addresses readable.
+def event_specs(sources: Sequence[Source]) -> list[EventSpec]:
+    """Return what is opened on each CPU, in the order of CpuRings.events; lessons come besides."""
+    clocks = [
+        EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
+        for source in sources
+        if source.sampling
+    ]
+    return [*OUTPUTS.values(), *clocks, EventSpec.sideband()]
 
-    `lessons` is for kernel_frames.py alone; what finds no room there is no loss.
+
+@dataclass(frozen=True)
+class CpuGap:
+    """Some time in which a CPU went "offline", came "online", or both ("away"): what happened there may be missing."""
+
+    cpu: int
+    begin_ns: int
+    end_ns: int
+    what: str
+
+
+@dataclass
+class CpuRings:
+    """The rings of a CPU, and the events that write into them: the outputs, the sampling clocks, the side-band.
+
+    The side-band has its own ring: a flood of events must not drop what makes addresses readable. `enabled_ns` is how long
+    its event had been on when it was looked at last; `alive`, whether it still was. `lessons` is for kernel_frames.py alone;
+    what finds no room there is no loss.
     """
 
     cpu: int
     samples: Ring
     sideband: Ring
-    lessons: Ring | None
+    events: list[Opened]
+    lessons: Ring | None = None
+    alive: bool = True
+    enabled_ns: int = 0
+
+    def has_died(self) -> bool:
+        """Tell whether the events have died since the last call."""
+        before, self.enabled_ns = self.enabled_ns, read_counts(self.sideband.event).enabled_ns
+        was_alive, self.alive = self.alive, self.alive and self.enabled_ns > before
+        return was_alive and not self.alive
 
 
 class Rings:
-    """Opens and owns the rings of every CPU, until `stack` is closed. `events` are all that write into them."""
+    """Opens and owns the rings of every CPU, until `stack` is closed.
+
+    `events` are all that ever wrote into them; `poller` hears when much lies in one. `open_event` is how they are opened.
+    """
 
     def __init__(self, program: Program, sources: list[Source], buffer_bytes: int, stack: ExitStack) -> None:
-        self._program, self._sources, self._stack = program, sources, stack
+        self._program, self._stack = program, stack
         cpus = online_cpus()
         self._pages = ring_pages(buffer_bytes, len(cpus))
         self._watermark = min(max(self._pages * PAGE // 8, 128 << 10), 512 << 10)
+        self._specs = event_specs(sources)
+        self._clocks = [source.name for source in sources if source.sampling]
+        self.open_event = open_event
+        self._lost: dict[str, int] = {}  # of events that are closed, by name
+        self.poller = select.poll()
         self.events: list[Opened] = []
-        self.cpus = [self._open_cpu(cpu) for cpu in cpus]
+        self.cpus: list[CpuRings] = []
+        for cpu in cpus:
+            self._open_cpu(cpu)
 
-    def descriptors(self) -> list[int]:
-        """Return what to poll: a ring's descriptor is readable when much lies in it."""
-        return [ring.event.fd for cpu in self.cpus for ring in (cpu.samples, cpu.sideband)]
+    def follow(self, since_ns: int, now_ns: int) -> list[CpuGap]:
+        """Give rings to CPUs that came online since the last call, at `since_ns`; returns where events may be missing.
+
+        What the dead events had written is still in the ring. A CPU that can be given none is tried again the next time.
+        """
+        online, gaps = set(online_cpus()), []
+        for rings in self.cpus:
+            died, is_online = rings.has_died(), rings.cpu in online
+            if died or (is_online and not rings.alive):
+                what = "online" if not died else "away" if is_online else "offline"
+                gaps.append(CpuGap(rings.cpu, since_ns, now_ns, what))
+            if is_online and not rings.alive:
+                with suppress(CannotRecord):  # it is offline again
+                    self._reopen(rings)
+        for cpu in sorted(online - {rings.cpu for rings in self.cpus}):
+            gaps.append(CpuGap(cpu, since_ns, now_ns, "online"))
+            with suppress(CannotRecord):
+                self._open_cpu(cpu)
+        return gaps
 
     def lost(self) -> int:
         """Count the records that found no room, but for those of BPF programs, which count them themselves."""
         outputs = [spec.name for spec in OUTPUTS.values()]
-        return sum(lost_records(event) for event in self.events if event.spec.name not in outputs)
+        return sum(lost for name, lost in self._all_lost() if name not in outputs)
 
-    def _open_cpu(self, cpu: int) -> CpuRings:
-        outputs = {name: self._open(spec, cpu, self._watermark) for name, spec in OUTPUTS.items()}
-        first, *others = outputs.values()
-        ring = self._stack.enter_context(Ring(first, self._pages))
+    def sideband_lost(self) -> int:
+        """Count the side-band records that found no room."""
+        return sum(lost for name, lost in self._all_lost() if name == "side-band")
+
+    def _all_lost(self) -> list[tuple[str, int]]:
+        now_open = [event for rings in self.cpus for event in rings.events]
+        return [*self._lost.items(), *((event.spec.name, read_counts(event).lost) for event in now_open)]
+
+    def _open_cpu(self, cpu: int) -> None:
+        """Open a CPU's events, and rings for them. Raises CannotRecord."""
+        with ExitStack() as undo:
+            first, *others, sideband = events = self._open_events(cpu)
+            undo.callback(self._close, events)
+            samples = undo.enter_context(Ring(first, self._pages))
+            rings = CpuRings(cpu, samples, undo.enter_context(Ring(sideband, SIDEBAND_PAGES)), events)
+            if self._program.user_stack_bytes:
+                event = self.open_event(EventSpec.lessons(), cpu, LESSON_PAGES * PAGE)
+                undo.callback(os.close, event.fd)
+                rings.lessons = undo.enter_context(Ring(event, LESSON_PAGES))
+            self._connect(rings)
+            undo.pop_all()
+        self._stack.callback(self._close_cpu, rings)
+        self.cpus.append(rings)
+
+    def _reopen(self, rings: CpuRings) -> None:
+        """Open a CPU's events anew, for the rings that it has. Raises CannotRecord."""
+        if rings.lessons:
+            event = self.open_event(EventSpec.lessons(), rings.cpu, LESSON_PAGES * PAGE)
+            redirect(event, rings.lessons.event)
+            os.close(rings.lessons.event.fd)
+            rings.lessons.event = event
+        dead, rings.events = rings.events, self._open_events(rings.cpu)
+        for ring, event in ((rings.samples, rings.events[0]), (rings.sideband, rings.events[-1])):
+            redirect(event, ring.event)
+            self.poller.unregister(ring.event.fd)
+            ring.event = event
+        self._connect(rings)
+        self._close(dead)
+        rings.alive, rings.enabled_ns = True, 0
+
+    def _open_events(self, cpu: int) -> list[Opened]:
+        """Open all events of a CPU, in the order of CpuRings.events. Raises CannotRecord, with none of them open."""
+        events: list[Opened] = []
+        try:
+            for spec in self._specs:
+                events.append(self.open_event(spec, cpu, self._watermark if spec is not self._specs[-1] else 1))
+        except CannotRecord:
+            self._close(events)
+            raise
+        return events
+
+    def _connect(self, rings: CpuRings) -> None:
+        """Let everything but the side-band write into one ring, the programs included, and hear of both rings."""
+        first, *others, sideband = rings.events
         for event in others:
             redirect(event, first)
-        self._program.send_to(cpu, {name: event.fd for name, event in outputs.items()})
-        for source in self._sources:
-            if source.sampling:
-                spec = EventSpec.sampling(source.name, source.sampling.software_event, source.sampling.hertz)
-                clock = self._open(spec, cpu, self._watermark)
-                redirect(clock, first)
-                self._program.sample_with(source, clock.fd)
-        sideband = Ring(self._open(EventSpec.sideband(), cpu, 1), SIDEBAND_PAGES)
-        self._stack.enter_context(sideband)
-        return CpuRings(cpu, ring, sideband, self._open_lessons(cpu) if self._program.user_stack_bytes else None)
+        outputs = dict(zip(OUTPUTS, rings.events, strict=False))
+        for source, clock in zip(self._clocks, rings.events[len(OUTPUTS) :], strict=False):
+            self._program.sample_with(source, clock.fd)
+        if rings.lessons:
+            outputs["lessons"] = rings.lessons.event
+        self._program.send_to(rings.cpu, {name: event.fd for name, event in outputs.items()})
+        for event in (first, sideband):
+            self.poller.register(event.fd, select.POLLIN)
+        self.events += rings.events
 
-    def _open_lessons(self, cpu: int) -> Ring:
-        event = open_event(EventSpec.lessons(), cpu, LESSON_PAGES * PAGE)
-        self._stack.callback(os.close, event.fd)
-        self._program.send_to(cpu, {"lessons": event.fd})
-        return self._stack.enter_context(Ring(event, LESSON_PAGES))
+    def _close_cpu(self, rings: CpuRings) -> None:
+        for ring in (rings.samples, rings.sideband):
+            self.poller.unregister(ring.event.fd)
+            ring.close()
+        if rings.lessons:
+            rings.lessons.close()
+            os.close(rings.lessons.event.fd)
+        self._close(rings.events)
 
-    def _open(self, spec: EventSpec, cpu: int, watermark: int) -> Opened:
-        event = open_event(spec, cpu, watermark)
-        self._stack.callback(os.close, event.fd)
-        self.events.append(event)
-        return event
+    def _close(self, events: list[Opened]) -> None:
+        for event in events:
+            self._lost[event.spec.name] = self._lost.get(event.spec.name, 0) + read_counts(event).lost
+            os.close(event.fd)

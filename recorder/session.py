@@ -23,25 +23,37 @@ from offwake.recorder.command import PausedCommand
 from offwake.recorder.finish import Ending, finish
 from offwake.recorder.flight import FlightLog, FlightRecorder, segment_size
 from offwake.recorder.held import HeldSegments
+from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
+from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import Output, OutputFile, WriterThread
 from offwake.recorder.own_cost import Device, OwnCost, peak_memory_bytes
+from offwake.recorder.perf_event import EventSpec
+from offwake.recorder.privileges import (
+    Capability,
+    act_on_files_as_owner_of,
+    forbid_new_privileges,
+    keep_only,
+    lowered_to,
+)
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
-from offwake.recorder.rings import Rings
+from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
-from offwake.recorder.snapshot import clocks, machine
+from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.sources import Source
 from offwake.recorder.stream import OutputStream
 from offwake.recorder.trigger import Trigger
 
-__all__ = ["Options", "Progress", "Result", "check_machine", "record"]
+__all__ = ["Options", "Progress", "Result", "record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
-FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+DUMPS_REMEMBERED = 8
+SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CHECKPOINT_RESTORE)
+"""What is needed to look at others' processes and files, and (CHECKPOINT_RESTORE) into /proc/PID/map_files."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +122,6 @@ class Result:
     command_status: int
 
 
-def check_machine() -> None:
-    """Raise CannotRecord, with what mends it, where recording cannot work."""
-    if os.geteuid() != 0:
-        raise CannotRecord("recording needs root: run it with sudo")
-    if os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE:
-        raise CannotRecord(
-            "this is a PID namespace of its own (a container): the kernel's thread ids cannot be translated here; "
-            "run offwake on the host, or in a container started with --pid=host"
-        )
-
-
 def record(options: Options, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
     """Record until the duration, the command's end or a signal; `watch` is called about once a second, `say` for news.
 
@@ -131,6 +132,9 @@ def record(options: Options, watch: Callable[[Progress], None], say: Callable[[s
     bcc = load_bcc()
     stopper = Stopper(dumps=options.flight_s is not None)
     with ExitStack() as stack:
+        # Who writes a dump has a helper of its own, as one answers one process; it may live longer, and so is the first.
+        of_dumps = [Helper([], stack)] if options.flight_s is not None else []
+        helpers = [Helper([*event_specs(options.sources), EventSpec.lessons()], stack), *of_dumps]
         output = _output(options)
         try:
             if output:
@@ -141,7 +145,7 @@ def record(options: Options, watch: Callable[[Progress], None], say: Callable[[s
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
             stopper.check()
-            capture = _Capture(options, _Resources(output, program, stopper, stack))
+            capture = _Capture(options, _Resources(output, program, stopper, helpers, stack))
         except BaseException:
             if output:
                 output.discard()
@@ -162,6 +166,7 @@ class _Resources:
     output: Output | None
     program: Program
     stopper: Stopper
+    helpers: list[Helper]
     stack: ExitStack
 
 
@@ -169,18 +174,20 @@ class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
     def __init__(self, options: Options, resources: _Resources) -> None:
-        self._options, self._stopper = options, resources.stopper
+        self._options, self._stopper, self._helpers = options, resources.stopper, resources.helpers
         output, program, stack = resources.output, resources.program, resources.stack
         self._output, self._program = output, program
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
+        forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
         self._thread = stack.enter_context(WriterThread(self._writer()))
         self._disk = Disk(output.fd if output else None, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
         self._flight: FlightRecorder | None = None
+        self._dump_pids: list[int] = []
         self._cut_short = False  # by us: the command is none of our business then
-        self._pump = Pump(self._rings.cpus, program, self._thread, self._keyframe)
+        self._pump = Pump(self._rings, program, self._thread, self._keyframe)
         if options.flight_s is not None:
             self._pump.segment_size = segment_size(options.flight_s, options.budgets.max_bytes)
         stack.callback(self._pump.keeper.close)
@@ -201,6 +208,7 @@ class _Capture:
     def run(self, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
         self._pump.table.scan()
         self._pump.begin(self._began_ns)
+        self._give_up_privileges()
         if self._command:
             self._command.release()
         if not self._output:
@@ -228,11 +236,28 @@ class _Capture:
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
+    def _give_up_privileges(self) -> None:
+        """Keep what is needed from now on, and leave the rest to the helper. The writer's thread has none already."""
+        kept = {*SEES_SYMBOLS}
+        if self._command:
+            kept.add(Capability.KILL)  # it may have become somebody else
+        if offline_cpus():
+            kept.add(Capability.IPC_LOCK)  # for the ring of one that comes online
+        with lowered_to(kept):
+            if not self._program.can_be_read():  # before Linux 5.19, where unprivileged_bpf_disabled is set
+                kept.add(Capability.BPF)
+        if not self._output:
+            kept.add(Capability.CHOWN)  # dumps belong to whoever called sudo
+        self._rings.open_event = self._helpers[0].open_event
+        self._pump.table.stack_of = self._helpers[0].kernel_stack
+        if self._options.output != OutputStream.path:
+            act_on_files_as_owner_of(self._options.output.parent)
+        keep_only(kept)
+
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
         """Empty the rings until something ends the capture; returns what did."""
-        poller = select.poll()
-        for fd in (self._stopper.fd, *self._rings.descriptors()):
-            poller.register(fd, select.POLLIN)
+        poller = self._rings.poller
+        poller.register(self._stopper.fd, select.POLLIN)
         next_report = 1.0
         while True:
             elapsed = (time.monotonic_ns() - self._began_ns) / 1e9
@@ -269,14 +294,16 @@ class _Capture:
         return {
             **self._machine,
             "version": __version__,
+            "cpus": [rings.cpu for rings in self._rings.cpus],
             "command": self._options.command,
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
+            "helper_pids": [*(helper.pid for helper in self._helpers), *self._dump_pids],
             "lost_by_cause": self._lost(),
             "own_cpu_ns": int(self._own_cpu_s() * 1e9),
             "user_stack_bytes": self._program.user_stack_bytes,
-            "narrowing": self._options.narrowing.as_value(),
+            "narrowing": self._members.as_value(),
             "min_block_ns": self._options.min_block_ns,
             "events": [
                 {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
@@ -307,8 +334,15 @@ class _Capture:
     def ending(self, reason: str) -> Ending:
         """Return what a recording that ends now has to say."""
         footer = {"ended_ns": time.monotonic_ns(), "reason": reason, "lost_by_cause": self._lost()}
-        limit = self._options.budgets.max_bytes if self._output else None
-        return Ending(footer, self._own_cpu_s(), self._listeners, self._pump.keeper, limit)
+        return Ending(
+            footer=footer,
+            own_cpu_s=self._own_cpu_s(),
+            listeners=self._listeners,
+            keeper=self._pump.keeper,
+            helper=self._helpers[-1],
+            max_bytes=self._options.budgets.max_bytes if self._output else None,
+            kept=[Capability.KILL] if self._command and not self._command.has_ended() else [],
+        )
 
     def close_round(self) -> None:
         """Have everything written that has happened until now."""
@@ -331,6 +365,7 @@ class _Capture:
     def set_helper(self, pid: int) -> None:
         """Have another process, or with 0 none, left out of the recording as this one is."""
         self._program.set_helper(pid)
+        self._dump_pids = [*self._dump_pids[-DUMPS_REMEMBERED:], *([pid] if pid else [])]
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds
@@ -342,9 +377,11 @@ class _Capture:
 
     def _lost(self) -> dict[str, int]:
         """Count what is missing, by cause."""
-        failed = sum(tally.failed for kinds in self._program.tallies().values() for tally in kinds.values())
+        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
+        no_ring = sum(tally.no_ring for tally in tallies)
         return {
-            "ring full": failed + self._rings.lost(),
+            "ring full": sum(tally.failed for tally in tallies) - no_ring + self._rings.lost(),
+            "no ring": no_ring,
             "recursion": sum(self._program.recursion_misses().values()),
         }
 

@@ -8,19 +8,22 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "KernelStack",
     "Mapping",
     "Thread",
     "boot_id",
     "cgroup_of",
     "clocks",
     "devices",
+    "kernel_stack",
     "machine",
     "mappings_of",
+    "offline_cpus",
     "online_cpus",
     "processes",
     "threads_of",
@@ -30,28 +33,41 @@ Thread = list[Any]
 """[tid, tgid, comm, state, cpu, start (CLOCK_BOOTTIME, ns), kernel stack leaf first or None]"""
 Mapping = tuple[int, int, int, str, bytes]
 """(start, end, file offset, path, what tells the file from others of its name) of an executable mapping"""
+KernelStack = Callable[[int, int], list[str] | None]
+"""How the kernel stack of a thread (process, thread) is had, as `kernel_stack` does."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STACK_LINE = re.compile(r"\[<[^>]*>\] ([^+\s]+)")
 SLEEPING = "SDTtIP"
+CLOCK_READINGS = 3
 
 
 def online_cpus() -> list[int]:
     """Number the CPUs that are online."""
+    return _cpus("online")
+
+
+def offline_cpus() -> list[int]:
+    """Number the CPUs that are there, and could come online."""
+    return sorted({*_cpus("present")} - {*_cpus("online")})
+
+
+def _cpus(which: str) -> list[int]:
     found: list[int] = []
-    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+    for part in Path(f"/sys/devices/system/cpu/{which}").read_text().strip().split(","):
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
 
 
 def clocks() -> dict[str, int]:
-    """Read the three clocks together, in nanoseconds."""
-    return {
-        "monotonic_ns": time.monotonic_ns(),
-        "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        "realtime_ns": time.time_ns(),
-    }
+    """Read the three clocks together, in nanoseconds: the closest of a few readings, for one may be interrupted."""
+    readings = [
+        (time.monotonic_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns(), time.monotonic_ns())
+        for _ in range(CLOCK_READINGS)
+    ]
+    monotonic_ns, boottime_ns, realtime_ns, _ = min(readings, key=lambda reading: reading[3] - reading[0])
+    return {"monotonic_ns": monotonic_ns, "boottime_ns": boottime_ns, "realtime_ns": realtime_ns}
 
 
 def boot_id() -> str:
@@ -83,7 +99,7 @@ def processes() -> Iterator[int]:
     yield from (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
-def threads_of(pid: int) -> Iterator[Thread]:
+def threads_of(pid: int, stack_of: KernelStack) -> Iterator[Thread]:
     """Yield a process's threads; a sleeping one with its kernel stack."""
     try:
         tids = os.listdir(f"/proc/{pid}/task")
@@ -98,13 +114,14 @@ def threads_of(pid: int) -> Iterator[Thread]:
             continue
         fields = after.split()
         comm, state = before.partition(b"(")[2].decode(errors="surrogateescape"), fields[0].decode()
-        stack = _kernel_stack(task) if state in SLEEPING else None
+        stack = stack_of(pid, int(tid)) if state in SLEEPING else None
         yield [int(tid), pid, comm, state, int(fields[36]), int(fields[19]) * 1_000_000_000 // TICKS, stack]
 
 
-def _kernel_stack(task: str) -> list[str] | None:
+def kernel_stack(pid: int, tid: int) -> list[str] | None:
+    """Return a thread's kernel stack, leaf first; None where it has none, or it may not be read."""
     try:
-        with open(f"{task}/stack") as file:
+        with open(f"/proc/{pid}/task/{tid}/stack") as file:
             return STACK_LINE.findall(file.read()) or None
     except OSError:
         return None

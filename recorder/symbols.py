@@ -7,7 +7,6 @@ recording itself, so `offwake recover` can do the same for a killed one.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from offwake.format.layout import Kind
@@ -15,7 +14,8 @@ from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses
 from offwake.recorder.elf import ElfError, ElfImage, Function
-from offwake.recorder.files import FileKeeper, Row, open_safely
+from offwake.recorder.files import KALLSYMS, FileKeeper, Row, open_safely
+from offwake.recorder.namespaces import ns_pid
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
@@ -37,7 +37,7 @@ def add_symbols(
     A file of `max_bytes` takes what finds room; returns whether that was all.
     """
     bounded = _Bounded(writer, max_bytes)
-    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel))]
+    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel, keeper))]
     for file, mappings in addresses.mappings.items():
         if file[0].startswith("//anon"):
             named += [("jit", [pid], functions) for pid, functions in _jit_functions(mappings, addresses)]
@@ -109,16 +109,15 @@ def _read_elf(data: bytes, offsets: set[int], tables: bool) -> tuple[list[list[A
         return [], b"", b""
 
 
-def _kernel_functions(addresses: list[int]) -> list[list[Any]]:
+def _kernel_functions(addresses: list[int], keeper: FileKeeper) -> list[list[Any]]:
     """Return [start, size, name, module] of the kernel functions that the addresses lie in."""
     if not addresses:
         return []
     symbols: list[tuple[int, str, str]] = []
-    with open("/proc/kallsyms") as file:
-        for line in file:
-            parts = line.split()
-            if parts[1] in "tTwW":
-                symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
+    for line in keeper.kernel(KALLSYMS):
+        parts = line.split()
+        if parts[1] in "tTwW":
+            symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
     symbols.sort()
     starts = [symbol[0] for symbol in symbols]
     found: dict[int, list[Any]] = {}
@@ -153,14 +152,7 @@ def _perf_map(pid: int, addresses: list[int]) -> list[tuple[int, int, str]]:
 
     Only what any of the addresses (in order) lies in is kept: the file is anybody's, and can be large.
     """
-    inside = pid
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                inside = int(line.split()[-1])
-    except OSError:
-        pass
-    for path in (f"/proc/{pid}/root/tmp/perf-{inside}.map", f"/tmp/perf-{pid}.map"):
+    for path in (f"/proc/{pid}/root/tmp/perf-{ns_pid(pid) or pid}.map", f"/tmp/perf-{pid}.map"):
         opened = open_safely(path, b"")
         if opened is None:
             continue

@@ -5,6 +5,7 @@ A stack is a tuple of function names, root first; kernel frames end in `_[k]`, a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "DEAD",
@@ -138,6 +139,7 @@ class Trace:
 
     Cgroups are paths, each with the processes in it, when the recording begins and when it ends. Listeners are processes
     that serve others. With `user_stacks` events name their stacks; what they are goes with the first event that has them.
+    `ticks` are more keys of the ticks that end a segment, by its number from 0.
     """
 
     cpus: int = 1
@@ -150,6 +152,7 @@ class Trace:
     cgroups_at_end: list[tuple[str, list[int]]] = field(default_factory=list)
     listeners: list[int] = field(default_factory=list)
     user_stacks: bool = False
+    ticks: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def state_letter(state: int) -> str:

@@ -53,6 +53,7 @@ class _Recording:
             # Counters are read before the rings are emptied one after another.
             tick_ns = min(self._cuts[segment]) if segment < len(self._cuts) else self._trace.ended_ns
             tick = {"time_ns": tick_ns, "counters": self._counters(segment), "recursion_misses": {}}
+            tick |= self._trace.ticks.get(segment, {})
             writer.write_values(Block(Kind.TICK, begin_ns=tick_ns, end_ns=tick_ns), tick)
         at_end = clocks(self._trace.ended_ns)
         snapshot = {

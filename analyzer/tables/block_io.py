@@ -174,7 +174,7 @@ def _is_selected(place: int, replay: Replay, selection: Selection) -> bool:
     thread = replay.timeline.threads[place]
     pid = int(thread["tgid"])
     comm = replay.names.texts[thread["name"]] if thread["name"] != NONE else None
-    is_theirs = pid != replay.recording.recorder_pid
+    is_theirs = pid not in replay.recording.own_pids
     return is_theirs and selection.fits(int(thread["tid"]), pid, comm, replay.cgroups.path(pid))
 
 

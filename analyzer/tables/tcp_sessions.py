@@ -153,7 +153,7 @@ def table(scope: Scope) -> Table:
             recording.began_ns + (row["start_ns"] or 0) < scope.end_ns
             and ended_ns >= scope.begin_ns
             and selection.lasts(row["duration_ns"])
-            and pid != recording.recorder_pid
+            and pid not in recording.own_pids
             and selection.fits(session.owner, pid, comm, "" if pid is None else replay.cgroups.path(pid))
         ):
             found.append(row | {"pid": pid, "comm": comm})

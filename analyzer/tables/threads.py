@@ -20,6 +20,7 @@ COLUMNS = (
     Column("unknown_ns", "ns"),
     Column("switches", "count"),
     Column("wakeups", "count"),
+    Column("ns_pid", "id"),
 )
 WANTED = ("on_cpu_ns", "run_queue_ns", "preempted_ns")  # a CPU, whether the thread got one or not
 ON_CPU, BLOCKED_PART, RUN_QUEUE, PREEMPTED_PART, UNKNOWN_PART, SWITCHES = range(6)
@@ -48,7 +49,8 @@ def table(scope: Scope) -> Table:
     """Return a row for every thread that has selected time; those that wanted a CPU longest, and got one or not, first.
 
     Its name is its last one. Of a selected time, switches are those that ended running inside it, and wakeups are None:
-    not every waking ends a wait. Of selected states or durations both are None.
+    not every waking ends a wait. Of selected states or durations both are None. `ns_pid` is the process's id in a PID
+    namespace of its own, a container's, None where it is in the host's.
     """
     replay, selection, sums = scope.replay, scope.selection, _Sums()
     narrowed = selection.begin_ns is not None or selection.end_ns is not None
@@ -76,6 +78,7 @@ def table(scope: Scope) -> Table:
             *sums.ns[place, :SWITCHES].tolist(),
             None if of_waits else int(sums.ns[place, SWITCHES] if narrowed else thread["switches"]),
             None if of_waits or narrowed else int(thread["wakeups"]),
+            replay.ns_pids.get(int(thread["tgid"])),
         )
         found.append(dict(zip((column.name for column in COLUMNS), values, strict=True)))
     found.sort(key=lambda row: (-sum(row[part] for part in WANTED), -row["blocked_ns"], row["tid"]))

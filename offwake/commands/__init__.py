@@ -1,7 +1,13 @@
 """The subcommands, one module each: `add_arguments(parser)` and `run(args)`, which returns the exit code."""
 
+import pkgutil
+
+__all__ = ["COMMANDS", "installed"]
+
 COMMANDS = {
     "record": "capture this machine into FILE.offwake",
+    "sources": "what this kernel can record",
+    "doctor": "can this machine record? what is missing, and what mends it",
     "summary": "the first answer: who waited, on what, woken by whom",
     "info": "what a recording holds, from which host, how complete it is",
     "verify": "check every block",
@@ -15,3 +21,9 @@ COMMANDS = {
     "idle": "which waits are left out as idle, and why",
     "serve": "browse recordings",
 }
+
+
+def installed() -> dict[str, str]:
+    """Return those of COMMANDS that are here: all of them, or the few that are in offwake-recorder.pyz."""
+    here = {module.name for module in pkgutil.iter_modules(__path__)}
+    return {name: summary for name, summary in COMMANDS.items() if name in here}

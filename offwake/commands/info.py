@@ -34,6 +34,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("started", info["started"]),
         ("length", f"{duration(info['duration_ns'])}, ended by: {info['ended_by'] or 'nothing (not ended)'}"),
         ("command", " ".join(info["command"]) or "(none: the whole machine)"),
+        ("stacks of", info["of"] + _short_waits(info["narrowed"]["min_block_ns"])),
         ("events", f"{count(info['events'])}: {sources}"),
         ("lost", f"{count(info['lost']['total'])} events"),
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
@@ -45,6 +46,10 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("verdict", completeness(info)),
     ]
     return [f"{name:<12} {text}" for name, text in rows] + [f"- {sentence}" for sentence in info["verdict"]]
+
+
+def _short_waits(min_block_ns: int) -> str:
+    return f"; of wakers only for waits of {duration(min_block_ns)} and more" if min_block_ns else ""
 
 
 def _own_cost(own: dict[str, Any]) -> str:

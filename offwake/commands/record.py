@@ -13,8 +13,9 @@ from offwake.errors import CannotRecord, UsageError
 from offwake.recorder.budget import Budgets
 from offwake.recorder.control import ask_for_dump
 from offwake.recorder.flight import FlightLog
+from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
-from offwake.recorder.session import Options, Progress, Result, check_machine, record
+from offwake.recorder.session import Options, Progress, Result, record
 from offwake.recorder.sources import chosen_sources, default_sources
 from offwake.recorder.trigger import Trigger
 

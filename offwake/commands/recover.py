@@ -1,6 +1,7 @@
 """`offwake recover`: a whole file from a killed or damaged recording; on the host it came from, with symbols."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,4 +44,5 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
             "offwake: the recording comes from another host or boot: its symbols cannot be added here", file=sys.stderr
         )
         return
-    add_symbols(addresses_of(reader), writer, FileKeeper())
+    with contextlib.closing(FileKeeper()) as keeper:
+        add_symbols(addresses_of(reader), writer, keeper)

@@ -53,6 +53,8 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
     yield f"{info['host']}  {info['started']}  {duration(info['duration_ns'])}  {count(info['events'])} events"
     yield f"The recording is {completeness(info)}."
     yield from (f"{words[0].upper()}{words[1:]}." for words in wholeness(info))
+    if info["of"] != "everything":
+        yield f"It was narrowed to {info['of']}."
     yield from (f"Selected: {options}" for options in chosen(summary.selection))
     yield from (f"- {sentence}" for sentence in info["verdict"])
     yield ""
@@ -63,7 +65,7 @@ def _lines(summary: Summary, file: str) -> Iterator[str]:
     why = " ".join(["offwake idle", file, *chosen(summary.selection)])
     yield f"  ({duration(summary.hidden_ns)} of blocked is idle, and left out below: `{why}` tells why)"
     yield ""
-    yield "What was waited for longest, and why"
+    yield "What was waited for longest" + (", and why" if info["narrowed"]["wakers"] else "")
     for wait in summary.waits:
         yield from _wait(wait)
     if not summary.waits:

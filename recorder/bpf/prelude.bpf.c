@@ -15,7 +15,10 @@ static __always_inline int is_own(u32 tgid)
     return tgid == RECORDER || (helper && tgid == *helper);
 }
 
-struct tally { u64 attempted, stored, failed; };
+#define ENOENT 2
+#define EOPNOTSUPP 95
+
+struct tally { u64 attempted, stored, failed, no_ring; }; /* no_ring: those of the failed that the CPU had no ring for */
 BPF_PERCPU_ARRAY(tallies, struct tally, KINDS);
 
 static __always_inline u32 read_u32(u64 address)
@@ -43,6 +46,8 @@ static __always_inline int counted(int kind, int error)
             tally->failed++;
         else
             tally->stored++;
+        if (error == -ENOENT || error == -EOPNOTSUPP)
+            tally->no_ring++;
     }
     return 0;
 }

@@ -8,7 +8,7 @@ layout travels in the file. Adding a source is adding a module.
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources.abc import Traversable
 
 from offwake.errors import UsageError
 
@@ -99,7 +99,7 @@ class Source:
     summary: str
     events: tuple[Event, ...] = ()
     sampling: Sampling | None = None
-    program: Path | None = None
+    program: Traversable | None = None
     default: bool = False
 
     @property

@@ -1,6 +1,6 @@
 """On-CPU samples: what threads did while they ran."""
 
-from pathlib import Path
+from importlib.resources import files
 
 from offwake.recorder.sources import Event, Field, Sampling, Source
 
@@ -12,6 +12,6 @@ SOURCE = Source(
     summary="a stack sample 49 times a second on each CPU that runs a thread: on-CPU and wall-clock graphs",
     default=True,
     sampling=Sampling(PERF_COUNT_SW_CPU_CLOCK, hertz=49),
-    program=Path(__file__).with_name("on_cpu.bpf.c"),
+    program=files(__package__).joinpath("on_cpu.bpf.c"),
     events=(Event("cpu_sample_whole", "", (Field("tgid", "u4"), Field("tid", "u4"))),),
 )

@@ -1,6 +1,6 @@
 """Scheduling: who left the CPU and why, who woke whom. What all off-CPU and off-wake analysis rests on."""
 
-from pathlib import Path
+from importlib.resources import files
 
 from offwake.recorder.sources import Event, Field, Source
 
@@ -8,7 +8,7 @@ SOURCE = Source(
     name="sched",
     summary="context switches and wakings: off-CPU, off-wake and chain graphs, run queue, threads",
     default=True,
-    program=Path(__file__).with_name("sched.bpf.c"),
+    program=files(__package__).joinpath("sched.bpf.c"),
     events=(
         Event(
             "sched_switch",

@@ -64,7 +64,7 @@ def test_the_compiled_loop_is_the_plain_one(seed: int) -> None:
     random = Random(seed)
     slices = slices_of(random, 3, 200)
     intervals = intervals_of(random, 3, 100, int(slices["end_ns"].max()) + 50)
-    cpus = Cpus(3)
+    cpus = Cpus(3, members_only=False)
     for part in np.array_split(slices, 3):
         cpus.feed(part)
     found: list[Counter[int]] = [Counter() for _ in intervals]
@@ -87,7 +87,7 @@ def test_one_of_a_hundred_cpus_remembers_its_last_65536_slices() -> None:
     waits["kind"], waits["end_ns"] = PREEMPTED, 10 * count
     waits["begin_ns"] = 5, 10 * (count - 65_536) + 2
     slices["cpu"] = waits["cpu"] = 42
-    cpus = Cpus(100)
+    cpus = Cpus(100, members_only=False)
     cpus.feed(slices)
     total: Counter[tuple[int, int]] = Counter()
     for rows, names, value_ns in cpus.meanwhile(waits):

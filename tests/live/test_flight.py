@@ -42,8 +42,8 @@ def dump(recorder: subprocess.Popen[str]) -> Path:
     return Path(result.stdout.rstrip("\n"))
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+def children(pid: int) -> set[int]:
+    return {int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()}
 
 
 def test_dumps_hold_the_last_seconds_while_it_goes_on(workload: Callable[[str], Path], tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_a_dump_that_cannot_be_written_costs_only_itself(tmp_path: Path) -> None
 def test_killed_while_it_dumps(tmp_path: Path) -> None:
     """The child that writes has let go of whatever is attached, and finishes what it began."""
     with flight_recorder(tmp_path) as recorder:
-        programs = programs_of(recorder.pid)
+        programs, helpers = programs_of(recorder.pid), children(recorder.pid)
         recorder.send_signal(signal.SIGUSR2)
-        wait_until(lambda: bool(children(recorder.pid)), "a child writes the dump")
-        [child] = children(recorder.pid)
+        wait_until(lambda: bool(children(recorder.pid) - helpers), "a child writes the dump")
+        [child] = children(recorder.pid) - helpers
         wait_until(lambda: bool(list(tmp_path.iterdir())), "it has begun")
         os.kill(child, signal.SIGSTOP)
         recorder.kill()

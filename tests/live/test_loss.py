@@ -69,7 +69,7 @@ def test_what_the_kernel_stored_is_in_the_file(starved: Path, recorded: Callable
         held, stored, counters = counted(path)
         assert held == stored
         for kinds in counters.values():
-            assert all(attempted == stored + failed for attempted, stored, failed in kinds.values())
+            assert all(attempted == stored + failed for attempted, stored, failed, _ in kinds.values())
 
 
 def test_lost_events_are_counted_and_make_unknown_time(starved: Path) -> None:

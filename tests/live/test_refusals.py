@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from tests.live.harness import Recorded, offwake
 
 NOBODY = "65534"
@@ -42,25 +44,26 @@ def test_recording_without_bcc(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_output_that_exists(tmp_path: Path) -> None:
-    output = tmp_path / "x.offwake"
-    output.write_text("precious")
-    assert_refused(["record", "-o", output, "--duration", "1"], 1, [str(output), "exists"])
-    assert output.read_text() == "precious"
-
-
-def test_output_that_is_a_link(tmp_path: Path) -> None:
-    output = tmp_path / "x.offwake"
-    output.symlink_to(tmp_path / "elsewhere")
-    assert_refused(["record", "-o", output, "--duration", "1"], 1, [str(output)])
-    assert [*tmp_path.iterdir()] == [output]
-
-
-def test_part_that_is_a_link(tmp_path: Path) -> None:
-    part = tmp_path / "x.offwake.part"
-    part.symlink_to(tmp_path / "elsewhere")
-    assert_refused(["record", "-o", tmp_path / "x.offwake", "--duration", "1"], 1, [str(part)])
-    assert [*tmp_path.iterdir()] == [part]
+@pytest.mark.parametrize("name", ["x.offwake", "x.offwake.part"])
+@pytest.mark.parametrize("kind", ["file", "link to nothing", "link to a file", "hard link", "FIFO", "folder"])
+def test_output_that_exists(kind: str, name: str, tmp_path: Path) -> None:
+    """Whatever bears one of the two names, it is neither written to, nor followed, nor replaced, nor removed."""
+    (tmp_path / "precious").write_text("precious")
+    taken = tmp_path / name
+    make: dict[str, Callable[[], None]] = {
+        "file": lambda: taken.touch(),
+        "link to nothing": lambda: taken.symlink_to(tmp_path / "elsewhere"),
+        "link to a file": lambda: taken.symlink_to(tmp_path / "precious"),
+        "hard link": lambda: taken.hardlink_to(tmp_path / "precious"),
+        "FIFO": lambda: os.mkfifo(taken),
+        "folder": lambda: taken.mkdir(),
+    }
+    make[kind]()
+    before = taken.lstat()
+    assert_refused(["record", "-o", tmp_path / "x.offwake", "--duration", "1"], 1, [str(taken), "exists already"])
+    assert taken.lstat() == before
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert {*tmp_path.iterdir()} == {tmp_path / "precious", taken}
 
 
 def test_output_in_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ TEXT = 0xFFFFFFFF81000000
 ENTRY, SYSCALL = TEXT + 0x130, TEXT + 0x500  # behind SYSCALL lies an offset of random size, ENTRY is the topmost word
 CONTEXT_KERNEL = 2**64 - 128
 KIND = 1
+MODULE = range(2**64 - 2**29, 2**64 - 2**28)
 
 
 class Kernel:
@@ -82,8 +83,8 @@ def lesson(words: list[int], chain: list[int], shown: int | None = None) -> byte
 
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offwake.recorder.kernel_frames._core", lambda: range(TEXT, TEXT + (64 << 20)))
-    monkeypatch.setattr("offwake.recorder.kernel_frames._modules", lambda: iter([range(2**64 - 2**29, 2**64 - 2**28)]))
+    monkeypatch.setattr("offwake.recorder.kernel_frames._core", lambda symbols: range(TEXT, TEXT + (64 << 20)))
+    monkeypatch.setattr("offwake.recorder.kernel_frames._modules", lambda modules: iter([MODULE]))
 
 
 @pytest.mark.usefixtures("core")

@@ -1,6 +1,6 @@
 /*
  * A thread sleeps in code that it wrote itself at run time, and tells of it in /tmp/perf-PID.map, as compilers that run
- * beside a program do. The test removes the map.
+ * beside a program do. The test removes the map. With an argument the process lives on until it is killed.
  */
 #include "measure.h"
 
@@ -32,7 +32,7 @@ static written *write_code(void)
     return (written *)page;
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     struct report *report = shared_memory(sizeof *report);
     written *sleep_inside = write_code();
@@ -45,5 +45,9 @@ int main(void)
     }
     end(report);
     print_document(report, 1, "");
+    if (count > 1) {
+        fprintf(stderr, "%s\n", arguments[1]);
+        pause();
+    }
     return 0;
 }

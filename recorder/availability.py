@@ -1,0 +1,63 @@
+"""What this kernel can record: every source held against it as a recording would, and nothing recorded.
+
+BTF, which anyone may read, tells which tracepoints and members there are. Whether the kernel takes the programs is known
+when it has been asked to, which needs root.
+"""
+
+import os
+from dataclasses import dataclass
+
+from offwake.errors import CannotRecord
+from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.btf import Btf
+from offwake.recorder.machine_checks import check_machine
+from offwake.recorder.program import Program
+from offwake.recorder.program_text import Build, source_text, without_lacking
+from offwake.recorder.sources import Source
+
+__all__ = ["Availability", "availability"]
+
+STACK_BYTES = 64 << 10  # the default of --stack-kb
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What the kernel lacks: a sentence by the name of a source, or of an event that its source does without.
+
+    `user_stacks` is "whole" or "frame pointers". Where the programs could not be loaded to see, it is "", and
+    `unchecked` says why.
+    """
+
+    lacking: dict[str, str]
+    user_stacks: str = ""
+    why_no_whole_stacks: str = ""
+    unchecked: str = ""
+
+
+def availability(sources: list[Source]) -> Availability:
+    """Find what of the sources this kernel can give. Their programs are loaded where this user may, and not attached.
+
+    Raises CannotRecord where there is no BTF.
+    """
+    btf = Btf()
+    try:
+        check_machine()
+        program = Program.compile(load_bcc(), sources, Build(os.getpid(), STACK_BYTES))
+    except CannotRecord as error:
+        return Availability(_lacking(sources, btf), unchecked=str(error))
+    program.close()
+    lacking = dict(program.unavailable)
+    why = lacking.pop("whole user stacks", "")
+    return Availability(lacking, "whole" if program.build.user_stack_bytes else "frame pointers", why)
+
+
+def _lacking(sources: list[Source], btf: Btf) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in sources:
+        reduced, lacking = without_lacking(source, btf)
+        found |= lacking
+        try:
+            source_text(reduced, btf)
+        except KeyError as error:
+            found[source.name] = str(error.args[0])
+    return found

@@ -1,0 +1,115 @@
+"""Builds of the programs that hold the recorder against itself: every event numbered, every stack walked."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from struct import Struct
+
+import numpy as np
+import pytest
+
+from offwake.analyzer.decode import Decoder
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.stacks import StackTable
+from offwake.format.layout import Kind
+from offwake.format.reader import TraceReader
+from offwake.format.records import RECORD_SAMPLE
+from offwake.format.stacks import KERNEL_ID, KERNEL_STACK_FLAG
+
+PROGRAM_FRAMES = 2
+KIND_AND_FLAGS = Struct("<HH")
+RECORD = """
+import sys
+from pathlib import Path
+from offwake.recorder.session import Options, record
+from offwake.recorder.sources import chosen_sources
+build, buffer_bytes, path, *command = sys.argv[1:]
+options = Options(Path(path), chosen_sources(["sched", "block", "tcp"]), buffer_bytes=int(buffer_bytes), command=command,
+                  **{build: True})
+result = record(options, lambda progress: None)
+sys.exit(result.command_status)
+"""
+
+
+def record_as(build: str, path: Path, command: list[str | Path], buffer_mb: int = 64) -> None:
+    arguments = [sys.executable, "-c", RECORD, build, str(buffer_mb << 20), path, *command]
+    subprocess.run(arguments, check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of numbered events, whose recorder stood still while far more happened than its rings hold."""
+    path = tmp_path_factory.mktemp("builds") / "numbered.offwake"
+    bench = "taskset -c 0 perf bench sched pipe -l 20000 >/dev/null"
+    record_as("numbered", path, ["sh", "-c", f"{bench}; kill -STOP $PPID; {bench}; kill -CONT $PPID; {bench}"], buffer_mb=1)
+    return path
+
+
+def test_every_event_is_in_the_file_or_counted_as_lost(numbered: Path) -> None:
+    numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
+    with Recording.open(numbered) as recording:
+        decoder = Decoder(recording.keyframe, StackTable())
+        for block in recording.reader.blocks:
+            if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
+                for kind, rows in decoder.decode(span, block.stream).items():
+                    if "number" in (rows.payload.dtype.names or ()):
+                        numbers[block.stream, kind] += rows.payload["number"].tolist()
+        counters = recording.last_tick["counters"]
+    numbered_kinds = [kind for kind, layout in decoder.layouts.items() if "number" in (layout.dtype.names or ())]
+    assert len(numbered_kinds) > 10
+    lost = 0
+    for cpu, kinds in counters.items():
+        for kind in numbered_kinds:
+            attempted, stored, *failures = kinds[kind]
+            seen = numbers[cpu, kind]
+            assert seen == sorted(set(seen)), "each once, in its order"
+            assert not seen or seen[-1] < attempted
+            assert (len(seen), attempted - len(seen)) == (stored, sum(failures))
+            lost += sum(failures)
+    assert lost > 0, "nothing was lost: the test shows little"
+
+
+def chains_by_id(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield the id and the walked chain of every event's kernel stack."""
+    with TraceReader.open(path) as reader:
+        keyframe = next(reader.values(block) for block in reader.blocks if block.kind == Kind.KEYFRAME)
+        assert keyframe
+        sizes = {kind["id"]: kind["size"] for kind in keyframe["kinds"]}
+        walked = {event["id"] for event in keyframe["events"] if event["name"] == "kernel-stack"}
+        for block in reader.blocks:
+            if block.kind != Kind.EVENTS or (span := reader.payload(block)) is None:
+                continue
+            words, octets, at = np.frombuffer(span, np.uint64), memoryview(span), 0
+            while at < len(words):
+                size = int(words[at] >> np.uint64(48)) // 8
+                if words[at] & np.uint64(0xFFFFFFFF) == RECORD_SAMPLE and int(words[at + 1]) in walked:
+                    count = int(words[at + 3])
+                    raw = 8 * (at + 4 + count) + 4
+                    kind, flags = KIND_AND_FLAGS.unpack_from(octets, raw)
+                    if flags & KERNEL_STACK_FLAG:
+                        follows = raw + sizes[kind]
+                        [its_id] = KERNEL_ID.unpack_from(span, follows)
+                        yield its_id, tuple(words[at + 5 + PROGRAM_FRAMES : at + 4 + count].tolist())
+                at += size
+
+
+@pytest.mark.parametrize("load", ["pipe", "tcp_echo", "sync_writes", "lock"])
+def test_an_id_stands_for_one_chain_as_the_kernel_walks_it(
+    load: str, workload: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "walked.offwake"
+    bench: list[str | Path] = ["taskset", "-c", "0", "perf", "bench", "sched", "pipe", "-l", "30000"]
+    arguments = [tmp_path / "written"] if load == "sync_writes" else []
+    record_as("walked", path, bench if load == "pipe" else [workload(load), *arguments])
+    chains: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+    events = named = 0
+    for its_id, chain in chains_by_id(path):
+        events += 1
+        if its_id:
+            chains[its_id].add(chain)
+            named += 1
+    assert all(len(its_chains) == 1 for its_chains in chains.values())
+    assert len({chain for its_chains in chains.values() for chain in its_chains}) == len(chains), "and a chain has one id"
+    assert events > 100 and named > events // 4

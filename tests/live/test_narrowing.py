@@ -1,0 +1,178 @@
+"""Narrowed recordings: whose stacks are in them, and that what is in them is as true as of the whole machine."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import OFFWAKE, Recorded, ask, events, offwake, wait_until
+from tests.live.test_cgroups import group  # noqa: F401
+
+MEMBER = 2  # in the flags of a switch: prev is one
+STRANGERS = ["sh", "-c", "while sleep 0.004; do :; done"]
+TARGET = 'read go; "$@" | cat'
+"""Waits for a line; then everything that works is a child, or the child of one."""
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def record_narrowed(path: Path, workload: Path, narrowed: Callable[[int], list[str | Path]]) -> Recorded:
+    """Record while a workload runs, narrowed to what `narrowed` makes of the process that starts it, beside strangers."""
+    shell: list[str | Path] = ["sh", "-c", TARGET, "sh", workload]
+    with (
+        subprocess.Popen(STRANGERS, stdout=subprocess.DEVNULL, text=True) as strangers,
+        ended(strangers),
+        subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as target,
+    ):
+        part = path.with_name(f"{path.name}.part")
+        arguments: list[str | Path] = ["record", "-o", path, "--sources", "sched", *narrowed(target.pid)]
+        with subprocess.Popen([OFFWAKE, *arguments], stderr=subprocess.PIPE, text=True) as recorder:
+            wait_until(lambda: recorder.poll() is not None or (part.exists() and part.stat().st_size > 0), "it records")
+            said = target.communicate("go\n", timeout=60)[0]
+            recorder.send_signal(signal.SIGINT)
+            complaint = recorder.communicate(timeout=60)[1]
+    assert recorder.returncode == 0, complaint
+    return Recorded(path, json.loads(said))
+
+
+@pytest.fixture(scope="module")
+def by_process(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    path = tmp_path_factory.mktemp("narrowed") / "process.offwake"
+    return record_narrowed(path, workload("pipe_chain"), lambda pid: ["--pid", str(pid)])
+
+
+def test_every_wait_of_the_processes_children_has_its_stack(by_process: Recorded) -> None:
+    for thread in by_process.threads:
+        mine = [event for event in events(by_process.path) if event.get("prev") == thread.tid and event["state"]]
+        assert all(event["flags"] & MEMBER for event in mine)
+        without = [event for event in mine if not event["flags"] & 1 and "stack" not in event and event["state"] < 0x10]
+        assert not without
+        assert len(mine) >= thread.waits - by_process.hidden_waits(thread)
+
+
+def test_strangers_have_no_stacks_and_no_place_in_pictures(by_process: Recorded) -> None:
+    ours = {thread.tid for thread in by_process.threads} | {by_process.threads[0].pid}
+    switches = [event for event in events(by_process.path) if event["event"] == "sched_switch"]
+    strangers = [event for event in switches if not event["flags"] & MEMBER and event["prev"] not in ours]
+    with_stack = sum("stack" in event for event in strangers)
+    assert with_stack < len(strangers) // 10, "but for those that woke somebody"
+    shown = {stack["frames"][0] for stack in ask("folded", by_process.path, "--view", "off-cpu", "--json")["stacks"]}
+    everything = {stack["frames"][0] for stack in by_process.stacks("off-cpu")}
+    assert "sleep" in everything and "sleep" not in shown
+    assert {thread.name for thread in by_process.threads} <= shown
+
+
+def test_info_says_what_the_recording_is_of(by_process: Recorded) -> None:
+    info = ask("info", by_process.path, "--json")
+    assert info["of"] == f"process {info['narrowed']['pids'][0]} and whoever woke them" and info["complete"]
+    assert "process" in offwake("info", by_process.path).stdout
+
+
+def test_without_wakers_nothing_of_strangers_is_kept(workload: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "alone.offwake"
+    recorded = record_narrowed(path, workload("pipe_chain"), lambda pid: ["--pid", str(pid), "--no-wakers"])
+    ours = {row["tid"] for row in ask("table", path, "--json")}
+    assert {thread.tid for thread in recorded.threads} <= ours
+    seen = {event[who] for event in events(path) for who in ("prev", "next", "target") if who in event} - {0}
+    assert seen <= ours
+    assert not [event for event in events(path) if event["event"] == "sched_waking" and "stack" in event]
+    result = offwake("folded", path)
+    assert result.returncode == 2 and "--no-wakers" in result.stderr
+    result = offwake("summary", path)
+    assert result.returncode == 0 and "waiting for" not in result.stdout
+
+
+def test_a_thread_alone_is_recorded(workload: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "thread.offwake"
+    record_narrowed(path, workload("pipe_chain"), lambda pid: ["--tid", str(pid)])
+    members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
+    assert len(members) <= 1, "children of a thread are not followed"
+
+
+def test_a_cgroup_is_recorded_with_whoever_moves_into_it(
+    workload: Callable[[str], Path],
+    tmp_path: Path,
+    group: Path,  # noqa: F811
+) -> None:
+    path = tmp_path / "cgroup.offwake"
+
+    def narrowed(pid: int) -> list[str | Path]:
+        (group / "cgroup.procs").write_text(str(pid))
+        return ["--cgroup", group.parent]
+
+    recorded = record_narrowed(path, workload("pipe_chain"), narrowed)
+    members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
+    assert {thread.tid for thread in recorded.threads} <= members
+
+
+def test_a_process_that_moves_into_the_cgroup_is_a_member_from_then_on(tmp_path: Path, group: Path) -> None:  # noqa: F811
+    path = tmp_path / "moved.offwake"
+    part = path.with_name(f"{path.name}.part")
+    with subprocess.Popen(["sh", "-c", "while sleep 0.01; do :; done"], text=True) as mover, ended(mover):
+        arguments: list[str | Path] = ["record", "-o", path, "--sources", "sched", "--cgroup", group]
+        with subprocess.Popen([OFFWAKE, *arguments], stderr=subprocess.PIPE, text=True) as recorder:
+            wait_until(lambda: recorder.poll() is not None or (part.exists() and part.stat().st_size > 0), "it records")
+            (group / "cgroup.procs").write_text(str(mover.pid))
+            size = part.stat().st_size
+            wait_until(lambda: part.stat().st_size > size + 1000 or recorder.poll() is not None, "it has recorded more")
+            wait_until(lambda: os.stat(part).st_size > size + 2000 or recorder.poll() is not None, "and more")
+            recorder.send_signal(signal.SIGINT)
+            complaint = recorder.communicate(timeout=60)[1]
+    assert recorder.returncode == 0, complaint
+    members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
+    assert mover.pid in members and len(members) > 1, "and its children"
+
+
+def test_a_command_is_recorded_with_its_children_and_its_status_is_told(
+    workload: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "command.offwake"
+    result = offwake("record", "-o", path, "--command-only", "--", "sh", "-c", f"{workload('pipe_chain')}; exit 7")
+    assert result.returncode == 7, result.stderr
+    members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
+    assert len(members) > 2
+
+
+def test_short_waits_have_no_wakers_stack_and_are_all_there(workload: Callable[[str], Path], tmp_path: Path) -> None:
+    whole, short = tmp_path / "whole.offwake", tmp_path / "short.offwake"
+    for path, options in ((whole, []), (short, ["--min-block-us", "1e6"])):
+        result = offwake("record", "-o", path, "--sources", "sched", *options, "--", workload("pipe_chain"))
+        assert result.returncode == 0, result.stderr
+        recorded = Recorded(path, json.loads(result.stdout))
+        tids = {thread.tid for thread in recorded.threads}
+        wakings = [e for e in events(path) if e["event"] == "sched_waking" and {e["waker"], e["target"]} <= tids]
+        with_stack = sum("stack" in event for event in wakings)
+        assert len(wakings) > 100
+        assert with_stack == len(wakings) if path == whole else with_stack < len(wakings) // 10
+        switches = [event for event in events(path) if event["event"] == "sched_switch" and event["prev"] in tids]
+        blocking = [event for event in switches if event["state"] and not event["flags"] & 1 and event["state"] < 0x10]
+        assert blocking and all("stack" in event for event in blocking)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--pid", "4194303"], 1, "--pid 4194303: there is no such process"),
+        (["--pid", "0"], 2, "--pid 0: ids are numbers from 1 on"),
+        (["--tid", "4194303"], 1, "--tid 4194303: there is no such thread"),
+        (["--cgroup", "/no/such/group"], 1, "--cgroup /no/such/group: there is no such cgroup"),
+        (["--command-only"], 2, "--command-only: there is no COMMAND"),
+        (["--min-block-us", "-1"], 2, "--min-block-us -1: a wait lasts 0 µs or more"),
+    ],
+)
+def test_what_cannot_be_narrowed_to_is_refused(tmp_path: Path, options: list[str], status: int, words: str) -> None:
+    result = offwake("record", "-o", tmp_path / "x.offwake", *options)
+    assert result.returncode == status and words in result.stderr
+    assert not list(tmp_path.iterdir())
