@@ -44,6 +44,7 @@ from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.sources import Source
+from offwake.recorder.start import Start, wait_for
 from offwake.recorder.stream import OutputStream
 from offwake.recorder.trigger import Trigger
 
@@ -52,6 +53,7 @@ __all__ = ["Options", "Progress", "Result", "record"]
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
 DUMPS_REMEMBERED = 8
+PREPARING_S = 1.0  # what opening rings and looking at all processes may take, before a moment that is to be met
 SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CHECKPOINT_RESTORE)
 """What is needed to look at others' processes and files, and (CHECKPOINT_RESTORE) into /proc/PID/map_files."""
 
@@ -81,6 +83,7 @@ class Options:
     budgets: Budgets = field(default_factory=Budgets)
     sync: bool = False
     flight_s: float | None = None
+    start: Start | None = None
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -98,13 +101,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a running capture is doing."""
+    """How a running capture is doing; with `elapsed_s` below 0, how long until it begins."""
 
     elapsed_s: float
-    events: int
-    lost: int
-    bytes_written: int
-    own_cpu_s: float
+    events: int = 0
+    lost: int = 0
+    bytes_written: int = 0
+    own_cpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ class Result:
     command_status: int
 
 
-def record(options: Options, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
+def record(
+    options: Options, watch: Callable[[Progress], None], say: Callable[[str], None] = lambda line: None
+) -> Result:
     """Record until the duration, the command's end or a signal; `watch` is called about once a second, `say` for news.
 
     Raises CannotRecord, OutputError or UsageError before anything is attached. A disk that fills up, or fails, ends the
@@ -145,7 +150,11 @@ def record(options: Options, watch: Callable[[Progress], None], say: Callable[[s
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
             stopper.check()
-            capture = _Capture(options, _Resources(output, program, stopper, helpers, stack))
+            moment = options.start.moment(time.time() + PREPARING_S) if options.start else 0.0
+            if options.start and time.time() > moment:
+                say("--start-at had passed when everything was prepared: the recording begins now")
+            wait_for(moment - PREPARING_S, stopper, lambda left: watch(Progress(-left - PREPARING_S)))
+            capture = _Capture(options, _Resources(output, program, stopper, helpers, stack), moment)
         except BaseException:
             if output:
                 output.discard()
@@ -173,7 +182,7 @@ class _Resources:
 class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
-    def __init__(self, options: Options, resources: _Resources) -> None:
+    def __init__(self, options: Options, resources: _Resources, moment: float) -> None:
         self._options, self._stopper, self._helpers = options, resources.stopper, resources.helpers
         output, program, stack = resources.output, resources.program, resources.stack
         self._output, self._program = output, program
@@ -195,6 +204,7 @@ class _Capture:
         self._machine = machine()
         self._listeners = set(listeners())
         self._pump.prepare()
+        wait_for(moment, self._stopper, lambda left: None)
         program.attach()
         self._members.begin(self._command.pid if self._command else None)
         self._began_ns = time.monotonic_ns()

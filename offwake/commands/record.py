@@ -17,6 +17,7 @@ from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
 from offwake.recorder.session import Options, Progress, Result, record
 from offwake.recorder.sources import chosen_sources, default_sources
+from offwake.recorder.start import Start
 from offwake.recorder.trigger import Trigger
 
 __all__ = ["add_arguments", "run"]
@@ -31,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `record`."""
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="- streams; default: HOST-TIME.offwake")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
+    parser.add_argument("--start-at", metavar="TIME", help="begin then: 14:30, 2030-01-31T14:30:00Z or @1900000000")
+    parser.add_argument(
+        "--align", type=float, metavar="SECONDS", help="begin when the wall clock next shows a multiple of so many seconds"
+    )
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
     narrowed = parser.add_argument_group("narrowed to", "and to whoever wakes them; children of processes are followed")
@@ -163,6 +168,7 @@ def _options(args: argparse.Namespace) -> Options:
         budgets=Budgets.parse(args.max_size or (FILE_SIZE if flight_s is None else FLIGHT_SIZE), args.max_cpu, args.reserve),
         sync=args.sync,
         flight_s=flight_s,
+        start=Start.parse(args.start_at, args.align),
     )
 
 
@@ -192,6 +198,10 @@ def _say(line: str) -> None:
 
 
 def _show_progress(progress: Progress) -> None:
+    if progress.elapsed_s < 0:
+        with contextlib.suppress(OSError):
+            print(f"\r\x1b[Kbegins in {-progress.elapsed_s:.0f} s", end="", file=sys.stderr, flush=True)
+        return
     rate = progress.events / max(progress.elapsed_s, 1e-9)
     lost = f"  {progress.lost} LOST" if progress.lost else ""
     line = (
