@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import OFFWAKE, ask, bpf_programs, offwake, programs_of, wait_until
+from tests.live.harness import ask, bpf_programs, offwake, programs_of, recorder, wait_until
 from tests.live.test_refusals import WITHOUT_ROOT
 
 WINDOW_S = 2
@@ -19,25 +19,21 @@ WINDOW_S = 2
 
 @contextmanager
 def flight_recorder(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A flight recorder that is ready to be asked; killed if the test fails."""
-    command = [str(OFFWAKE), "record", "--flight-recorder", str(WINDOW_S), "-o", str(folder / "x.offwake"), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as recorder:
-        try:
-            wait_until(lambda: f"@offwake-flight-{recorder.pid}-" in Path("/proc/net/unix").read_text(), "it is ready")
-            yield recorder
-        finally:
-            recorder.kill()
+    """A flight recorder that is ready to be asked."""
+    with recorder("--flight-recorder", str(WINDOW_S), "-o", folder / "x.offwake", *options) as process:
+        wait_until(lambda: f"@offwake-flight-{process.pid}-" in Path("/proc/net/unix").read_text(), "it is ready")
+        yield process
 
 
-def stop(recorder: subprocess.Popen[str]) -> str:
-    recorder.send_signal(signal.SIGINT)
-    said = recorder.communicate(timeout=60)[1]
-    assert recorder.returncode == 0, said
+def stop(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
     return said
 
 
-def dump(recorder: subprocess.Popen[str]) -> Path:
-    result = offwake("record", "--dump", str(recorder.pid))
+def dump(process: subprocess.Popen[str]) -> Path:
+    result = offwake("record", "--dump", str(process.pid))
     assert result.returncode == 0, result.stderr
     return Path(result.stdout.rstrip("\n"))
 
@@ -47,12 +43,12 @@ def children(pid: int) -> set[int]:
 
 
 def test_dumps_hold_the_last_seconds_while_it_goes_on(workload: Callable[[str], Path], tmp_path: Path) -> None:
-    with flight_recorder(tmp_path) as recorder:
+    with flight_recorder(tmp_path) as process:
         subprocess.run([workload("pipe_chain")], check=True, capture_output=True)
-        first = dump(recorder)
-        recorder.send_signal(signal.SIGUSR2)
+        first = dump(process)
+        process.send_signal(signal.SIGUSR2)
         wait_until(lambda: len(list(tmp_path.glob("*.offwake"))) == 2, "the second dump is written")
-        said = stop(recorder)
+        said = stop(process)
     assert "2 dumps written" in said
     [second] = set(tmp_path.iterdir()) - {first}
     for path, reason in ((first, "offwake record --dump"), (second, "SIGUSR2")):
@@ -71,38 +67,38 @@ def test_dumps_hold_the_last_seconds_while_it_goes_on(workload: Callable[[str], 
 
 
 def test_it_leaves_nothing_when_it_was_not_asked(tmp_path: Path) -> None:
-    with flight_recorder(tmp_path) as recorder:
-        said = stop(recorder)
+    with flight_recorder(tmp_path) as process:
+        said = stop(process)
     assert "0 dumps written" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_dump_that_cannot_be_written_costs_only_itself(tmp_path: Path) -> None:
-    with flight_recorder(tmp_path, "--reserve", "99%") as recorder:
-        result = offwake("record", "--dump", str(recorder.pid))
+    with flight_recorder(tmp_path, "--reserve", "99%") as process:
+        result = offwake("record", "--dump", str(process.pid))
         assert result.returncode == 1
         assert "--reserve 99%" in result.stderr
-        said = stop(recorder)
+        said = stop(process)
     assert "0 dumps written, 1 failed" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_killed_while_it_dumps(tmp_path: Path) -> None:
     """The child that writes has let go of whatever is attached, and finishes what it began."""
-    with flight_recorder(tmp_path) as recorder:
-        programs, helpers = programs_of(recorder.pid), children(recorder.pid)
-        recorder.send_signal(signal.SIGUSR2)
-        wait_until(lambda: bool(children(recorder.pid) - helpers), "a child writes the dump")
-        [child] = children(recorder.pid) - helpers
+    with flight_recorder(tmp_path) as process:
+        programs, helpers = programs_of(process.pid), children(process.pid)
+        process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: bool(children(process.pid) - helpers), "a child writes the dump")
+        [child] = children(process.pid) - helpers
         wait_until(lambda: bool(list(tmp_path.iterdir())), "it has begun")
         os.kill(child, signal.SIGSTOP)
-        recorder.kill()
+        process.kill()
         wait_until(lambda: programs.isdisjoint(bpf_programs()), "the kernel unloads the recorder's programs")
         os.kill(child, signal.SIGCONT)
         wait_until(lambda: bool(list(tmp_path.glob("*.offwake"))), "the dump is complete")
     [path] = tmp_path.iterdir()
     assert offwake("verify", path).returncode == 0
-    result = offwake("record", "--dump", str(recorder.pid))
+    result = offwake("record", "--dump", str(process.pid))
     assert result.returncode == 1
     assert "is no flight recorder" in result.stderr
 
@@ -125,12 +121,12 @@ def test_who_may_ask_and_whom(tmp_path: Path) -> None:
 def test_a_trigger_dumps_by_itself_at_most_once_a_minute(tmp_path: Path) -> None:
     sleeper = tmp_path / "long-sleeper"
     shutil.copy(shutil.which("sleep") or "", sleeper)
-    with flight_recorder(tmp_path, "--trigger", "blocked > 300ms comm=long-sleeper") as recorder:
+    with flight_recorder(tmp_path, "--trigger", "blocked > 300ms comm=long-sleeper") as process:
         subprocess.run([sleeper, "0.1"], check=True)
         subprocess.run([sleeper, "0.4"], check=True)
         wait_until(lambda: bool(list(tmp_path.glob("*.offwake"))), "the trigger dumps")
         subprocess.run([sleeper, "0.4"], check=True)
-        said = stop(recorder)
+        said = stop(process)
     assert "1 dump written; the trigger was met 2 times" in said
     [path] = tmp_path.glob("*.offwake")
     assert ask("info", path, "--json")["ended_by"] == "the trigger"

@@ -1,12 +1,11 @@
 """A recording that is to begin at a moment begins then, not before; until then it can be given up."""
 
 import signal
-import subprocess
 from datetime import datetime
 from pathlib import Path
 from time import time
 
-from tests.live.harness import OFFWAKE, ask, offwake, programs_of, wait_until
+from tests.live.harness import ask, offwake, programs_of, recorder, wait_until
 
 
 def test_it_begins_when_it_is_time(tmp_path: Path) -> None:
@@ -29,12 +28,11 @@ def test_it_begins_at_a_multiple(tmp_path: Path) -> None:
 
 def test_waiting_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "x.offwake"
-    command: list[str | Path] = [OFFWAKE, "record", "-o", path, "--start-at", f"@{int(time()) + 3600}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as recorder:
-        wait_until(lambda: bool(programs_of(recorder.pid)), "it has compiled its programs")
-        recorder.send_signal(signal.SIGINT)
-        said = recorder.communicate(timeout=60)[1]
-    assert recorder.returncode == 128 + signal.SIGINT
+    with recorder("-o", path, "--start-at", f"@{int(time()) + 3600}") as process:
+        wait_until(lambda: bool(programs_of(process.pid)), "it has compiled its programs")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGINT
     assert said == ""
     assert not list(tmp_path.iterdir())
 
