@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 
 from offwake.errors import CannotRecord
-from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.btf import Btf
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.program import Program
@@ -42,7 +41,7 @@ def availability(sources: list[Source]) -> Availability:
     btf = Btf()
     try:
         check_machine()
-        program = Program.compile(load_bcc(), sources, Build(os.getpid(), STACK_BYTES))
+        program = Program.compile(sources, Build(os.getpid(), STACK_BYTES))
     except CannotRecord as error:
         return Availability(_lacking(sources, btf), unchecked=str(error))
     program.close()

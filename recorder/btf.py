@@ -46,6 +46,7 @@ class Btf:
             ) from error
         _, _, _, header, types_at, types_length, strings_at, strings_length = struct.unpack_from("<HBBIIIII", data)
         self._types = memoryview(data)[header + types_at : header + types_at + types_length]
+        self._ids: dict[tuple[int, int], int] = {}
         self._strings = data[header + strings_at : header + strings_at + strings_length]
 
     def member(self, path: str) -> MemberPath:
@@ -107,12 +108,16 @@ class Btf:
 
     @cached_property
     def _starts(self) -> list[int]:
-        found, at, header = [0], 0, struct.Struct("<III")
-        tail, element = TAIL, ELEMENT
-        while at < len(self._types):
+        """Where each type begins, by its id. On the way `_ids` notes the types that are asked for by name."""
+        found, at, unpack = [0], 0, struct.Struct("<II").unpack_from
+        tail, element, types, ids = TAIL, ELEMENT, self._types, self._ids
+        end = len(types)
+        while at < end:
+            name, info = unpack(types, at)
+            kind = info >> 24 & 31
+            if kind == STRUCT or kind == TYPEDEF:
+                ids.setdefault((kind, name), len(found))
             found.append(at)
-            _, info, _ = header.unpack_from(self._types, at)
-            kind = (info >> 24) & 31
             at += 12 + tail.get(kind, 0) + element.get(kind, 0) * (info & 0xFFFF)
         return found
 
@@ -141,11 +146,8 @@ class Btf:
 
     def _named(self, name: str, wanted: int) -> int:
         at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        if at:
-            for type_id in range(1, len(self._starts)):
-                found, info, _ = self._raw_header(type_id)
-                if found == at and (info >> 24) & 31 == wanted:
-                    return type_id
+        if self._starts and (wanted, at) in self._ids:
+            return self._ids[wanted, at]
         raise KeyError(f"this kernel has no {name}")
 
     def _members(self, type_id: int, base: int = 0) -> Iterator[tuple[str, int, int]]:

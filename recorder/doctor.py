@@ -58,7 +58,7 @@ def examine() -> list[Check]:
     found.append(Check("bcc", OK, bcc.__version__))
     if any(check.verdict == MISSING for check in found):
         return [*found, Check("bpf", LIMITED, "it was not tried", "mend first what is missing")]
-    return [*found, bpf(bcc), rings(), *programs(), fentry(bcc)]
+    return [*found, bpf(), rings(), *programs(), fentry(bcc)]
 
 
 def kernel() -> Check:
@@ -94,10 +94,10 @@ def library(name: str) -> Check:
         return Check(name, OK, "of no known version")
 
 
-def bpf(bcc: ModuleType) -> Check:
+def bpf() -> Check:
     """Load and attach one small program."""
     try:
-        program = Program.compile(bcc, [TRIAL], Build(os.getpid()))
+        program = Program.compile([TRIAL], Build(os.getpid()))
         try:
             program.attach()
         finally:

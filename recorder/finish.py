@@ -28,8 +28,8 @@ NICE = 10
 class Ending:
     """What the capture knows at its end.
 
-    `footer` is what it has to say; `helper` reads kernel stacks; `max_bytes` bounds the file; `kept` is what must still be
-    possible when it is written.
+    `footer` is what it has to say; `helper` reads kernel stacks; `max_bytes` bounds the file; once everything is named,
+    `needed` are the capabilities kept.
     """
 
     footer: dict[str, Any]
@@ -38,7 +38,7 @@ class Ending:
     keeper: FileKeeper
     helper: Helper
     max_bytes: int | None
-    kept: list[Capability]
+    needed: tuple[Capability, ...] = ()
 
 
 def finish(output: Output, writer: TraceWriter, ending: Ending) -> OwnCost:
@@ -59,7 +59,7 @@ def finish(output: Output, writer: TraceWriter, ending: Ending) -> OwnCost:
         writer.write_values(Block(Kind.SNAPSHOT), snapshot)
         os.nice(NICE)
         all_named = add_symbols(output.addresses(), writer, ending.keeper, ending.max_bytes)
-        keep_only(ending.kept)
+        keep_only(ending.needed)
         own = OwnCost(ending.own_cpu_s, writer.bytes_written, device_of(output.fd), peak_memory_bytes())
         writer.finish({**ending.footer, **own.as_values(), "all_named": all_named, "clocks": clocks()})
         output.complete()

@@ -28,6 +28,7 @@ class Output(Protocol):
     """Where a recording goes."""
 
     path: Path
+    folder: Path | None  # in which it gets its name
     fd: int
 
     def writer(self) -> TraceWriter:
@@ -48,6 +49,7 @@ class Output(Protocol):
     def close(self) -> None:
         """Close it."""
 
+
 RENAME_NOREPLACE = 1  # include/uapi/linux/fs.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +64,7 @@ class OutputFile:
         if not path.name:
             raise OutputError(f"-o {path}: that is no name for a file")
         self.path = path
+        self.folder: Path | None = path.parent
         self.part = path.with_name(path.name + ".part")
         if os.path.lexists(path):
             raise OutputError(f"{path} exists already; remove it or choose another name with -o")

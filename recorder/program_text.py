@@ -51,7 +51,7 @@ class Build:
 
     def defines(self) -> dict[str, int]:
         """Return the C names that say so."""
-        found = {"RECORDER": self.recorder}
+        found: dict[str, int] = {}
         if self.min_block_ns or self.trigger:
             found |= {"WAITED": 1, "MIN_BLOCK_NS": self.min_block_ns}
         if self.trigger:

@@ -17,7 +17,6 @@ from typing import Any
 from offwake import __version__
 from offwake.errors import CannotRecord
 from offwake.format.writer import TraceWriter
-from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.finish import Ending, finish
@@ -134,7 +133,6 @@ def record(
     recording cleanly: what was written stays.
     """
     check_machine()
-    bcc = load_bcc()
     stopper = Stopper(dumps=options.flight_s is not None)
     with ExitStack() as stack:
         # Who writes a dump has a helper of its own, as one answers one process; it may live longer, and so is the first.
@@ -145,7 +143,7 @@ def record(
             if output:
                 stack.callback(output.close)
                 Disk(output.fd, options.budgets).require_room(output.path)
-            program = Program.compile(bcc, options.sources, options.build())
+            program = Program.compile(options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
@@ -260,8 +258,8 @@ class _Capture:
             kept.add(Capability.CHOWN)  # dumps belong to whoever called sudo
         self._rings.open_event = self._helpers[0].open_event
         self._pump.table.stack_of = self._helpers[0].kernel_stack
-        if self._options.output != OutputStream.path:
-            act_on_files_as_owner_of(self._options.output.parent)
+        if folder := self._output.folder if self._output else self._options.output.parent:
+            act_on_files_as_owner_of(folder)
         keep_only(kept)
 
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
@@ -351,7 +349,7 @@ class _Capture:
             keeper=self._pump.keeper,
             helper=self._helpers[-1],
             max_bytes=self._options.budgets.max_bytes if self._output else None,
-            kept=[Capability.KILL] if self._command and not self._command.has_ended() else [],
+            needed=(Capability.KILL,) if self._command and not self._command.has_ended() else (),
         )
 
     def close_round(self) -> None:

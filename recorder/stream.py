@@ -19,6 +19,7 @@ class OutputStream:
     """Standard output, given over to the recording: whatever this process or its command prints goes to standard error."""
 
     path = Path("-")
+    folder: Path | None = None
 
     def __init__(self) -> None:
         if os.isatty(1):

@@ -6,13 +6,13 @@ BPF_PERF_OUTPUT(with_stack);    /* the kernel adds the call chain to these recor
 BPF_PERF_OUTPUT(without_stack); /* … and not to these, in the same ring … */
 BPF_PERF_OUTPUT(kernel_stack);  /* … and to these the kernel's part of it: the user's goes with the event */
 
-BPF_ARRAY(own, u32, 1); /* a process of the recorder's, besides itself */
+BPF_ARRAY(own, u32, 2); /* the recorder's own processes: itself, and one that it may have started */
 
 static __always_inline int is_own(u32 tgid)
 {
-    u32 zero = 0, *helper = own.lookup(&zero);
+    u32 zero = 0, one = 1, *recorder = own.lookup(&zero), *helper = own.lookup(&one);
 
-    return tgid == RECORDER || (helper && tgid == *helper);
+    return (recorder && tgid == *recorder) || (helper && tgid == *helper);
 }
 
 #define ENOENT 2

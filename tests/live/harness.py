@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -117,9 +117,11 @@ def record(path: Path, command: list[str | Path], under: tuple[str, ...] = ()) -
 
 
 @contextmanager
-def recorder(*arguments: str | Path, stdout: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A recorder that runs beside the test, and is killed if the test fails."""
-    command: list[str | Path] = [OFFWAKE, "record", *arguments]
+def recorder(
+    *arguments: str | Path, under: tuple[str, ...] = (), stdout: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A recorder that runs beside the test, `under` a command that becomes it, and is killed if the test fails."""
+    command: list[str | Path] = [*under, OFFWAKE, "record", *arguments]
     with subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -160,6 +162,9 @@ def bpf_programs() -> Iterator[int]:
 
 def programs_of(pid: int) -> set[int]:
     """The ids of the BPF programs that a process holds open."""
-    descriptions = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    descriptions = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            descriptions.append(path.read_text())
     lines = [line.split() for description in descriptions for line in description.splitlines()]
     return {int(words[1]) for words in lines if words[0] == "prog_id:"}

@@ -15,9 +15,9 @@ WITHOUT_ROOT = (
     *("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"),
     *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
 )
-WITHOUT_BCC = (
+WITHOUT_BCC = (  # nor what it has made before
     *("unshare", "--mount", "sh", "-c"),
-    'mount -t tmpfs tmpfs /usr/lib/python3/dist-packages && exec "$@"',
+    'mount -t tmpfs tmpfs /usr/lib/python3/dist-packages && mount -t tmpfs tmpfs /run && exec "$@"',
     "sh",
 )
 

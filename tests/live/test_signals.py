@@ -10,6 +10,7 @@ import pytest
 
 from tests.live.harness import bpf_programs, offwake, programs_of, recorder, wait_until
 
+NOTHING_COMPILED = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh")
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE]
 
 
@@ -40,7 +41,7 @@ def symbols(path: Path, process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("number", ENDING)
 def test_while_it_compiles(tmp_path: Path, number: Signals) -> None:
     """Nothing was recorded, and nothing is left."""
-    with recorder("-o", tmp_path / "x.offwake") as process:
+    with recorder("-o", tmp_path / "x.offwake", under=NOTHING_COMPILED) as process:
         compiling(tmp_path / "x.offwake", process)
         process.send_signal(number)
         said = process.communicate(timeout=60)[1]

@@ -2,7 +2,6 @@
 
 import os
 
-from offwake.recorder.bcc_module import load_bcc
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.sources import Event, Field, Source, all_sources
@@ -11,7 +10,7 @@ TID = Field("tid", "u4", "tid")
 
 
 def compiled(*sources: Source) -> Program:
-    return Program.compile(load_bcc(), list(sources), Build(os.getpid()))
+    return Program.compile(list(sources), Build(os.getpid()))
 
 
 def test_a_tracepoint_that_the_kernel_lacks_costs_only_its_source() -> None:
