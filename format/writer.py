@@ -101,13 +101,13 @@ class TraceWriter:
             frame_crc=zlib.crc32(frame),
         )
         self._stream_sequences[stream] += 1
-        self._append(header, frame)
+        self.append(header, frame)
 
     def copy(self, header: BlockHeader, frame: bytes) -> None:
         """Write a block of another recording as it is, under the next number of this file."""
         self._segment = header.segment
         self._stream_sequences[header.kind, header.stream] = header.stream_sequence + 1
-        self._append(replace(header, file_id=self._file_id, sequence=self._sequence), frame)
+        self.append(replace(header, file_id=self._file_id, sequence=self._sequence), frame)
 
     def skip(self, blocks: int) -> None:
         """Leave out the numbers of blocks that were lost, so that readers report them as missing here."""
@@ -122,7 +122,8 @@ class TraceWriter:
         )
         self._write_all([pack_trailer(footer_offset)])
 
-    def _append(self, header: BlockHeader, frame: bytes) -> None:
+    def append(self, header: BlockHeader, frame: bytes) -> None:
+        """Put a block that has its numbers where it belongs: behind the others."""
         self._sequence += 1
         offset = self.bytes_written
         packed = header.pack()

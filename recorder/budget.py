@@ -79,10 +79,11 @@ class Budgets:
 class Disk:
     """The output's file system. Only the thread that writes looks at it: one that stalls must stall nothing else.
 
-    `lacks` tells how much less than the reserve is free; never more than 0 for a pipe, which has no file system.
+    `lacks` tells how much less than the reserve is free; never more than 0 for a pipe, which has no file system, or without
+    any descriptor.
     """
 
-    def __init__(self, fd: int, budgets: Budgets, sync: bool = False) -> None:
+    def __init__(self, fd: int | None, budgets: Budgets, sync: bool = False) -> None:
         self.lacks = 0
         self._fd, self._budgets, self._sync = fd, budgets, sync
         self._asked = False
@@ -98,17 +99,19 @@ class Disk:
 
     def visit(self, thread: WriterThread) -> None:
         """Have the writer's thread look how much is free, and sync if that was asked for; once at a time."""
-        if not self._asked:
+        if not self._asked and self._fd is not None:
             self._asked = True
             thread.put(0, self._work)
 
     def _work(self) -> None:
-        if self._sync:
+        if self._sync and self._fd is not None:
             os.fdatasync(self._fd)
         self._look()
         self._asked = False
 
     def _look(self) -> None:
+        if self._fd is None:
+            return
         facts, budgets = os.fstatvfs(self._fd), self._budgets
         reserve = int(facts.f_blocks * facts.f_frsize * budgets.reserve_percent / 100) or budgets.reserve_bytes
         self.lacks = reserve - facts.f_bavail * facts.f_frsize if facts.f_blocks else 0

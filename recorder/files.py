@@ -38,13 +38,17 @@ class FileKeeper:
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
         key = (record.path, record.identity)
-        if key in self._open or not record.path.startswith("/") or len(self._open) >= FILES_KEPT_OPEN:
+        if key in self._open:
+            self._open[key] = self._open.pop(key)
+        if key in self._open or not record.path.startswith("/"):
             return
         for root in (f"/proc/{record.pid}/root", ""):
             opened = open_safely(root + record.path, record.identity)
             if opened:
                 self._open[key] = opened
-                return
+                break
+        if len(self._open) > FILES_KEPT_OPEN:
+            self._open.pop(next(iter(self._open))).close()  # what was mapped least lately
 
     def read(self, file: File, mappings: Iterable[Row]) -> bytes | None:
         """Return a mapped file's bytes, if it can still be had, from among `mappings` of it.
@@ -65,8 +69,7 @@ class FileKeeper:
         if opened is None:
             return None
         try:
-            opened.seek(0)
-            return bytes(opened.read(FILE_AT_MOST))
+            return _read_all(opened.fileno())
         except OSError:  # a network file system that has lost it
             return None
         finally:
@@ -96,6 +99,14 @@ class FileKeeper:
         for opened in self._open.values():
             opened.close()
         self._open.clear()
+
+
+def _read_all(fd: int) -> bytes:
+    """Read a file from its start, wherever else it is being read: a child that writes a dump shares its position."""
+    size, data = min(os.fstat(fd).st_size, FILE_AT_MOST), b""
+    while len(data) < size and (part := os.pread(fd, size - len(data), len(data))):
+        data = data + part if data else part
+    return data
 
 
 def open_safely(path: str, identity: bytes) -> BinaryIO | None:

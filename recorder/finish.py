@@ -28,7 +28,8 @@ NICE = 10
 class Ending:
     """What the capture knows at its end.
 
-    `footer` is what it has to say; `max_bytes` bounds the file; once everything is named `needed` are the capabilities kept.
+    `footer` is what it has to say; `helper` reads kernel stacks; `max_bytes` bounds the file; once everything is named,
+    `needed` are the capabilities kept.
     """
 
     footer: dict[str, Any]

@@ -9,7 +9,7 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NoReturn
 
 from offwake.errors import CannotRecord
@@ -40,6 +40,16 @@ class Helper:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         stack.callback(self._close)
+
+    def fileno(self) -> int:
+        """Return the descriptor that it is asked through."""
+        return self._socket.fileno()
+
+    def forget_answers(self) -> None:
+        """Drop what it answered to a process that did not live to hear it."""
+        with suppress(BlockingIOError):
+            while self._socket.recv(ANSWER_AT_MOST, socket.MSG_DONTWAIT):
+                pass
 
     def kernel_stack(self, pid: int, tid: int) -> list[str] | None:
         """Return a thread's kernel stack, leaf first, as `snapshot.kernel_stack` does; None where it cannot be had."""

@@ -81,9 +81,8 @@ class OutputFile:
             raise OutputError(
                 f"{self.part} cannot be created: {error.strerror}; choose another place with -o"
             ) from error
-        if "SUDO_UID" in os.environ:
-            with contextlib.suppress(OSError, ValueError):
-                os.fchown(self.fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)))
+        with contextlib.suppress(OSError, ValueError):
+            os.fchown(self.fd, int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", -1)))
 
     def writer(self) -> TraceWriter:
         """Return a writer into it."""

@@ -21,6 +21,7 @@ SET_NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS
 class Capability(enum.IntEnum):
     """Capabilities by their numbers in include/uapi/linux/capability.h."""
 
+    CHOWN = 0
     DAC_READ_SEARCH = 2
     KILL = 5
     IPC_LOCK = 14

@@ -12,6 +12,8 @@ from offwake.recorder.snapshot import KernelStack, Thread, cgroup_of, kernel_sta
 
 __all__ = ["ProcessTable"]
 
+MANY_MAPPINGS = 4096
+
 
 @dataclass
 class ProcessTable:
@@ -57,8 +59,11 @@ class ProcessTable:
                 record.file_offset,
                 self._file(record.path, record.identity),
             )
-            self._mappings.setdefault(record.pid, []).append(row)
+            rows = self._mappings.setdefault(record.pid, [])
+            rows.append(row)
             self._changed.add(record.pid)
+            if len(rows) % MANY_MAPPINGS == 0:  # what is unmapped is not told: look what is still there
+                self._read_mappings(record.pid)
         elif isinstance(record, Comm):
             if record.exec:
                 self._mappings[record.pid] = []
@@ -109,9 +114,24 @@ class ProcessTable:
         return [((start, end, at, pid), self._known[file]) for start, end, at, file in self._mappings.get(pid, ())]
 
     def age(self) -> None:
-        """Forget what threads were doing when they were last looked at: it is no longer true."""
+        """Forget what threads were doing when they were last looked at, and files that nobody has mapped any more."""
         for thread in self.threads.values():
             thread[3:5], thread[6] = ["", -1], None
+        used = sorted({file for rows in self._mappings.values() for *_, file in rows})
+        if len(used) < len(self._known) // 2:
+            new = {file: number for number, file in enumerate(used)}
+            self._known = [self._known[file] for file in used]
+            self._files = {key: number for number, key in enumerate(self._known)}
+            for pid, rows in self._mappings.items():
+                self._mappings[pid] = [(start, end, at, new[file]) for start, end, at, file in rows]
+
+    def rescan(self) -> None:
+        """Begin anew: some records were lost."""
+        self._changed |= set(self._mappings)
+        for known in (self.threads, self._mappings, self._members, self._files, self._cgroups, self._ns_pids):
+            known.clear()
+        self._known.clear()
+        self.scan()
 
     def as_values(self) -> dict[str, Any]:
         """Return the table as a keyframe holds it."""

@@ -23,13 +23,20 @@ from offwake.recorder.ring import Ring, RingSpan
 from offwake.recorder.rings import Rings
 from offwake.recorder.snapshot import clocks
 
-__all__ = ["Pump"]
+__all__ = ["Pump", "SegmentSize"]
 
 BLOCK_BYTES = 512 << 10
 ROUND_NS = 1_000_000_000
-SEGMENT_NS, SEGMENT_BYTES = 10 * ROUND_NS, 64 << 20
 QUEUE_BYTES = 32 << 20
 SIDEBAND_BYTES = 8 << 20  # more for what makes addresses readable, when the queue is full
+
+
+@dataclass(frozen=True)
+class SegmentSize:
+    """After what time, or how many bytes of events, a new segment begins."""
+
+    ns: int = 10 * ROUND_NS
+    bytes: int = 64 << 20
 
 
 @dataclass
@@ -51,6 +58,7 @@ class Pump:
     ) -> None:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
+        self.segment_size = SegmentSize()
         self._code = CodeMaps(program, self.table, self.keeper)
         self._frames = KernelFrames(program, self.keeper.kernel)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
@@ -59,6 +67,7 @@ class Pump:
         self._counts: dict[int, tuple[int, int]] = {}
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = self._held_bytes = 0
+        self._sideband_lost = self._sideband_lost_at_scan = 0
 
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
@@ -90,7 +99,8 @@ class Pump:
             cpus_changed = self.close_round(now)
             if cpus_changed:  # whatever began there meanwhile, no record tells of
                 self.table.scan()
-            if cpus_changed or now - self._segment_ns >= SEGMENT_NS or self._segment_bytes >= SEGMENT_BYTES:
+            segment_ends = now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes
+            if cpus_changed or segment_ends:
                 self._open_segment(now)
 
     def _learn(self) -> None:
@@ -129,7 +139,10 @@ class Pump:
 
     def _open_segment(self, now: int) -> None:
         self._segment_ns, self._segment_bytes = now, 0
-        self._write(Block(Kind.KEYFRAME), self._keyframe() | self.table.as_values())
+        if self._sideband_lost > self._sideband_lost_at_scan:
+            self._sideband_lost_at_scan = self._sideband_lost
+            self.table.rescan()
+        self._write(Block(Kind.KEYFRAME, begin_ns=now, end_ns=now), self._keyframe() | self.table.as_values())
         self._program.begin_segment()
         self.table.age()
 
@@ -184,13 +197,14 @@ class Pump:
         tallies = self._program.tallies()
         for cpu, kinds in tallies.items():
             self._counts[cpu] = (sum(t.attempted for t in kinds.values()), sum(t.failed for t in kinds.values()))
+        self._sideband_lost = self._rings.sideband_lost()
         return {
             "time_ns": now,
             "clocks": clocks(),
             "counters": {
                 cpu: {kind: tally.as_row() for kind, tally in kinds.items()} for cpu, kinds in tallies.items()
             },
-            "side_band_lost": self._rings.sideband_lost(),
+            "side_band_lost": self._sideband_lost,
             "recursion_misses": self._program.recursion_misses(),
         }
 

@@ -16,15 +16,18 @@ from typing import Any
 
 from offwake import __version__
 from offwake.errors import CannotRecord
+from offwake.format.writer import TraceWriter
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.finish import Ending, finish
+from offwake.recorder.flight import FlightLog, FlightRecorder, segment_size
+from offwake.recorder.held import HeldSegments
 from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members, Narrowing
 from offwake.recorder.output import Output, OutputFile, WriterThread
-from offwake.recorder.own_cost import OwnCost
+from offwake.recorder.own_cost import Device, OwnCost, peak_memory_bytes
 from offwake.recorder.perf_event import EventSpec
 from offwake.recorder.privileges import (
     Capability,
@@ -41,6 +44,7 @@ from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.sources import Source
+from offwake.recorder.start import Start, wait_for
 from offwake.recorder.stream import OutputStream
 from offwake.recorder.trigger import Trigger
 
@@ -48,6 +52,8 @@ __all__ = ["Options", "Progress", "Result", "record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
+DUMPS_REMEMBERED = 8
+PREPARING_S = 1.0  # what opening rings and looking at all processes may take, before a moment that is to be met
 SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CHECKPOINT_RESTORE)
 """What is needed to look at others' processes and files, and (CHECKPOINT_RESTORE) into /proc/PID/map_files."""
 
@@ -55,6 +61,8 @@ SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CH
 @dataclass(frozen=True)
 class Options:
     """What to record. Without `duration_s` and `command`, until a signal.
+
+    With `flight_s`, only so many seconds are kept, in at most `budgets.max_bytes` of memory; dumps are named after `output`.
 
     `user_stacks`: "fp", the kernel walks them by frame pointers; "dwarf", `stack_bytes` of them (a power of two) are looked
     through for what an unwinder needs; "auto", that where this machine and its kernel can.
@@ -75,6 +83,8 @@ class Options:
     budgets: Budgets = field(default_factory=Budgets)
     sync: bool = False
     redact: bool = False
+    flight_s: float | None = None
+    start: Start | None = None
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -93,13 +103,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a running capture is doing."""
+    """How a running capture is doing; with `elapsed_s` below 0, how long until it begins."""
 
     elapsed_s: float
-    events: int
-    lost: int
-    bytes_written: int
-    own_cpu_s: float
+    events: int = 0
+    lost: int = 0
+    bytes_written: int = 0
+    own_cpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,99 +123,129 @@ class Result:
     lost: dict[str, int]
     unavailable: dict[str, str]
     own: OwnCost
+    flight: FlightLog | None
     command_status: int
 
 
-def record(options: Options, watch: Callable[[Progress], None]) -> Result:
-    """Record until the duration, the command's end or a signal; `watch` is called about once a second.
+def record(
+    options: Options, watch: Callable[[Progress], None], say: Callable[[str], None] = lambda line: None
+) -> Result:
+    """Record until the duration, the command's end or a signal; `watch` is called about once a second, `say` for news.
 
     Raises CannotRecord, OutputError or UsageError before anything is attached. A disk that fills up, or fails, ends the
     recording cleanly: what was written stays.
     """
     check_machine()
-    stopper = Stopper()
+    stopper = Stopper(dumps=options.flight_s is not None)
     with ExitStack() as stack:
-        helper = Helper([*event_specs(options.sources), EventSpec.lessons()], stack)
-        output: Output = OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
-        stack.callback(output.close)
+        # Who writes a dump has a helper of its own, as one answers one process; it may live longer, and so is the first.
+        of_dumps = [Helper([], stack)] if options.flight_s is not None else []
+        helpers = [Helper([*event_specs(options.sources), EventSpec.lessons()], stack), *of_dumps]
+        output = _output(options)
         try:
-            Disk(output.fd, options.budgets).require_room(output.path)
+            if output:
+                stack.callback(output.close)
+                Disk(output.fd, options.budgets).require_room(output.path)
             program = Program.compile(options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
             stopper.check()
-            capture = _Capture(options, _Resources(output, program, helper, stopper, stack))
+            moment = options.start.moment(time.time() + PREPARING_S) if options.start else 0.0
+            if options.start and time.time() > moment:
+                say("--start-at had passed when everything was prepared: the recording begins now")
+            wait_for(moment - PREPARING_S, stopper, lambda left: watch(Progress(-left - PREPARING_S)))
+            capture = _Capture(options, _Resources(output, program, stopper, helpers, stack), moment)
         except BaseException:
-            output.discard()
+            if output:
+                output.discard()
             raise
-        return capture.run(watch)
+        return capture.run(watch, say)
+
+
+def _output(options: Options) -> Output | None:
+    if options.flight_s is not None:
+        return None
+    return OutputStream() if options.output == OutputStream.path else OutputFile(options.output)
 
 
 @dataclass(frozen=True)
 class _Resources:
-    """What a capture stands on; `stack` frees it, and takes what the capture adds."""
+    """What a capture stands on; `stack` frees it, and takes what the capture adds. A flight recorder has no output."""
 
-    output: Output
+    output: Output | None
     program: Program
-    helper: Helper
     stopper: Stopper
+    helpers: list[Helper]
     stack: ExitStack
 
 
 class _Capture:
     """The running capture: what `record` does once everything can be had."""
 
-    def __init__(self, options: Options, resources: _Resources) -> None:
-        self._options, self._stopper, self._helper = options, resources.stopper, resources.helper
+    def __init__(self, options: Options, resources: _Resources, moment: float) -> None:
+        self._options, self._stopper, self._helpers = options, resources.stopper, resources.helpers
         output, program, stack = resources.output, resources.program, resources.stack
         self._output, self._program = output, program
         self._command = PausedCommand(options.command, stack) if options.command else None
         _raise_file_limit()  # after the command was forked: it keeps what it had
         forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        writer = output.writer()
+        writer = self._writer()
         writer.edit = redacted if options.redact else None
         self._thread = stack.enter_context(WriterThread(writer))
-        self._disk = Disk(output.fd, options.budgets, options.sync)
+        self._disk = Disk(output.fd if output else None, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
+        self._flight: FlightRecorder | None = None
+        self._dump_pids: list[int] = []
         self._cut_short = False  # by us: the command is none of our business then
         self._pump = Pump(self._rings, program, self._thread, self._keyframe)
+        if options.flight_s is not None:
+            self._pump.segment_size = segment_size(options.flight_s, options.budgets.max_bytes)
         stack.callback(self._pump.keeper.close)
         self._members = Members(options.narrowing, program)
         self._machine = machine()
         self._listeners = set(listeners())
         self._pump.prepare()
+        wait_for(moment, self._stopper, lambda left: None)
         program.attach()
         self._members.begin(self._command.pid if self._command else None)
         self._began_ns = time.monotonic_ns()
         self._cpu_before_s = time.process_time()
 
-    def run(self, watch: Callable[[Progress], None]) -> Result:
+    def _writer(self) -> TraceWriter:
+        if self._output:
+            return self._output.writer()
+        return HeldSegments(int((self._options.flight_s or 0) * 1e9), self._options.budgets.max_bytes)
+
+    def run(self, watch: Callable[[Progress], None], say: Callable[[str], None]) -> Result:
         self._pump.table.scan()
         self._pump.begin(self._began_ns)
         self._give_up_privileges()
         if self._command:
             self._command.release()
+        if not self._output:
+            self._flight = FlightRecorder(self, self._thread, self._options.output, say)
         reason = self._until_stopped(watch)
         ended_ns = time.monotonic_ns()
         self._program.detach()
         self._pump.end()
-        own_cpu_s = self._own_cpu_s()
-        lost = self._lost()
+        ending = self.ending(reason)
+        ending.footer["ended_ns"] = ended_ns
         try:
-            own = self._finish({"ended_ns": ended_ns, "reason": reason, "lost_by_cause": lost}, own_cpu_s)
+            own = self._finish(ending)
         finally:
             if self._command and self._cut_short:
                 self._command.let_run(lambda: bool(self._stopper.signal_name))
         return Result(
-            path=self._output.path,
+            path=self._options.output,
             reason=reason,
             duration_s=(ended_ns - self._began_ns) / 1e9,
             events=self._stored(),
-            lost=lost,
+            lost=ending.footer["lost_by_cause"],
             unavailable=self._program.unavailable,
             own=own,
+            flight=self._flight.end() if self._flight else None,
             command_status=(self._command.status or 0) if self._command else 0,
         )
 
@@ -219,10 +259,12 @@ class _Capture:
         with lowered_to(kept):
             if not self._program.can_be_read():  # before Linux 5.19, where unprivileged_bpf_disabled is set
                 kept.add(Capability.BPF)
-        self._rings.open_event = self._helper.open_event
-        self._pump.table.stack_of = self._helper.kernel_stack
-        if self._output.folder:
-            act_on_files_as_owner_of(self._output.folder)
+        if not self._output:
+            kept.add(Capability.CHOWN)  # dumps belong to whoever called sudo
+        self._rings.open_event = self._helpers[0].open_event
+        self._pump.table.stack_of = self._helpers[0].kernel_stack
+        if folder := self._output.folder if self._output else self._options.output.parent:
+            act_on_files_as_owner_of(folder)
         keep_only(kept)
 
     def _until_stopped(self, watch: Callable[[Progress], None]) -> str:
@@ -242,7 +284,7 @@ class _Capture:
             if self._thread.error:
                 self._cut_short = True
                 return f"writing failed: {_reason(self._thread.error)}"
-            written = self._thread.writer.bytes_written
+            written = self._thread.writer.bytes_written if self._output else 0
             if over := self._watch.exceeded(time.monotonic_ns(), self._own_cpu_s(), written):
                 self._cut_short = True
                 return over
@@ -253,6 +295,9 @@ class _Capture:
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
             self._members.follow()
+            self._stopper.heard()
+            if self._flight:
+                self._flight.step()
             if ready:
                 time.sleep(min(SHORTEST_SLEEP_S, left))
 
@@ -267,7 +312,9 @@ class _Capture:
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
-            "helper_pids": [self._helper.pid],
+            "helper_pids": [*(helper.pid for helper in self._helpers), *self._dump_pids],
+            "lost_by_cause": self._lost(),
+            "own_cpu_ns": int(self._own_cpu_s() * 1e9),
             "user_stack_bytes": self._program.user_stack_bytes,
             "narrowing": self._members.as_value(),
             "min_block_ns": self._options.min_block_ns,
@@ -289,14 +336,49 @@ class _Capture:
             "unavailable": self._program.unavailable,
         }
 
-    def _finish(self, footer: dict[str, Any], own_cpu_s: float) -> OwnCost:
+    def _finish(self, ending: Ending) -> OwnCost:
         self._thread.finish()
+        if not self._output:
+            return OwnCost(ending.own_cpu_s, 0, Device("", "no device"), peak_memory_bytes())
         if self._thread.error:
             raise self._output.failure(self._thread.error) from self._thread.error
-        limit = self._options.budgets.max_bytes
-        needed = (Capability.KILL,) if self._command and not self._command.has_ended() else ()
-        ending = Ending(footer, own_cpu_s, self._listeners, self._pump.keeper, self._helper, limit, needed)
         return finish(self._output, self._thread.writer, ending)
+
+    def ending(self, reason: str) -> Ending:
+        """Return what a recording that ends now has to say."""
+        footer = {"ended_ns": time.monotonic_ns(), "reason": reason, "lost_by_cause": self._lost()}
+        return Ending(
+            footer=footer,
+            own_cpu_s=self._own_cpu_s(),
+            listeners=self._listeners,
+            keeper=self._pump.keeper,
+            helper=self._helpers[-1],
+            max_bytes=self._options.budgets.max_bytes if self._output else None,
+            needed=(Capability.KILL,) if self._command and not self._command.has_ended() else (),
+        )
+
+    def close_round(self) -> None:
+        """Have everything written that has happened until now."""
+        self._pump.empty()
+        self._pump.close_round(time.monotonic_ns())
+
+    @property
+    def budgets(self) -> Budgets:
+        """What the recording may take."""
+        return self._options.budgets
+
+    def trigger_hits(self) -> int:
+        """Count the waits so far that the trigger is about."""
+        return self._program.trigger_hits()
+
+    def dump_signals(self) -> int:
+        """Count the signals so far that asked for a dump."""
+        return self._stopper.dumps_asked
+
+    def set_helper(self, pid: int) -> None:
+        """Have another process, or with 0 none, left out of the recording as this one is."""
+        self._program.set_helper(pid)
+        self._dump_pids = [*self._dump_pids[-DUMPS_REMEMBERED:], *([pid] if pid else [])]
 
     def _stored(self) -> dict[str, int]:
         tallies, kinds = self._program.tallies(), self._program.kinds

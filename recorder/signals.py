@@ -6,21 +6,28 @@ where it can be answered cleanly. So nothing is ever left half done, and a secon
 
 import os
 import signal
+from contextlib import suppress
 
 __all__ = ["Stopper"]
 
 
 class Stopper:
-    """Turns signals into a readable descriptor and a name, for the rest of the process's life."""
+    """Turns signals into a readable descriptor and a name, for the rest of the process's life.
+
+    With `dumps`, SIGUSR2 is none that ends anything: `dumps_asked` counts it.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
-    def __init__(self) -> None:
+    def __init__(self, dumps: bool = False) -> None:
+        self.dumps_asked = 0
         self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._number = 0
         for number in self.SIGNALS:
             if number == signal.SIGPIPE or signal.getsignal(number) != signal.SIG_IGN:  # nohup; Python ignores PIPE itself
                 signal.signal(number, self._note)
+        if dumps:
+            signal.signal(signal.SIGUSR2, self._note_dump)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
     @property
@@ -32,6 +39,14 @@ class Stopper:
         """Give up, as a shell would report it, if a signal has come: for as long as nothing is recorded."""
         if self._number:
             raise SystemExit(128 + self._number)
+
+    def heard(self) -> None:
+        """Make the descriptor unreadable again, until the next signal."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def _note_dump(self, number: int, _frame: object) -> None:
+        self.dumps_asked += 1
 
     def _note(self, number: int, _frame: object) -> None:
         self._number = self._number or number

@@ -11,13 +11,20 @@ from pathlib import Path
 
 from offwake.errors import CannotRecord, UsageError
 from offwake.recorder.budget import Budgets
+from offwake.recorder.control import ask_for_dump
+from offwake.recorder.flight import FlightLog
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
 from offwake.recorder.session import Options, Progress, Result, record
 from offwake.recorder.sources import chosen_sources, default_sources
+from offwake.recorder.start import Start
+from offwake.recorder.trigger import Trigger
 
 __all__ = ["add_arguments", "run"]
 
+ANY = -1  # --dump without a process
+FILE_SIZE, FLIGHT_SIZE = "2G", "256M"
+LONGEST_FLIGHT_S = 3600
 STACK_KB = (1, 2, 4, 8, 16, 32, 64, 128)  # a program may call itself 33 times, for 4 KiB each
 
 
@@ -25,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `record`."""
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="- streams; default: HOST-TIME.offwake")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="default: until Ctrl-C")
+    parser.add_argument("--start-at", metavar="TIME", help="begin then: 14:30, 2030-01-31T14:30:00Z or @1900000000")
+    parser.add_argument(
+        "--align", type=float, metavar="SECONDS", help="begin when the wall clock next shows a multiple of so many seconds"
+    )
     parser.add_argument("--sources", metavar="LIST", help=f"default: {','.join(default_sources())}")
     parser.add_argument("--buffer-mb", type=int, default=64, metavar="N", help="all rings together (default: 64)")
     narrowed = parser.add_argument_group("narrowed to", "and to whoever wakes them; children of processes are followed")
@@ -55,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how much of a user stack to look through, 1 to {STACK_KB[-1]} KiB (default: 64)",
     )
     _add_budgets(parser)
+    _add_flight(parser)
     parser.add_argument(
         "--redact", action="store_true", help="leave command lines, host names and IP addresses out of the file"
     )
@@ -68,7 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_budgets(parser: argparse.ArgumentParser) -> None:
     budgets = parser.add_argument_group("budgets: what reaches one ends cleanly, with the reason in the file")
-    budgets.add_argument("--max-size", default="2G", metavar="SIZE", help="of the file, with symbols (default: 2G)")
+    budgets.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of the file, with symbols (default: 2G); of what a flight recorder holds in memory (default: 256M)",
+    )
     budgets.add_argument(
         "--max-cpu",
         type=float,
@@ -82,14 +98,37 @@ def _add_budgets(parser: argparse.ArgumentParser) -> None:
     budgets.add_argument("--sync", action="store_true", help="have the disk keep every second at once, for power cuts")
 
 
+def _add_flight(parser: argparse.ArgumentParser) -> None:
+    flight = parser.add_argument_group("flight recorder: keep the last seconds in memory, and write them out when asked to")
+    flight.add_argument(
+        "--flight-recorder", type=float, metavar="SECONDS", help="keep only the last so many; SIGUSR2 has them written out"
+    )
+    flight.add_argument(
+        "--trigger",
+        metavar="WHEN",
+        help="write out by itself, at most once a minute: 'blocked > 500ms', after that comm=NAME, pid=PID or both",
+    )
+    flight.add_argument(
+        "--dump",
+        nargs="?",
+        type=int,
+        const=ANY,
+        metavar="PID",
+        help="have the flight recorder that is running, or the one with this PID, write a dump, and print its name",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Record; returns the command's status when it is not 0, 3 when events were lost, else 0."""
+    if args.dump is not None:
+        print(ask_for_dump(None if args.dump == ANY else args.dump))
+        return 0
     options = _options(args)
     check_machine()
     if options.command and not shutil.which(options.command[0]):
         raise CannotRecord(f"{options.command[0]}: command not found; nothing was recorded")
     on_terminal = sys.stderr.isatty()
-    result = record(options, _show_progress if on_terminal else lambda progress: None)
+    result = record(options, _show_progress if on_terminal else lambda progress: None, _say)
     with contextlib.suppress(OSError):  # the terminal may be gone; the recording is what counts
         if on_terminal:
             print("\r\x1b[K", end="", file=sys.stderr)
@@ -114,6 +153,7 @@ def _options(args: argparse.Namespace) -> Options:
     for flag, numbers in (("--pid", args.pid), ("--tid", args.tid)):
         if any(number <= 0 for number in numbers):
             raise UsageError(f"{flag} {min(numbers)}: ids are numbers from 1 on")
+    flight_s = _flight_s(args)
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
     host = "redacted" if args.redact else platform.node()
     output = args.output or Path(f"{host}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
@@ -128,13 +168,45 @@ def _options(args: argparse.Namespace) -> Options:
         stack_bytes=stack_bytes,
         narrowing=Narrowing(tuple(args.pid), tuple(args.tid), tuple(args.cgroup), args.command_only, not args.no_wakers),
         min_block_ns=round(args.min_block_us * 1000),
-        budgets=Budgets.parse(args.max_size, args.max_cpu, args.reserve),
+        trigger=_trigger(args),
+        budgets=Budgets.parse(args.max_size or (FILE_SIZE if flight_s is None else FLIGHT_SIZE), args.max_cpu, args.reserve),
         sync=args.sync,
         redact=args.redact,
+        flight_s=flight_s,
+        start=Start.parse(args.start_at, args.align),
     )
 
 
+def _flight_s(args: argparse.Namespace) -> float | None:
+    seconds: float | None = args.flight_recorder
+    if seconds is None:
+        return None
+    if not 1 <= seconds <= LONGEST_FLIGHT_S:
+        raise UsageError(f"--flight-recorder {seconds:g}: it keeps between 1 and {LONGEST_FLIGHT_S} seconds")
+    if str(args.output) == "-" or args.sync:
+        raise UsageError("--flight-recorder: it writes nothing until it is asked to; leave out -o - and --sync")
+    return seconds
+
+
+def _trigger(args: argparse.Namespace) -> Trigger | None:
+    if args.trigger is None:
+        return None
+    if args.flight_recorder is None:
+        raise UsageError("--trigger: only a flight recorder dumps by itself; add --flight-recorder SECONDS")
+    return Trigger.parse(args.trigger)
+
+
+def _say(line: str) -> None:
+    """Tell news, above the line of the progress."""
+    with contextlib.suppress(OSError):
+        print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
+
+
 def _show_progress(progress: Progress) -> None:
+    if progress.elapsed_s < 0:
+        with contextlib.suppress(OSError):
+            print(f"\r\x1b[Kbegins in {-progress.elapsed_s:.0f} s", end="", file=sys.stderr, flush=True)
+        return
     rate = progress.events / max(progress.elapsed_s, 1e-9)
     lost = f"  {progress.lost} LOST" if progress.lost else ""
     line = (
@@ -150,10 +222,25 @@ def _report(result: Result) -> None:
         print(f"not recorded: {name}: {why}", file=sys.stderr)
     events = ", ".join(f"{name} {count:,}" for name, count in result.events.items()) or "samples only"
     lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
+    if result.flight:
+        _report_flight(result, result.flight)
+        return
     own = result.own
     wrote = f"{own.bytes_written / 1e6:.2f} MB written to {own.device.name}"
     print(
         f"{result.path}: {result.duration_s:.1f} s; events: {events}; lost: {lost}; "
         f"own CPU while recording {own.cpu_s:.2f} s; {wrote}; ended by: {result.reason}",
+        file=sys.stderr,
+    )
+
+
+def _report_flight(result: Result, log: FlightLog) -> None:
+    lost = ", ".join(f"{cause} {count:,}" for cause, count in result.lost.items() if count) or "none"
+    dumps = f"{len(log.dumps)} dump{'' if len(log.dumps) == 1 else 's'}"
+    failed = f", {log.failed} failed" if log.failed else ""
+    pulled = f"; the trigger was met {log.trigger_hits:,} times" if log.trigger_hits else ""
+    print(
+        f"flight recorder: {result.duration_s:.1f} s; lost: {lost}; own CPU {result.own.cpu_s:.2f} s; "
+        f"ended by: {result.reason}; {dumps} written{failed}{pulled}; what was held is gone",
         file=sys.stderr,
     )

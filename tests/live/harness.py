@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,6 +114,20 @@ def record(path: Path, command: list[str | Path], under: tuple[str, ...] = ()) -
     result = offwake("record", "-o", path, "--", *command, under=under)
     assert result.returncode == 0, result.stderr
     return Recorded(path, json.loads(result.stdout))
+
+
+@contextmanager
+def recorder(
+    *arguments: str | Path, under: tuple[str, ...] = (), stdout: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A recorder that runs beside the test, `under` a command that becomes it, and is killed if the test fails."""
+    command: list[str | Path] = [*under, OFFWAKE, "record", *arguments]
+    with subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:

@@ -2,26 +2,16 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
 
 import pytest
 
-from tests.live.harness import OFFWAKE, bpf_programs, offwake, programs_of, wait_until
+from tests.live.harness import bpf_programs, offwake, programs_of, recorder, wait_until
 
+NOTHING_COMPILED = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh")
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE]
-
-
-@contextmanager
-def recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A recorder, which is killed if the test fails."""
-    with subprocess.Popen([OFFWAKE, "record", "-o", path], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def size_of_part(path: Path) -> int:
@@ -51,7 +41,7 @@ def symbols(path: Path, process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("number", ENDING)
 def test_while_it_compiles(tmp_path: Path, number: Signals) -> None:
     """Nothing was recorded, and nothing is left."""
-    with recorder(tmp_path / "x.offwake") as process:
+    with recorder("-o", tmp_path / "x.offwake", under=NOTHING_COMPILED) as process:
         compiling(tmp_path / "x.offwake", process)
         process.send_signal(number)
         said = process.communicate(timeout=60)[1]
@@ -67,7 +57,7 @@ def test_what_was_recorded_is_whole(
 ) -> None:
     """Whether it is the first signal or one after it."""
     path = tmp_path / "x.offwake"
-    with recorder(path) as process:
+    with recorder("-o", path) as process:
         state(path, process)
         programs = programs_of(process.pid)
         process.send_signal(number)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import OFFWAKE, ask, bpf_programs, offwake, programs_of, wait_until
+from tests.live.harness import OFFWAKE, ask, bpf_programs, offwake, programs_of, recorder, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,12 @@ def test_a_terminal_is_refused(tmp_path: Path) -> None:
 
 def test_a_reader_that_goes_away_ends_it() -> None:
     read, write = os.pipe()
-    with subprocess.Popen([OFFWAKE, "record", "-o", "-"], stdout=write, stderr=subprocess.PIPE, text=True) as recorder:
+    with recorder("-o", "-", stdout=write) as process:
         os.close(write)
         assert os.read(read, 128)
-        programs = programs_of(recorder.pid)
+        programs = programs_of(process.pid)
         os.close(read)
-        said = recorder.communicate(timeout=60)[1]
-    assert recorder.returncode == 1
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
     assert said == "offwake: standard output: whoever read it has gone; what they took is whole up to its last block\n"
     wait_until(lambda: programs.isdisjoint(bpf_programs()), "the kernel unloads the recorder's programs")

@@ -88,3 +88,25 @@ def test_the_walk_through_proc_finds_this_process_and_what_it_maps() -> None:
     table.scan()
     assert os.getpid() in names_of(table)
     assert any("libc.so.6" in path for path in paths_of(table, os.getpid()))
+
+
+def test_files_that_nobody_has_mapped_any_more_are_forgotten() -> None:
+    table = ProcessTable()
+    table.apply(Fork(10, 1, 10, 1, 0))
+    table.apply(mapping(10, 0x1000, "/bin/stays"))
+    for pid in range(100, 200):
+        table.apply(Fork(pid, 1, pid, 1, 0))
+        table.apply(mapping(pid, 0x1000, f"/tmp/program-{pid}"))
+        table.apply(Exit(pid, 1, pid, 1, 0))
+    table.age()
+    assert paths_of(table, 10) == ["/bin/stays"]
+    assert [path for path, _ in table.as_values()["files"]] == ["/bin/stays"]
+    table.apply(mapping(10, 0x2000, "/bin/comes"))
+    assert paths_of(table, 10) == ["/bin/stays", "/bin/comes"]
+
+
+def test_a_process_that_maps_for_ever_is_looked_at_again() -> None:
+    table, pid = ProcessTable(), os.getpid()
+    for number in range(10_000):
+        table.apply(mapping(pid, number << 12, "//anon"))
+    assert len(table.executable(pid)) < 5_000
