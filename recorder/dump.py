@@ -30,7 +30,7 @@ NAMES_TRIED = 100
 
 @dataclass(frozen=True)
 class DumpJob:
-    """What to write where: the blocks that are held, and what a recording that ended now would say. `edit`: of TraceWriter."""
+    """What to write where: the blocks that are held, and what a recording that ended now would say. `edit`: TraceWriter's."""
 
     path: Path
     blocks: list[HeldBlock]
