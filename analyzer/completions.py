@@ -310,7 +310,7 @@ def _packet(key: list[int]) -> End:
     octets = np.array(words[4:], "<i4").tobytes()
     address = ipaddress.ip_address(octets[:4] if family == INET else octets)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    remote = str(mapped or address)
+    remote = "(redacted)" if address.is_unspecified else str(mapped or address)  # nobody is connected to that one
     if not remote_port:  # a listening socket
         return End(f"TCP to :{local_port}")
     if local_port < remote_port:

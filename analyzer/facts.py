@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["facts", "notices"]
 
 CUT_SHORT_WORTH_TELLING = 0.01
+REDACTED = "(redacted)"
 
 
 def facts(recording: "Recording") -> dict[str, Any]:
@@ -49,7 +50,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
     machine = Machine(recording.began_ns, replay.cpu_gaps, replay.clocks)
     document: dict[str, Any] = {
         "format": [reader.blocks[0].major, reader.blocks[0].minor],
-        "host": keyframe["host"],
+        "host": REDACTED if recording.redacted else keyframe["host"],
+        "redacted": recording.redacted,
         "kernel": keyframe["kernel"],
         "cpus": len(keyframe["cpus"]),
         "started": datetime.fromtimestamp(recording.began_realtime_ns / 1e9, UTC).isoformat(timespec="milliseconds"),

@@ -128,6 +128,11 @@ class Recording:
         return int(self.keyframe["recorder_pid"])
 
     @property
+    def redacted(self) -> bool:
+        """Whether command lines, host names and IP addresses were left out."""
+        return bool(self.keyframe.get("redacted", False))
+
+    @property
     def own_pids(self) -> list[int]:
         """The process that recorded and its helper: their threads are in no view and no table."""
         return [self.recorder_pid, *self.keyframe["helper_pids"]]

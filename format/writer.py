@@ -7,7 +7,7 @@ last whole block.
 import os
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,10 @@ from offwake.format import values
 from offwake.format.codec import Buffer, Compressor
 from offwake.format.layout import MAJOR, MINOR, NO_STREAM, BlockHeader, Kind, max_payload, pack_trailer
 
-__all__ = ["Block", "TraceWriter"]
+__all__ = ["Block", "Edit", "TraceWriter"]
+
+Edit = Callable[[Kind, Buffer], Buffer]
+"""What to write in place of a block's payload."""
 
 _BLOCKS_PER_INDEX = 256
 
@@ -41,10 +44,12 @@ class Block:
 class TraceWriter:
     """Writes one recording into `fd`, which it neither opens, syncs nor closes. For one thread.
 
-    `bytes_written` and `blocks_written` count what the file has taken.
+    `bytes_written` and `blocks_written` count what the file has taken. `edit`, where it is set, is given every block's
+    kind and payload, and returns what is written in its place: so a recording is redacted.
     """
 
     def __init__(self, fd: int, file_id: bytes | None = None) -> None:
+        self.edit: Edit | None = None
         self.bytes_written = 0
         self.blocks_written = 0
         self._fd = fd
@@ -71,6 +76,7 @@ class TraceWriter:
         then ends in part of a block, and a block written after that shows the gap.
         """
         raw = payload if isinstance(payload, Buffer) else b"".join(payload)
+        raw = self.edit(block.kind, raw) if self.edit else raw
         raw_length, limit = memoryview(raw).nbytes, max_payload(block.kind)
         if raw_length > limit:
             raise ValueError(f"a {block.kind.name} payload of {raw_length} bytes must be split: the limit is {limit}")

@@ -16,6 +16,7 @@ from typing import Any
 from offwake.errors import OffwakeError, OutputError
 from offwake.format import codec, values
 from offwake.format.layout import Kind, max_payload
+from offwake.format.writer import Edit
 from offwake.recorder.budget import Budgets, Disk
 from offwake.recorder.finish import NICE, Ending, finish
 from offwake.recorder.held import HeldBlock
@@ -28,12 +29,16 @@ NAMES_TRIED = 100
 
 @dataclass(frozen=True)
 class DumpJob:
-    """What to write where: the blocks that are held, and what a recording that ended now would say."""
+    """What to write where: the blocks that are held, and what a recording that ended now would say.
+
+    `edit` is that of the writer that holds the blocks, see TraceWriter.
+    """
 
     path: Path
     blocks: list[HeldBlock]
     ending: Ending
     budgets: Budgets
+    edit: Edit | None
 
 
 def dump_path(output: Path) -> Path:
@@ -107,6 +112,7 @@ def _write(job: DumpJob) -> Path:
     try:
         Disk(output.fd, job.budgets).require_room(job.path)
         writer = output.writer()
+        writer.edit = job.edit
         for header, frame in job.blocks:
             writer.copy(header, frame)
         finish(output, writer, _of_what_is_held(job))

@@ -6,17 +6,18 @@ something only under its own root.
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from offwake.format.records import Mmap2
 
 __all__ = ["KALLSYMS", "MODULES", "File", "FileKeeper", "Row", "open_safely"]
 
 KALLSYMS, MODULES = "/proc/kallsyms", "/proc/modules"
+READ_AT_ONCE = 1 << 16
 FILES_KEPT_OPEN = 512
 MAPPINGS_TRIED = 8
 FILE_AT_MOST = 1 << 30
@@ -32,7 +33,7 @@ class FileKeeper:
 
     def __init__(self) -> None:
         self._open: dict[File, Any] = {}
-        self._kernel: dict[str, TextIO] = {}
+        self._kernel: dict[str, int] = {}
 
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
@@ -78,21 +79,23 @@ class FileKeeper:
     def keep_kernel(self) -> None:
         """Open what tells where the kernel's code lies: it shows addresses by the rights of whoever opened it."""
         for path in (KALLSYMS, MODULES):
-            with suppress(OSError):  # a kernel may have none
-                self._kernel[path] = self._kernel.get(path) or open(path)  # noqa: SIM115  close() closes it
+            if path not in self._kernel:
+                with suppress(OSError):  # a kernel may have none
+                    self._kernel[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def kernel(self, path: str) -> Iterable[str]:
-        """Return the lines of KALLSYMS or MODULES, as they are now."""
+    def kernel(self, path: str) -> Iterator[str]:
+        """Yield the lines of KALLSYMS or MODULES, as they are now; also in a fork, at the same time as its parent."""
         self.keep_kernel()
-        if path in self._kernel:
-            self._kernel[path].seek(0)
-        return self._kernel.get(path, ())
+        at, rest = 0, b""
+        while path in self._kernel and (octets := os.pread(self._kernel[path], READ_AT_ONCE, at)):
+            *lines, rest = (rest + octets).split(b"\n")
+            at += len(octets)
+            yield from (line.decode(errors="replace") for line in lines)
 
     def close(self) -> None:
         """Close all files."""
-        for file in self._kernel.values():
-            file.close()
-        self._kernel.clear()
+        while self._kernel:
+            os.close(self._kernel.popitem()[1])
         for opened in self._open.values():
             opened.close()
         self._open.clear()

@@ -54,7 +54,7 @@ class Helper:
     def kernel_stack(self, pid: int, tid: int) -> list[str] | None:
         """Return a thread's kernel stack, leaf first, as `snapshot.kernel_stack` does; None where it cannot be had."""
         try:
-            self._socket.send(REQUEST.pack(STACK, pid, tid, 0))
+            self._ask(STACK, pid, tid, 0)
             return self._socket.recv(ANSWER_AT_MOST).decode(errors="surrogateescape").splitlines() or None
         except OSError:  # it was killed
             return None
@@ -62,7 +62,7 @@ class Helper:
     def open_event(self, spec: EventSpec, cpu: int, watermark: int) -> Opened:
         """Open and enable an event on a CPU, as `perf_event.open_event` does."""
         try:
-            self._socket.send(REQUEST.pack(EVENT, self._specs.index(spec), cpu, watermark))
+            self._ask(EVENT, self._specs.index(spec), cpu, watermark)
             why, descriptors, _, _ = socket.recv_fds(self._socket, ANSWER_AT_MOST, 1)
         except OSError as error:
             raise CannotRecord(f"perf events of CPU {cpu} cannot be opened: the helper is gone") from error
@@ -70,6 +70,9 @@ class Helper:
             raise CannotRecord(why.decode() or f"perf events of CPU {cpu} cannot be opened: the helper is gone")
         os.set_inheritable(descriptors[0], False)
         return opened(spec, cpu, descriptors[0])
+
+    def _ask(self, what: int, *about: int) -> None:
+        self._socket.send(REQUEST.pack(what, *about), socket.MSG_NOSIGNAL)
 
     def _close(self) -> None:
         self._socket.close()

@@ -16,7 +16,14 @@ from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE
 from offwake.recorder.compiler import compiled
-from offwake.recorder.program_text import Build, common_text, source_text, with_numbers, without_lacking
+from offwake.recorder.program_text import (
+    Build,
+    common_text,
+    source_text,
+    with_numbers,
+    without_addresses,
+    without_lacking,
+)
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source
 
@@ -88,6 +95,7 @@ class Program:
         texts, chosen = {}, []
         takes_samples = build.user_stack_bytes or build.narrowed
         for source in (source for source in sources if source.events and (takes_samples or not source.sampling)):
+            source = without_addresses(source) if build.redacted else source
             reduced, lacking = without_lacking(with_numbers(source) if build.numbered else source, btf)
             program.unavailable |= lacking
             try:

@@ -12,7 +12,7 @@ from offwake.recorder.python import PYTHON_CODE
 from offwake.recorder.sources import Event, Field, Source
 from offwake.recorder.trigger import Trigger
 
-__all__ = ["Build", "common_text", "source_text", "with_numbers", "without_lacking"]
+__all__ = ["Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
 
 BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude",)
@@ -38,6 +38,7 @@ class Build:
 
     Two builds are for tests alone. `numbered`: every event ends in a number, counted by CPU and kind of event from 0, so
     that what is missing shows. `walked`: the kernel walks its stack for every event, also where the stack's id is known.
+    `redacted`: IP addresses are left out, see redaction.py.
     """
 
     recorder: int
@@ -48,6 +49,7 @@ class Build:
     trigger: Trigger | None = None
     numbered: bool = False
     walked: bool = False
+    redacted: bool = False
 
     def defines(self) -> dict[str, int]:
         """Return the C names that say so."""
@@ -59,7 +61,7 @@ class Build:
             found |= {"TRIGGER_NS": self.trigger.blocked_ns, "TRIGGER_PID": self.trigger.pid}
             found |= {"TRIGGER_COMM_0": first, "TRIGGER_COMM_1": second}
         switches = {"NARROWED": self.narrowed, "NO_WAKERS": not self.wakers}
-        switches |= {"NUMBERED": self.numbered, "WALKED": self.walked}
+        switches |= {"NUMBERED": self.numbered, "WALKED": self.walked, "REDACTED": self.redacted}
         return found | {name: 1 for name, on in switches.items() if on}
 
 
@@ -97,6 +99,17 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
 def with_numbers(source: Source) -> Source:
     """Return the source with a number at the end of every event, see Build."""
     return replace(source, events=tuple(replace(e, fields=(*e.fields, Field("number", "u8"))) for e in source.events))
+
+
+def without_addresses(source: Source) -> Source:
+    """Return the source with nothing that fills in IP addresses."""
+    return replace(
+        source,
+        events=tuple(
+            replace(e, fields=tuple(replace(f, value="program") if f.is_address else f for f in e.fields))
+            for e in source.events
+        ),
+    )
 
 
 def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from offwake.errors import CannotRecord
-from offwake.recorder.perf_event import EventSpec, Opened, open_event, read_counts, redirect
+from offwake.recorder.perf_event import Counts, EventSpec, Opened, open_event, read_counts, redirect
 from offwake.recorder.program import Program
 from offwake.recorder.ring import PAGE, Ring, ring_pages
 from offwake.recorder.snapshot import online_cpus
@@ -19,7 +19,7 @@ from offwake.recorder.sources import Source
 
 __all__ = ["CpuGap", "CpuRings", "Rings", "event_specs"]
 
-SIDEBAND_PAGES = 64
+SIDEBAND, SIDEBAND_PAGES = EventSpec.sideband().name, 64
 LESSON_PAGES = 16
 OUTPUTS = {
     "with_stack": EventSpec.with_stack(),
@@ -53,8 +53,8 @@ class CpuGap:
 class CpuRings:
     """The rings of a CPU, and the events that write into them: the outputs, the sampling clocks, the side-band.
 
-    The side-band has its own ring: a flood of events must not drop what makes addresses readable. `enabled_ns` is how long
-    its event had been on when it was looked at last; `alive`, whether it still was. `lessons` is for kernel_frames.py alone;
+    The side-band has its own ring: a flood of events must not drop what makes addresses readable. `counts` are what its
+    event had counted when it was looked at last; `alive`, whether it still was. `lessons` is for kernel_frames.py alone:
     what finds no room there is no loss.
     """
 
@@ -64,12 +64,12 @@ class CpuRings:
     events: list[Opened]
     lessons: Ring | None = None
     alive: bool = True
-    enabled_ns: int = 0
+    counts: Counts = Counts(0)
 
     def has_died(self) -> bool:
         """Tell whether the events have died since the last call."""
-        before, self.enabled_ns = self.enabled_ns, read_counts(self.sideband.event).enabled_ns
-        was_alive, self.alive = self.alive, self.alive and self.enabled_ns > before
+        before, self.counts = self.counts, read_counts(self.sideband.event)
+        was_alive, self.alive = self.alive, self.alive and self.counts.enabled_ns > before.enabled_ns
         return was_alive and not self.alive
 
 
@@ -117,15 +117,13 @@ class Rings:
     def lost(self) -> int:
         """Count the records that found no room, but for those of BPF programs, which count them themselves."""
         outputs = [spec.name for spec in OUTPUTS.values()]
-        return sum(lost for name, lost in self._all_lost() if name not in outputs)
+        events = (event for rings in self.cpus for event in rings.events if event.spec.name not in outputs)
+        before = sum(lost for name, lost in self._lost.items() if name not in outputs)
+        return before + sum(read_counts(event).lost for event in events)
 
     def sideband_lost(self) -> int:
-        """Count the side-band records that found no room."""
-        return sum(lost for name, lost in self._all_lost() if name == "side-band")
-
-    def _all_lost(self) -> list[tuple[str, int]]:
-        now_open = [event for rings in self.cpus for event in rings.events]
-        return [*self._lost.items(), *((event.spec.name, read_counts(event).lost) for event in now_open)]
+        """Count the side-band records that had found no room when CPUs were followed last: each is asked once a second."""
+        return self._lost.get(SIDEBAND, 0) + sum(rings.counts.lost for rings in self.cpus)
 
     def _open_cpu(self, cpu: int) -> None:
         """Open a CPU's events, and rings for them. Raises CannotRecord."""
@@ -157,7 +155,7 @@ class Rings:
             ring.event = event
         self._connect(rings)
         self._close(dead)
-        rings.alive, rings.enabled_ns = True, 0
+        rings.alive, rings.counts = True, Counts(0)
 
     def _open_events(self, cpu: int) -> list[Opened]:
         """Open all events of a CPU, in the order of CpuRings.events. Raises CannotRecord, with none of them open."""

@@ -39,6 +39,7 @@ from offwake.recorder.privileges import (
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
+from offwake.recorder.redaction import redacted
 from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
@@ -83,6 +84,7 @@ class Options:
     sync: bool = False
     flight_s: float | None = None
     start: Start | None = None
+    redact: bool = False
 
     def build(self) -> Build:
         """Return what the programs are to do."""
@@ -95,6 +97,7 @@ class Options:
             trigger=self.trigger,
             numbered=self.numbered,
             walked=self.walked,
+            redacted=self.redact,
         )
 
 
@@ -188,7 +191,9 @@ class _Capture:
         _raise_file_limit()  # after the command was forked: it keeps what it had
         forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
-        self._thread = stack.enter_context(WriterThread(self._writer()))
+        writer = self._writer()
+        writer.edit = redacted if options.redact else None
+        self._thread = stack.enter_context(WriterThread(writer))
         self._disk = Disk(output.fd if output else None, options.budgets, options.sync)
         self._watch = BudgetWatch(options.budgets, self._disk)
         self._flight: FlightRecorder | None = None

@@ -149,6 +149,8 @@ def table(scope: Scope) -> Table:
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
         row = _row(session, recording.began_ns, ended_ns)
         pid, comm = tgids.get(session.owner), names.get(session.owner)
+        if recording.redacted:
+            row |= {"local": None, "remote": None}
         if (
             recording.began_ns + (row["start_ns"] or 0) < scope.end_ns
             and ended_ns >= scope.begin_ns

@@ -33,7 +33,8 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("host", f"{info['host']}, kernel {info['kernel']}, {info['cpus']} CPUs"),
         ("started", info["started"]),
         ("length", f"{duration(info['duration_ns'])}, ended by: {info['ended_by'] or 'nothing (not ended)'}"),
-        ("command", " ".join(info["command"]) or "(none: the whole machine)"),
+        ("redacted", "no command lines, host names or IP addresses are in the file" if info["redacted"] else ""),
+        ("command", "" if info["redacted"] else " ".join(info["command"]) or "(none: the whole machine)"),
         ("stacks of", info["of"] + _short_waits(info["narrowed"]["min_block_ns"])),
         ("events", f"{count(info['events'])}: {sources}"),
         ("lost", f"{count(info['lost']['total'])} events"),
@@ -45,7 +46,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("open waits", f"{duration(info['open_ns'])} so far: they began earlier, or did not end"),
         ("verdict", completeness(info)),
     ]
-    return [f"{name:<12} {text}" for name, text in rows] + [f"- {sentence}" for sentence in info["verdict"]]
+    return [f"{name:<12} {text}" for name, text in rows if text] + [f"- {sentence}" for sentence in info["verdict"]]
 
 
 def _short_waits(min_block_ns: int) -> str:

@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budgets(parser)
     _add_flight(parser)
     parser.add_argument(
+        "--redact", action="store_true", help="leave command lines, host names and IP addresses out of the file"
+    )
+    parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="-- COMMAND ARG…",
@@ -152,7 +155,9 @@ def _options(args: argparse.Namespace) -> Options:
             raise UsageError(f"{flag} {min(numbers)}: ids are numbers from 1 on")
     flight_s = _flight_s(args)
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
-    output = args.output or Path(f"{platform.node()}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
+    host = "redacted" if args.redact else platform.node()
+    name = host if flight_s else f"{host}-{time.strftime('%Y%m%d-%H%M%S')}"  # a dump has the time in its own name
+    output = args.output or Path(f"{name}.offwake")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
     return Options(
         output=output,
@@ -169,6 +174,7 @@ def _options(args: argparse.Namespace) -> Options:
         sync=args.sync,
         flight_s=flight_s,
         start=Start.parse(args.start_at, args.align),
+        redact=args.redact,
     )
 
 

@@ -12,6 +12,7 @@ from offwake.format.recover import recover
 from offwake.format.writer import TraceWriter
 from offwake.recorder.addresses import addresses_of
 from offwake.recorder.files import FileKeeper
+from offwake.recorder.redaction import redacted
 from offwake.recorder.snapshot import boot_id
 from offwake.recorder.symbols import add_symbols
 
@@ -45,4 +46,5 @@ def _add_symbols(reader: TraceReader, writer: TraceWriter) -> None:
         )
         return
     with contextlib.closing(FileKeeper()) as keeper:
+        writer.edit = redacted if keyframe.get("redacted") else None
         add_symbols(addresses_of(reader), writer, keeper)

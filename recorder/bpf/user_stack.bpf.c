@@ -42,6 +42,21 @@ static __always_inline u64 may_be_code(struct code *code, u64 value)
            code->regions[value >> (REGION_BITS + 6) & 7] >> (value >> REGION_BITS & 63) & 1;
 }
 
+#ifdef REDACTED
+/*
+ * 1 where a number that may point into code is as likely an IPv4 address or six letters: nothing that a process of which it
+ * is not known where its code lies has on its stack tells otherwise.
+ */
+static __always_inline u64 may_tell(struct stacks *stack, u64 value)
+{
+    u64 is_text = is_zero((value | (value - 0x202020202020) | (value + 0x010101010101)) & 0x808080808080);
+
+    return !stack->code & (is_zero(value >> 32) | is_text);
+}
+#else
+#define may_tell(stack, value) 0
+#endif
+
 static __always_inline int is_address(u64 value)
 {
     return value - LOWEST_ADDRESS < HIGHEST_ADDRESS - LOWEST_ADDRESS;
@@ -55,7 +70,7 @@ static __always_inline u64 look_at(struct stacks *stack, struct code *code, u64 
     for (u64 i = 0; i < PIECE_WORDS; i++) {
         u64 value = stack->piece[i];
 
-        if (is_address(value) && (may_be_code(code, value) | is_zero((value - sp) >> STACK_BITS))) {
+        if (is_address(value) && ((may_be_code(code, value) & ~may_tell(stack, value)) | is_zero((value - sp) >> STACK_BITS))) {
             u64 n = stack->words, word = (place + i) << 48 | value;
 
             stack->word[n & WORDS_AT_MOST] = word;
@@ -131,7 +146,7 @@ static __always_inline int begins_user_stack(struct stacks *stack)
         stack->bp = 0;
     if ((stack->bx - stack->sp) >> STACK_BITS)
         stack->bx = 0;
-    if (!is_address(stack->di) || !may_be_code(code, stack->di))
+    if (!is_address(stack->di) || !may_be_code(code, stack->di) || may_tell(stack, stack->di))
         stack->di = 0;
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;

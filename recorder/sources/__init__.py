@@ -27,11 +27,14 @@ class Field:
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
     - `tid`, `tgid`: the current thread's;
     - `program`: the source's own BPF program fills it in.
+
+    One that `is_address` holds an IP address, and stays 0 in a recording that is redacted.
     """
 
     name: str
     type: str
     value: str = "program"
+    is_address: bool = False
 
     @property
     def size(self) -> int:

@@ -101,6 +101,26 @@ int on_sched_waking(struct bpf_raw_tracepoint_args *ctx)
     return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_waking);
 }
 
+#ifdef REDACTED
+/* The kernel's threads are called after the servers that they talk to: 10.1.2.3-manager. Hide such a name, as redaction.py does. */
+static __always_inline void hide_address(u8 *comm, u32 size)
+{
+    u64 dots = 0, colons = 0, after_digit = 0;
+
+    for (u32 i = 0; i < size; i++) { /* without a branch: the verifier would follow all ways through all of them */
+        u64 octet = *(volatile u8 *)&comm[i];
+
+        dots += after_digit & ((octet ^ '.') - 1) >> 63;
+        colons += ((octet ^ ':') - 1) >> 63;
+        after_digit = (octet - '0' - 10) >> 63 & ~((octet - '0') >> 63);
+    }
+    if (dots >= 2 || colons >= 2) {
+        __builtin_memset(comm, 0, size);
+        __builtin_memcpy(comm, "(redacted)", 10);
+    }
+}
+#endif
+
 int on_sched_wakeup_new(struct bpf_raw_tracepoint_args *ctx)
 {
     struct sched_wakeup_new e = {.kind = KIND_sched_wakeup_new};
@@ -109,6 +129,9 @@ int on_sched_wakeup_new(struct bpf_raw_tracepoint_args *ctx)
     e.target = read_u32(ctx->args[0] + TASK_PID);
     e.target_tgid = read_u32(ctx->args[0] + TASK_TGID);
     bpf_probe_read_kernel(&e.comm, sizeof(e.comm), (void *)(ctx->args[0] + TASK_COMM));
+#ifdef REDACTED
+    hide_address(e.comm, sizeof(e.comm));
+#endif
 #ifdef NARROWED
     if (rank_of(e.target) == STRANGER) {
 #ifdef NO_WAKERS

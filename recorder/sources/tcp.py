@@ -11,10 +11,10 @@ SOCKET = Field("socket", "u8", "args[0]")
 WHO = Field("tid", "u4", "tid")
 COMMON = "args[0]->sock.__sk_common."
 ADDRESSES = (
-    Field("local4", "u4", COMMON + "skc_rcv_saddr"),
-    Field("remote4", "u4", COMMON + "skc_daddr"),
-    Field("local6", "V16", COMMON + "skc_v6_rcv_saddr"),
-    Field("remote6", "V16", COMMON + "skc_v6_daddr"),
+    Field("local4", "u4", COMMON + "skc_rcv_saddr", is_address=True),
+    Field("remote4", "u4", COMMON + "skc_daddr", is_address=True),
+    Field("local6", "V16", COMMON + "skc_v6_rcv_saddr", is_address=True),
+    Field("remote6", "V16", COMMON + "skc_v6_daddr", is_address=True),
     Field("family", "u2", COMMON + "skc_family"),
     Field("local_port", "u2", COMMON + "skc_num"),
     Field("remote_port_be", "u2", COMMON + "skc_dport"),

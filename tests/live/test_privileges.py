@@ -129,6 +129,21 @@ def test_a_command_that_became_somebody_else_is_ended_all_the_same(tmp_path: Pat
     assert not Path(f"/proc/{int(noted.read_text())}").exists()
 
 
+def test_a_recording_is_whole_but_for_some_stacks_when_its_helper_is_killed(tmp_path: Path) -> None:
+    path, part = tmp_path / "x.offwake", tmp_path / "x.offwake.part"
+    with subprocess.Popen([OFFWAKE, "record", "-o", path], stderr=subprocess.PIPE, text=True) as recorder:
+        wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
+        (helper,) = children_of(recorder.pid)
+        os.kill(helper, signal.SIGKILL)
+        recorder.send_signal(signal.SIGINT)
+        said = recorder.communicate(timeout=60)[1]
+    assert recorder.returncode == 0, said
+    assert offwake("verify", path).returncode == 0
+    with TraceReader.open(path) as reader:
+        values: Any = next(reader.values(block) for block in reader.blocks if block.kind == Kind.SNAPSHOT)
+    assert values["threads"] and not any(stack for *_, stack in values["threads"])
+
+
 def test_the_helper_ends_with_a_recorder_that_is_killed(tmp_path: Path) -> None:
     part = tmp_path / "x.offwake.part"
     with subprocess.Popen([OFFWAKE, "record", "-o", tmp_path / "x.offwake"], stderr=subprocess.PIPE) as recorder:
