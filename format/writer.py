@@ -15,7 +15,10 @@ from offwake.format import values
 from offwake.format.codec import Buffer, Compressor
 from offwake.format.layout import MAJOR, MINOR, NO_STREAM, BlockHeader, Kind, max_payload, pack_trailer
 
-__all__ = ["Block", "TraceWriter"]
+__all__ = ["Block", "Edit", "TraceWriter"]
+
+Edit = Callable[[Kind, Buffer], Buffer]
+"""What to write in place of a block's payload."""
 
 _BLOCKS_PER_INDEX = 256
 
@@ -46,7 +49,7 @@ class TraceWriter:
     """
 
     def __init__(self, fd: int, file_id: bytes | None = None) -> None:
-        self.edit: Callable[[Kind, Buffer], Buffer] | None = None
+        self.edit: Edit | None = None
         self.bytes_written = 0
         self.blocks_written = 0
         self._fd = fd

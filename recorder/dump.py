@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 from offwake.errors import OffwakeError, OutputError
 from offwake.format import codec, values
-from offwake.format.codec import Buffer
 from offwake.format.layout import Kind, max_payload
+from offwake.format.writer import Edit
 from offwake.recorder.budget import Budgets, Disk
 from offwake.recorder.finish import NICE, Ending, finish
 from offwake.recorder.held import HeldBlock
@@ -30,13 +29,16 @@ NAMES_TRIED = 100
 
 @dataclass(frozen=True)
 class DumpJob:
-    """What to write where: the blocks that are held, and what a recording that ended now would say. `edit`: TraceWriter's."""
+    """What to write where: the blocks that are held, and what a recording that ended now would say.
+
+    `edit` is that of the writer that holds the blocks, see TraceWriter.
+    """
 
     path: Path
     blocks: list[HeldBlock]
     ending: Ending
     budgets: Budgets
-    edit: Callable[[Kind, Buffer], Buffer] | None = None
+    edit: Edit | None
 
 
 def dump_path(output: Path) -> Path:

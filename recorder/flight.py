@@ -124,8 +124,8 @@ class FlightRecorder:
         assert self._blocks is not None and self._ending is not None
         blocks, ending, self._blocks, self._ending = self._blocks, self._ending, None, None
         try:
-            edit = self._thread.writer.edit
-            self._dump = Dump(DumpJob(dump_path(self._output), blocks, ending, self._capture.budgets, edit))
+            path, edit = dump_path(self._output), self._thread.writer.edit
+            self._dump = Dump(DumpJob(path, blocks, ending, self._capture.budgets, edit))
         except (OffwakeError, OSError) as error:
             self._tell({"error": str(error)})
             return

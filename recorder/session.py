@@ -82,9 +82,9 @@ class Options:
     walked: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     sync: bool = False
-    redact: bool = False
     flight_s: float | None = None
     start: Start | None = None
+    redact: bool = False
 
     def build(self) -> Build:
         """Return what the programs are to do."""

@@ -156,7 +156,8 @@ def _options(args: argparse.Namespace) -> Options:
     flight_s = _flight_s(args)
     names = [name.strip() for name in args.sources.split(",")] if args.sources else default_sources()
     host = "redacted" if args.redact else platform.node()
-    output = args.output or Path(f"{host}-{time.strftime('%Y%m%d-%H%M%S')}.offwake")
+    name = host if flight_s else f"{host}-{time.strftime('%Y%m%d-%H%M%S')}"  # a dump has the time in its own name
+    output = args.output or Path(f"{name}.offwake")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
     return Options(
         output=output,
@@ -171,9 +172,9 @@ def _options(args: argparse.Namespace) -> Options:
         trigger=_trigger(args),
         budgets=Budgets.parse(args.max_size or (FILE_SIZE if flight_s is None else FLIGHT_SIZE), args.max_cpu, args.reserve),
         sync=args.sync,
-        redact=args.redact,
         flight_s=flight_s,
         start=Start.parse(args.start_at, args.align),
+        redact=args.redact,
     )
 
 
