@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fcntl import ioctl
 from operator import add
+from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
@@ -261,6 +262,25 @@ class Program:
     def beside(self) -> tuple[Event, ...]:
         """The events of no source, which are sent beside user stacks."""
         return (PYTHON_CODE,) if self.user_stack_bytes else ()
+
+    def as_values(self) -> dict[str, Any]:
+        """Return what the programs send, as a keyframe holds it."""
+        events = [(source.name, event) for source in self.sources for event in source.events]
+        return {
+            "user_stack_bytes": self.user_stack_bytes,
+            "kinds": [
+                {
+                    "id": self.kinds[event.name],
+                    "name": event.name,
+                    "source": source,
+                    "size": event.size,
+                    "fields": [[f.name, f.type if f.type[0] in "SV" else f"<{f.type}", at] for f, at in event.payload],
+                }
+                for source, event in (*events, *(("", event) for event in self.beside))
+            ],
+            "sources": [source.name for source in self.sources],
+            "unavailable": self.unavailable,
+        }
 
     def tallies(self) -> dict[int, dict[int, Tally]]:
         """Read what was attempted, stored and lost: by CPU, then by kind of event."""

@@ -9,6 +9,7 @@ import select
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.recorder.perf_event import Counts, EventSpec, Opened, open_event, read_counts, redirect
@@ -113,6 +114,16 @@ class Rings:
             with suppress(CannotRecord):
                 self._open_cpu(cpu)
         return gaps
+
+    def as_values(self) -> dict[str, Any]:
+        """Return what writes into the rings, as a keyframe holds it."""
+        return {
+            "cpus": [rings.cpu for rings in self.cpus],
+            "events": [
+                {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
+                for event in self.events
+            ],
+        }
 
     def lost(self) -> int:
         """Count the records that found no room, but for those of BPF programs, which count them themselves."""

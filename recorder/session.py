@@ -10,8 +10,7 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from offwake import __version__
@@ -19,13 +18,15 @@ from offwake.errors import CannotRecord
 from offwake.format.writer import TraceWriter
 from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
+from offwake.recorder.counts import Counts
 from offwake.recorder.finish import Ending, finish
-from offwake.recorder.flight import FlightLog, FlightRecorder, segment_size
+from offwake.recorder.flight import FlightRecorder, segment_size
 from offwake.recorder.held import HeldSegments
 from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
 from offwake.recorder.machine_checks import check_machine
-from offwake.recorder.members import Members, Narrowing
+from offwake.recorder.members import Members
+from offwake.recorder.options import Options, Progress, Result
 from offwake.recorder.output import Output, OutputFile, WriterThread
 from offwake.recorder.own_cost import Device, OwnCost, peak_memory_bytes
 from offwake.recorder.perf_event import EventSpec
@@ -37,18 +38,15 @@ from offwake.recorder.privileges import (
     lowered_to,
 )
 from offwake.recorder.program import Program
-from offwake.recorder.program_text import Build
 from offwake.recorder.pump import Pump
 from offwake.recorder.redaction import redacted
 from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
 from offwake.recorder.snapshot import clocks, machine, offline_cpus
-from offwake.recorder.sources import Source
-from offwake.recorder.start import Start, wait_for
+from offwake.recorder.start import wait_for
 from offwake.recorder.stream import OutputStream
-from offwake.recorder.trigger import Trigger
 
-__all__ = ["Options", "Progress", "Result", "record"]
+__all__ = ["record"]
 
 POLL_MS = 250
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
@@ -56,75 +54,6 @@ DUMPS_REMEMBERED = 8
 PREPARING_S = 1.0  # what opening rings and looking at all processes may take, before a moment that is to be met
 SEES_SYMBOLS = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH, Capability.CHECKPOINT_RESTORE)
 """What is needed to look at others' processes and files, and (CHECKPOINT_RESTORE) into /proc/PID/map_files."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to record. Without `duration_s` and `command`, until a signal.
-
-    With `flight_s`, only so many seconds are kept, in at most `budgets.max_bytes` of memory; dumps are named after `output`.
-
-    `user_stacks`: "fp", the kernel walks them by frame pointers; "dwarf", `stack_bytes` of them (a power of two) are looked
-    through for what an unwinder needs; "auto", that where this machine and its kernel can.
-    """
-
-    output: Path
-    sources: list[Source]
-    duration_s: float | None = None
-    buffer_bytes: int = 64 << 20
-    command: list[str] = field(default_factory=list)
-    user_stacks: str = "auto"
-    stack_bytes: int = 64 << 10
-    narrowing: Narrowing = Narrowing()
-    min_block_ns: int = 0
-    trigger: Trigger | None = None
-    numbered: bool = False
-    walked: bool = False
-    budgets: Budgets = field(default_factory=Budgets)
-    sync: bool = False
-    flight_s: float | None = None
-    start: Start | None = None
-    redact: bool = False
-
-    def build(self) -> Build:
-        """Return what the programs are to do."""
-        return Build(
-            recorder=os.getpid(),
-            user_stack_bytes=0 if self.user_stacks == "fp" else self.stack_bytes,
-            narrowed=bool(self.narrowing),
-            wakers=self.narrowing.wakers,
-            min_block_ns=self.min_block_ns,
-            trigger=self.trigger,
-            numbered=self.numbered,
-            walked=self.walked,
-            redacted=self.redact,
-        )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How a running capture is doing; with `elapsed_s` below 0, how long until it begins."""
-
-    elapsed_s: float
-    events: int = 0
-    lost: int = 0
-    bytes_written: int = 0
-    own_cpu_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished capture came to. `events` and `lost` count by source and by cause."""
-
-    path: Path
-    reason: str
-    duration_s: float
-    events: dict[str, int]
-    lost: dict[str, int]
-    unavailable: dict[str, str]
-    own: OwnCost
-    flight: FlightLog | None
-    command_status: int
 
 
 def record(
@@ -191,6 +120,7 @@ class _Capture:
         _raise_file_limit()  # after the command was forked: it keeps what it had
         forbid_new_privileges()
         self._rings = Rings(program, options.sources, options.buffer_bytes, stack)
+        self._counts = Counts(program, self._rings)
         writer = self._writer()
         writer.edit = redacted if options.redact else None
         self._thread = stack.enter_context(WriterThread(writer))
@@ -241,7 +171,7 @@ class _Capture:
             path=self._options.output,
             reason=reason,
             duration_s=(ended_ns - self._began_ns) / 1e9,
-            events=self._stored(),
+            events=self._counts.stored(),
             lost=ending.footer["lost_by_cause"],
             unavailable=self._program.unavailable,
             own=own,
@@ -290,7 +220,8 @@ class _Capture:
                 return over
             if elapsed >= next_report:
                 next_report = elapsed + 1
-                watch(self._progress(elapsed))
+                written = self._thread.writer.bytes_written
+                watch(Progress(elapsed, *self._counts.totals(), written, self._own_cpu_s()))
                 self._disk.visit(self._thread)
             ready = poller.poll(min(POLL_MS, left * 1000))
             self._pump.empty()
@@ -302,38 +233,21 @@ class _Capture:
                 time.sleep(min(SHORTEST_SLEEP_S, left))
 
     def _keyframe(self) -> dict[str, Any]:
-        kinds = self._program.kinds
-        events = [(source.name, event) for source in self._program.sources for event in source.events]
+        """Return what opens a segment, but for what the process table has."""
         return {
             **self._machine,
+            **self._rings.as_values(),
+            **self._program.as_values(),
             "version": __version__,
-            "cpus": [rings.cpu for rings in self._rings.cpus],
             "command": self._options.command,
             "clocks": clocks(),
             "began_ns": self._began_ns,
             "recorder_pid": os.getpid(),
             "helper_pids": [*(helper.pid for helper in self._helpers), *self._dump_pids],
-            "lost_by_cause": self._lost(),
+            "lost_by_cause": self._counts.lost(),
             "own_cpu_ns": int(self._own_cpu_s() * 1e9),
-            "user_stack_bytes": self._program.user_stack_bytes,
             "narrowing": self._members.as_value(),
             "min_block_ns": self._options.min_block_ns,
-            "events": [
-                {"id": event.id, "cpu": event.cpu, "name": event.spec.name, "sample_type": event.spec.sample_type}
-                for event in self._rings.events
-            ],
-            "kinds": [
-                {
-                    "id": kinds[event.name],
-                    "name": event.name,
-                    "source": source,
-                    "size": event.size,
-                    "fields": [[f.name, _numpy_type(f.type), at] for f, at in event.payload],
-                }
-                for source, event in (*events, *(("", event) for event in self._program.beside))
-            ],
-            "sources": [source.name for source in self._program.sources],
-            "unavailable": self._program.unavailable,
         }
 
     def _finish(self, ending: Ending) -> OwnCost:
@@ -346,7 +260,7 @@ class _Capture:
 
     def ending(self, reason: str) -> Ending:
         """Return what a recording that ends now has to say."""
-        footer = {"ended_ns": time.monotonic_ns(), "reason": reason, "lost_by_cause": self._lost()}
+        footer = {"ended_ns": time.monotonic_ns(), "reason": reason, "lost_by_cause": self._counts.lost()}
         return Ending(
             footer=footer,
             own_cpu_s=self._own_cpu_s(),
@@ -380,44 +294,12 @@ class _Capture:
         self._program.set_helper(pid)
         self._dump_pids = [*self._dump_pids[-DUMPS_REMEMBERED:], *([pid] if pid else [])]
 
-    def _stored(self) -> dict[str, int]:
-        tallies, kinds = self._program.tallies(), self._program.kinds
-        return {
-            source.name: sum(tallies[cpu][kinds[event.name]].stored for cpu in tallies for event in source.events)
-            for source in self._program.sources
-            if source.events and not source.sampling  # of samples, the kernel's own are not counted
-        }
-
-    def _lost(self) -> dict[str, int]:
-        """Count what is missing, by cause."""
-        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
-        no_ring = sum(tally.no_ring for tally in tallies)
-        return {
-            "ring full": sum(tally.failed for tally in tallies) - no_ring + self._rings.lost(),
-            "no ring": no_ring,
-            "recursion": sum(self._program.recursion_misses().values()),
-        }
-
-    def _progress(self, elapsed: float) -> Progress:
-        tallies = [tally for kinds in self._program.tallies().values() for tally in kinds.values()]
-        return Progress(
-            elapsed,
-            sum(tally.stored for tally in tallies),
-            sum(tally.failed for tally in tallies),
-            self._thread.writer.bytes_written,
-            self._own_cpu_s(),
-        )
-
     def _own_cpu_s(self) -> float:
         return time.process_time() - self._cpu_before_s
 
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _numpy_type(name: str) -> str:
-    return name if name[0] in "SV" else f"<{name}"
 
 
 def _raise_file_limit() -> None:

@@ -15,7 +15,8 @@ from offwake.recorder.control import ask_for_dump
 from offwake.recorder.flight import FlightLog
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
-from offwake.recorder.session import Options, Progress, Result, record
+from offwake.recorder.options import Options, Progress, Result
+from offwake.recorder.session import record
 from offwake.recorder.sources import chosen_sources, default_sources
 from offwake.recorder.start import Start
 from offwake.recorder.trigger import Trigger

@@ -23,7 +23,8 @@ KIND_AND_FLAGS = Struct("<HH")
 RECORD = """
 import sys
 from pathlib import Path
-from offwake.recorder.session import Options, record
+from offwake.recorder.options import Options
+from offwake.recorder.session import record
 from offwake.recorder.sources import chosen_sources
 build, buffer_bytes, path, *command = sys.argv[1:]
 options = Options(Path(path), chosen_sources(["sched", "block", "tcp"]), buffer_bytes=int(buffer_bytes), command=command,
