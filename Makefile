@@ -25,6 +25,9 @@ bench: .venv/installed | test-packages  ## what recording and analysis cost, bes
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
 	@.venv/bin/python -m benchmarks.user_stacks
+	@.venv/bin/python -m benchmarks.sources
+	@.venv/bin/python -m benchmarks.loads
+	@.venv/bin/python -m benchmarks.postgres
 
 recorder:  ## build/offwake-recorder.pyz, one file that records where there is no pip
 	@$(PYTHON) -m offwake.zipapp build/offwake-recorder.pyz

@@ -22,6 +22,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
+from benchmarks.postgres import postgresql
 from benchmarks.recording import ALONE, Run, run
 from offwake.analyzer.decode import Decoder
 from offwake.analyzer.naming import BEGINNINGS
@@ -82,7 +83,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             runs[name].append(run(RECORDERS[name], Path(folder) / "recording", arguments.round_trips))
     python = {name: python_cost(RECORDERS[name], arguments.rounds) for name in (ALONE, FP, WHOLE)}
-    with postgresql() as load:
+    with postgresql("/var/tmp") as pgbench:
+        load = f"{pgbench} --client 4 --no-vacuum postgres --transactions"
         found = {name: wholeness(RECORDERS[name], load, arguments.transactions) for name in (FP, WHOLE, PERF_DWARF)}
         alone = unwinder_alone(load, arguments.transactions)
     results = {
@@ -109,29 +111,6 @@ def python_cost(recorder: str, rounds: int) -> float:
                 sys.exit(f"failed with {done.returncode}: {recorder or 'Python alone'}\n{done.stderr}")
             found.append(float(done.stdout))
     return statistics.median(found)
-
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """Run a cluster of PostgreSQL; yields the command that puts load on it, without its number of transactions."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-    as_postgres = "setpriv --reuid postgres --regid postgres --clear-groups"
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        subprocess.run(["chown", "postgres", folder], check=True)
-
-        def do(command: str) -> None:
-            subprocess.run(command, shell=True, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-        do(f"{as_postgres} {binaries}/initdb --pgdata data --auth trust")
-        do(
-            f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '-k {folder} -p 54332 -c listen_addresses=' start"
-        )
-        try:
-            pgbench = f"{binaries}/pgbench -h {folder} -p 54332 -U postgres"
-            do(f"{pgbench} --initialize --quiet --scale 5 postgres")
-            yield f"{pgbench} --client 4 --no-vacuum postgres --transactions"
-        finally:
-            do(f"{as_postgres} {binaries}/pg_ctl --pgdata data -m immediate stop")
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""What recording costs PostgreSQL, beside perf and offcputime.
+
+pgbench runs its TPC-B-like transactions on a cluster that is made for it and lies in memory, alone and beside each recorder,
+in turns. What counts is the median of transactions a second, and what is lost of those that it has alone.
+"""
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
+from benchmarks.recording import ALONE, BESIDE_OFFCPUTIME, OFFCPUTIME, PERF, PERF_G, what_it_says
+
+__all__ = ["postgresql"]
+
+IN_MEMORY = "/dev/shm"
+RECORDERS = {
+    ALONE: "",
+    "offwake": f"{OFFWAKE} record -o FILE --",
+    "offwake --no-wakers": f"{OFFWAKE} record --no-wakers -o FILE --",
+    "offwake --min-block-us 1000": f"{OFFWAKE} record --min-block-us 1000 -o FILE --",
+    PERF_G: f"{PERF} -o FILE --",
+    OFFCPUTIME: BESIDE_OFFCPUTIME,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of pgbench, and what the recorder beside it made of it."""
+
+    transactions_a_second: float
+    file_mb: float
+    events: int
+    lost: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each recorder (default 5)")
+    parser.add_argument("--seconds", type=int, default=20, help="of each run (default 20)")
+    parser.add_argument("--data", default=IN_MEMORY, help=f"folder for the cluster's data (default {IN_MEMORY})")
+    arguments = parser.parse_args()
+    runs: dict[str, list[Run]] = {name: [] for name in RECORDERS}
+    with postgresql(arguments.data) as pgbench:
+        load = f"{pgbench} --client 4 --jobs 2 --no-vacuum --time {arguments.seconds} postgres"
+        for name in track([name for _ in range(arguments.rounds) for name in RECORDERS], "recording"):
+            with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+                runs[name].append(run(RECORDERS[name], load, Path(folder) / "recording"))
+    results = {"machine": machine(), "runs": {name: [asdict(one) for one in mine] for name, mine in runs.items()}}
+    publish("postgres", results, "\n".join(markdown(results, runs, arguments.seconds)))
+
+
+@contextmanager
+def postgresql(parent: str) -> Iterator[str]:
+    """Run a cluster of PostgreSQL in a folder of its own; yields the command that puts load on it, without options."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+    as_postgres = "setpriv --reuid postgres --regid postgres --clear-groups"
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        subprocess.run(["chown", "postgres", folder], check=True)
+
+        def do(command: str) -> None:
+            subprocess.run(command, shell=True, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
+        do(f"{as_postgres} {binaries}/initdb --pgdata data --auth trust")
+        do(
+            f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '-k {folder} -p 54332 -c listen_addresses=' start"
+        )
+        try:
+            pgbench = f"{binaries}/pgbench -h {folder} -p 54332 -U postgres"
+            do(f"{pgbench} --initialize --quiet --scale 5 postgres 2>&1")
+            yield pgbench
+        finally:
+            do(f"{as_postgres} {binaries}/pg_ctl --pgdata data -m immediate stop")
+
+
+def run(recorder: str, load: str, file: Path) -> Run:
+    """Run pgbench once beside a recorder (none if empty)."""
+    script = f"{WITH_TRACEFS} {recorder.replace('FILE', str(file))} {load}"
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True)
+    found = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
+    if done.returncode not in (0, 3) or not found:  # 3: events were lost, which the table tells
+        sys.exit(f"failed with {done.returncode}: {script}\n{done.stderr}")
+    events, lost, _ = what_it_says(file) if file.exists() else (0, 0, None)
+    size_mb = file.stat().st_size / 1e6 if file.exists() else 0
+    return Run(float(found[1]), size_mb, events, lost)
+
+
+def markdown(results: dict[str, Any], runs: dict[str, list[Run]], seconds: int) -> Iterator[str]:
+    """The lines of the table on the page."""
+    where = results["machine"]
+    yield f"{where['cpus']} CPUs ({where['model']}), Linux {where['kernel']};"
+    yield f"{len(runs[ALONE])} rounds of {seconds} s; medians."
+    yield ""
+    yield "| recorder | transactions/s | loss | file, MB | events stored | events lost |"
+    yield "|---|---|---|---|---|---|"
+    alone = statistics.median(one.transactions_a_second for one in runs[ALONE])
+    for name, mine in runs.items():
+        median = {field: statistics.median(asdict(one)[field] for one in mine) for field in Run.__annotations__}
+        rate = median["transactions_a_second"]
+        loss = f"{100 * (1 - rate / alone):.1f} %" if name != ALONE else "–"
+        in_file = [f"{median['file_mb']:.1f}", f"{median['events']:,.0f}", f"{median['lost']:,.0f}"]
+        shown = in_file if "FILE" in RECORDERS[name] else ["–"] * len(in_file)
+        yield f"| {name} | {rate:,.0f} | {loss} | {' | '.join(shown)} |"
+
+
+if __name__ == "__main__":
+    main()
