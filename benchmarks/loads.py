@@ -38,7 +38,8 @@ SECONDS = 3
 RECORD = """
 import json, resource, sys, time
 from pathlib import Path
-from offwake.recorder.session import Options, Progress, record
+from offwake.recorder.options import Options, Progress
+from offwake.recorder.session import record
 from offwake.recorder.sources import chosen_sources
 
 def tell(progress: Progress) -> None:
