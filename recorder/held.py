@@ -46,6 +46,7 @@ class HeldSegments(TraceWriter):
         """Keep a block; a KEYFRAME begins a segment."""
         if header.kind == Kind.KEYFRAME:
             self._segments.append(_Segment(header.begin_ns))
+        frame = bytes(memoryview(frame))  # zstandard's keeps the room that the payload might have taken
         segment, size = self._segments[-1], len(frame) + BLOCK_BYTES
         segment.blocks.append(HeldBlock(header, frame))
         segment.size += size

@@ -25,6 +25,17 @@ def flight_recorder(folder: Path, *options: str) -> Iterator[subprocess.Popen[st
         yield process
 
 
+@contextmanager
+def running_for_ever(program: Path) -> Iterator[None]:
+    """Run a program over and over beside the test."""
+    again = f"while {program} >/dev/null; do :; done"
+    with subprocess.Popen(["sh", "-c", again], start_new_session=True) as shell:
+        try:
+            yield
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
+
+
 def stop(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
@@ -45,7 +56,8 @@ def children(pid: int) -> set[int]:
 def test_dumps_hold_the_last_seconds_while_it_goes_on(workload: Callable[[str], Path], tmp_path: Path) -> None:
     with flight_recorder(tmp_path) as process:
         subprocess.run([workload("pipe_chain")], check=True, capture_output=True)
-        first = dump(process)
+        with running_for_ever(workload("pipe_chain")):
+            first = dump(process)
         process.send_signal(signal.SIGUSR2)
         wait_until(lambda: len(list(tmp_path.glob("*.offwake"))) == 2, "the second dump is written")
         said = stop(process)

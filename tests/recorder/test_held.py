@@ -1,6 +1,7 @@
 """What a flight recorder holds: the last segments, as many as the window needs, never more than the bound."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 from offwake.format.layout import Kind
@@ -36,6 +37,20 @@ def test_memory_stays_flat() -> None:
         write_segment(held, second)
         sizes.append((held.bytes_written, len(held.blocks())))
     assert len(set(sizes[10:])) == 1
+
+
+def test_what_it_says_that_it_holds_is_what_it_takes() -> None:
+    held = HeldSegments(100 * SECOND_NS, NEVER_TOO_MUCH)
+    compressible = b"wait" * 100_000
+    tracemalloc.start()
+    try:
+        for second in range(100):
+            held.write(Block(Kind.KEYFRAME, begin_ns=second * SECOND_NS), b"\x80")
+            held.write(Block(Kind.EVENTS), compressible)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 2 * held.bytes_written + len(compressible)
 
 
 def test_the_bound_drops_the_oldest() -> None:
