@@ -29,9 +29,10 @@ def test_the_size_of_the_file(tmp_path: Path) -> None:
 def test_the_reserve_of_the_disk(tmp_path: Path) -> None:
     """Somebody else fills the disk while it is recorded on, and waits until the recording is whole."""
     path = tmp_path / "x.offwake"
-    fill = f"dd if=/dev/zero of={tmp_path}/filler bs=1M count=6 2>&1; until [ -e {path} ]; do sleep 0.05; done"
-    recorder = shlex.join([str(OFFWAKE), "record", "-o", str(path), "--reserve", "3M", "--", "sh", "-c", fill])
-    mount = f"mount -t tmpfs -o size=8M tmpfs {tmp_path}"
+    wait = f"for _ in $(seq 600); do [ -e {path} ] && break; sleep 0.1; done"
+    fill = f"dd if=/dev/zero of={tmp_path}/filler bs=1M count=30 2>&1; {wait}"
+    recorder = shlex.join([str(OFFWAKE), "record", "-o", str(path), "--reserve", "40M", "--", "sh", "-c", fill])
+    mount = f"mount -t tmpfs -o size=64M tmpfs {tmp_path}"
     result = subprocess.run(
         ["unshare", "--mount", "sh", "-ec", f"{mount}; {recorder} >&2; {OFFWAKE} info {path} --json"],
         capture_output=True,
@@ -40,7 +41,7 @@ def test_the_reserve_of_the_disk(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     info = json.loads(result.stdout)
-    assert info["ended_by"] == "the free space of the disk fell to --reserve 3 MB"
+    assert info["ended_by"] == "the free space of the disk fell to --reserve 40 MB"
     assert info["own_cost"]["own_device"]["name"] == "tmpfs"
 
 
