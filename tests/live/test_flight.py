@@ -131,15 +131,21 @@ def test_who_may_ask_and_whom(tmp_path: Path) -> None:
 
 
 def test_a_trigger_dumps_by_itself_at_most_once_a_minute(tmp_path: Path) -> None:
+    """Some waits may be missed where the kernel hides a switch (`Recorded.hidden_waits`): there are several."""
     sleeper = tmp_path / "long-sleeper"
     shutil.copy(shutil.which("sleep") or "", sleeper)
+
+    def has_dumped() -> bool:
+        subprocess.run([sleeper, "0.4"], check=True)
+        return bool(list(tmp_path.glob("*.offwake")))
+
     with flight_recorder(tmp_path, "--trigger", "blocked > 300ms comm=long-sleeper") as process:
-        subprocess.run([sleeper, "0.1"], check=True)
-        subprocess.run([sleeper, "0.4"], check=True)
-        wait_until(lambda: bool(list(tmp_path.glob("*.offwake"))), "the trigger dumps")
-        subprocess.run([sleeper, "0.4"], check=True)
+        wait_until(has_dumped, "the trigger dumps")
+        for _ in range(3):
+            subprocess.run([sleeper, "0.4"], check=True)
         said = stop(process)
-    assert "1 dump written; the trigger was met 2 times" in said
+    met = re.search(r"; 1 dump written; the trigger was met (\d+) times", said)
+    assert met and int(met[1]) > 1, said
     [path] = tmp_path.glob("*.offwake")
     assert ask("info", path, "--json")["ended_by"] == "the trigger"
     longest = [row for row in ask("table", path, "--json") if row["comm"] == "long-sleeper"]
