@@ -115,6 +115,12 @@ class Rings:
                 self._open_cpu(cpu)
         return gaps
 
+    def unmap(self) -> None:
+        """Give the rings' memory back: what was in them has been taken, and names take memory too."""
+        for cpu in self.cpus:
+            for ring in (cpu.samples, cpu.sideband, *([cpu.lessons] if cpu.lessons else [])):
+                ring.close()
+
     def as_values(self) -> dict[str, Any]:
         """Return what writes into the rings, as a keyframe holds it."""
         return {

@@ -162,6 +162,7 @@ class _Capture:
         self._pump.end()
         ending = self.ending(reason)
         ending.footer["ended_ns"] = ended_ns
+        self._rings.unmap()
         try:
             own = self._finish(ending)
         finally:
