@@ -12,7 +12,7 @@ demo: .venv/installed  ## record a small workload for ten seconds and open it in
 test: check | test-packages  ## every test, and `make check` before them
 	@.venv/bin/pytest
 
-torture: .venv/installed | test-packages  ## what takes too long for every change: two hours (OFFWAKE_KILLS=200, OFFWAKE_HOURS=1)
+torture: .venv/installed | test-packages  ## what takes too long for every change (OFFWAKE_KILLS=200, OFFWAKE_HOURS=1)
 	@.ci/packages mmdebstrap
 	@.venv/bin/pytest tests/torture
 
