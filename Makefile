@@ -12,7 +12,7 @@ demo: .venv/installed  ## record a small workload for ten seconds and open it in
 test: check | test-packages  ## every test, and `make check` before them
 	@.venv/bin/pytest
 
-torture: .venv/installed | test-packages  ## what takes too long for every change
+torture: .venv/installed | test-packages  ## what takes too long for every change (OFFWAKE_KILLS=200, OFFWAKE_HOURS=1)
 	@.ci/packages mmdebstrap
 	@.venv/bin/pytest tests/torture
 
@@ -21,7 +21,7 @@ check: .venv/installed  ## ruff, mypy --strict and import-linter
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf; writes benchmarks/results.json and its tables in docs/
+bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf and offcputime; writes benchmarks/results.json and its tables in docs/
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
 	@.venv/bin/python -m benchmarks.user_stacks
