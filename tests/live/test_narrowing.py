@@ -63,12 +63,13 @@ def test_every_wait_of_the_processes_children_has_its_stack(by_process: Recorded
 
 
 def test_strangers_have_no_stacks_and_no_place_in_pictures(by_process: Recorded) -> None:
-    rows = ask("table", by_process.path, "--all", "--json")
-    sleepers = {row["tid"] for row in rows if row["comm"] == "sleep"}
     switches = [event for event in events(by_process.path) if event["event"] == "sched_switch"]
-    theirs = [event for event in switches if event["prev"] in sleepers and not event["flags"] & MEMBER]
-    taken_up = sum("stack" in event for event in theirs)  # those who woke a thread of the kernel that had woken a member
-    assert len(theirs) > 50 and taken_up < len(theirs) // 10
+    wakings = [event for event in events(by_process.path) if event["event"] == "sched_waking"]
+    taken_up = {event["prev"] for event in switches if event["flags"] & MEMBER}
+    while more := {event["waker"] for event in wakings if event["target"] in taken_up} - taken_up:
+        taken_up |= more
+    strangers = [event for event in switches if event["prev"] and event["prev"] not in taken_up and event["state"]]
+    assert strangers and not [event for event in strangers if "stack" in event]
     shown = {stack["frames"][0] for stack in ask("folded", by_process.path, "--view", "off-cpu", "--json")["stacks"]}
     everything = {stack["frames"][0] for stack in by_process.stacks("off-cpu")}
     assert "sleep" in everything and "sleep" not in shown
