@@ -162,14 +162,17 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
     if event.when:
         condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
         lines.append(f"    if (!({condition})) return 0;")
-    fields = [field for field in event.fields if field.value != "program"]
-    lines += [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in fields]
+    # What tells whether it is recorded comes first: most events of such a kind end there.
+    fields = sorted((f for f in event.fields if f.value != "program"), key=lambda field: field.name != event.once_per)
+    filled = [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in fields]
     if event.once_per:
         lines += [
+            filled.pop(0),
             f"    u64 key = e.{event.once_per}; u8 yes = 1;",
             f"    if (seen_{event.name}.lookup(&key)) return 0;",
             f"    seen_{event.name}.update(&key, &yes);",
         ]
+    lines += filled
     for other in (o for o in source.events if event.forgets and o.once_per == event.forgets):
         lines.append(f"    {{ u64 key = e.{event.forgets}; seen_{other.name}.delete(&key); }}")
     lines += [f"    return emit_without_stack(ctx, &e, sizeof(e), KIND_{event.name});", "}", ""]
