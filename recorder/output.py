@@ -108,6 +108,9 @@ class OutputFile:
     def failure(self, error: Exception) -> OutputError:
         """Say what a failed write means for the recording."""
         why = (error.strerror if isinstance(error, OSError) else None) or error
+        if not os.fstat(self.fd).st_size:
+            self.discard()
+            return OutputError(f"{self.path}: {why}; nothing was recorded")
         return OutputError(
             f"{self.part}: {why}; what was written before can be read, "
             f"and `offwake recover` makes a finished file of what is sound"

@@ -72,9 +72,10 @@ class Pump:
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
         self.keeper.keep_kernel()
-        table = ProcessTable()
-        table.scan_mappings()
-        CodeMaps(self._program, table, self.keeper).begin()
+        if self._program.user_stack_bytes:
+            table = ProcessTable()
+            table.scan_mappings()
+            CodeMaps(self._program, table, self.keeper).begin()
 
     def begin(self, now_ns: int) -> None:
         """Open the first segment; the blocks that follow cover the time from now on."""
