@@ -18,7 +18,7 @@ from offwake.recorder.files import KALLSYMS, MODULES
 __all__ = ["LAST", "NEVER", "TO_TOP", "KernelFrames"]
 
 TO_TOP, LAST, NEVER = 1, 2, 3  # as in kernel_stack.bpf.c, in place of a step
-LESSONS_NEEDED = 8
+LESSONS_NEEDED, LESSONS_ENOUGH = 8, 64  # what so many do not tell, more will not
 PROGRAM_FRAMES = 2  # the BPF program, and what called it
 TEXT_AT_MOST = 64 << 20
 RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
@@ -131,6 +131,8 @@ class KernelFrames:
                 step = TO_TOP
             elif frame.steps and len(frame.steps) == 1:
                 (step,) = frame.steps
+            elif frame.lessons >= LESSONS_ENOUGH:
+                step = NEVER
         if step != frame.told:
             frame.told = step
             self.kernel.set_frame(address, step)
