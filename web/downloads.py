@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from offwake.analyzer.options import chosen
+from offwake.analyzer.render import overview, svg
 from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
 from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.folded import folded
@@ -40,7 +41,7 @@ def flame(entry_id: str, name: str, form: str) -> Response:
 def heatmap(entry_id: str, name: str, form: str) -> Response:
     """Send a heat map of the selected threads."""
     entry = entry_or_404(entry_id, "heatmap", name)
-    selection = region_left_out(parse_selection(request.args))
+    selection = region_left_out()
     shown = library().heatmap(entry, name, selection, "offset" in request.args)
     if form == "svg":
         return _file(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
@@ -53,6 +54,14 @@ def table(entry_id: str, name: str, form: str) -> Response:
     entry = entry_or_404(entry_id, "table", name)
     shown = library().table(entry, name, parse_selection(request.args))
     return _file(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+
+
+@downloads.get("/recording/<entry_id>/overview.svg")
+def timeline(entry_id: str) -> Response:
+    """Send the timeline."""
+    entry = entry_or_404(entry_id, "table", "overview")
+    caption = svg.caption("timeline", library().listed(entry).info or {})
+    return _file(entry, "overview.svg", overview.timeline(library().overview(entry), caption))
 
 
 def _trust(entry: Entry) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from offwake.analyzer import query
 from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.overview import Overview
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.tree import FrameTree
@@ -30,6 +31,7 @@ SUFFIXES = (".offwake", ".offwake.part")
 ENTRIES_AT_MOST = 1000
 OPEN_AT_MOST = 2  # each may keep a pass in memory, see replay.py
 ANSWERS_AT_MOST = 16
+OVERVIEWS_AT_MOST = 50
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -75,6 +77,7 @@ class Library:
         self._working = threading.RLock()
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
+        self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
         self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
 
     def entries(self) -> list[Entry]:
@@ -89,6 +92,10 @@ class Library:
     def listed(self, entry: Entry) -> Listed:
         """Return what the list shows of a file, however damaged or foreign it is."""
         return self._infos.get(entry, lambda: self._listed(entry), self._working)
+
+    def overview(self, entry: Entry) -> Overview:
+        """Return what the machine did at each moment; made once a recording."""
+        return self._overviews.get(entry, lambda: query.overview(self._recording(entry)), self._working)
 
     def stacks(self, entry: Entry, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Stacks:
         """Return the selected stacks of a view. Another `grep` needs no other pass."""

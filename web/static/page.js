@@ -4,12 +4,14 @@
 // so a picture changes while the window stays where it is scrolled to; without a script the same links and forms work.
 "use strict";
 
-let quiet = () => {}, loading = new AbortController();
+let alive = [], loading = new AbortController();
 
 function start() {
-  quiet();
-  const flame = document.querySelector("svg.flame"), heat = document.querySelector("svg.heat");
-  quiet = flame ? flameGraph(flame, visit) : heat ? heatMap(heat, visit) : () => {};
+  for (const quiet of alive) quiet();
+  alive = [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]].flatMap(([name, bring]) => {
+    const picture = document.querySelector(name);
+    return picture ? [bring(picture, visit)] : [];
+  });
 }
 
 async function load() {
