@@ -17,9 +17,9 @@ from offwake.web.asks import parse_ask, parse_selection
 from offwake.web.library import Entry
 from offwake.web.pages import entry_or_404, flame_caption, heat_caption, library, region_left_out
 
-__all__ = ["downloads"]
+__all__ = ["downloads", "send"]
 
-TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", "folded": "text/plain"}
+TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", "folded": "text/plain", "txt": "text/plain"}
 downloads = Blueprint("downloads", __name__)
 
 
@@ -31,10 +31,10 @@ def flame(entry_id: str, name: str, form: str) -> Response:
     profile = library().stacks(entry, name, selection, ask.options).profile
     if form == "svg":
         caption = flame_caption(entry, profile, chosen(selection, ask.options))
-        return _file(entry, f"{name}.svg", flame_graph(profile, caption))
+        return send(entry, f"{name}.svg", flame_graph(profile, caption))
     if form == "folded":
-        return _file(entry, f"{name}.folded", folded(profile))
-    return _file(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
+        return send(entry, f"{name}.folded", folded(profile))
+    return send(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/heatmap/<name>.<any(svg, json):form>")
@@ -42,10 +42,10 @@ def heatmap(entry_id: str, name: str, form: str) -> Response:
     """Send a heat map of the selected threads."""
     entry = entry_or_404(entry_id, "heatmap", name)
     selection = region_left_out()
-    shown = library().heatmap(entry, name, selection, "offset" in request.args)
+    shown = library().heatmap(entry, name, selection, bool(request.args.get("offset")))
     if form == "svg":
-        return _file(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
-    return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
+        return send(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
+    return send(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/table/<name>.<any(csv, json):form>")
@@ -53,7 +53,7 @@ def table(entry_id: str, name: str, form: str) -> Response:
     """Send a whole table."""
     entry = entry_or_404(entry_id, "table", name)
     shown = library().table(entry, name, parse_selection(request.args))
-    return _file(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+    return send(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
 
 
 @downloads.get("/recording/<entry_id>/overview.svg")
@@ -61,14 +61,14 @@ def timeline(entry_id: str) -> Response:
     """Send the timeline."""
     entry = entry_or_404(entry_id, "table", "overview")
     caption = svg.caption("timeline", library().listed(entry).info or {})
-    return _file(entry, "overview.svg", overview.timeline(library().overview(entry), caption))
+    return send(entry, "overview.svg", overview.timeline(library().overview(entry), caption))
 
 
 def _trust(entry: Entry) -> dict[str, Any]:
     return trust(library().listed(entry).info or {})
 
 
-def _file(entry: Entry, name: str, text: str) -> Response:
+def send(entry: Entry, name: str, text: str) -> Response:
     """Send text as a file that a browser saves and never opens in this site's name."""
     file_name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{entry.path.stem}-{name}")
     content_type = f"{TYPES[name.rpartition('.')[2]]}; charset=utf-8"

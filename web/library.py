@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from offwake.analyzer import query
+from offwake.analyzer.explain import Decision, explain
 from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.histogram import Buckets, Histograms
 from offwake.analyzer.overview import Overview
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
+from offwake.analyzer.summary import Summary, summarize
 from offwake.analyzer.tables import Table
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import OffwakeError
@@ -116,24 +119,34 @@ class Library:
     def heatmap(self, entry: Entry, of: str, selection: Selection, by_offset: bool = False) -> Heatmap:
         """Return a heat map of the selected threads, over latency or over the offset within each second."""
         kind, make = ("offsets", query.offsets) if by_offset else ("heatmap", query.heatmap)
-        key = (entry, kind, of, selection, DEFAULTS)
-        answer: Heatmap = self._answers.get(key, lambda: make(self._recording(entry), of, selection), self._working)
-        return answer
+        return self._made((entry, kind, of, selection, DEFAULTS), lambda recording: make(recording, of, selection))
+
+    def histograms(self, entry: Entry, of: str, selection: Selection, buckets: Buckets) -> Histograms:
+        """Return histograms of the selected threads."""
+        key = (entry, f"histogram {buckets}", of, selection, DEFAULTS)
+        return self._made(key, lambda recording: query.histogram(recording, of, selection, buckets))
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
         """Return a table of the selected threads."""
         key = (entry, "table", of, selection, DEFAULTS)
-        answer: Table = self._answers.get(
-            key, lambda: query.table(self._recording(entry), of, selection), self._working
-        )
-        return answer
+        return self._made(key, lambda recording: query.table(recording, of, selection))
+
+    def summary(self, entry: Entry, selection: Selection) -> Summary:
+        """Return the summary of the selected threads."""
+        return self._made((entry, "summary", "", selection, DEFAULTS), lambda recording: summarize(recording, selection))
+
+    def idle(self, entry: Entry, selection: Selection) -> list[Decision]:
+        """Return the decisions on the selected waits."""
+        return self._made((entry, "idle", "", selection, DEFAULTS), lambda recording: explain(recording, selection))
 
     def why_nothing(self, entry: Entry, name: str, selection: Selection) -> str:
         """Say why nothing was found of a view, heat map or table."""
         key = (entry, "why", name, selection, DEFAULTS)
-        answer: str = self._answers.get(
-            key, lambda: query.why_nothing(self._recording(entry), name, selection), self._working
-        )
+        return self._made(key, lambda recording: query.why_nothing(recording, name, selection))
+
+    def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
+        """Return an answer by its key, made of the recording when it is not there."""
+        answer: Value = self._answers.get(key, lambda: make(self._recording(key[0])), self._working)
         return answer
 
     def _recording(self, entry: Entry) -> Recording:

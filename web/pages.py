@@ -39,8 +39,10 @@ from offwake.web.asks import (
     command_line,
     parse_ask,
     parse_selection,
+    whole_number,
 )
 from offwake.web.library import Entry, Library
+from offwake.web.rows import OPENS, row_stacks
 
 __all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "page", "pages", "region_left_out"]
 
@@ -48,9 +50,20 @@ ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
 FIRST_VIEW = "off-wake"
 PICTURE_FILES = ("flamegraph.js", "heatmap.js", "overview.js", "picture.css")
-KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
+KINDS = {
+    "words": {
+        "summary": "who waited, on what, woken by whom; run queue, block I/O, TCP; what to look at next",
+        "idle": "which waits pictures leave out as idle, and why; which not, and what came nearest",
+    },
+    "flame": query.VIEWS,
+    "heatmap": query.HEATMAPS,
+    "histogram": query.HISTOGRAMS,
+    "table": query.TABLES,
+}
 AROUND = ("around_from", "around_to")
 """The time that a heat map showed when a region of it was picked."""
+DOWNLOADS = {"words": "words.words_file", "histogram": "words.histogram_file"}
+DOWNLOADS |= {kind: f"downloads.{kind}" for kind in ("flame", "heatmap", "table")}
 CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS, *AROUND)
 """Fields of an address that hold for the other pages of a recording too."""
 pages = Blueprint("pages", __name__)
@@ -79,13 +92,13 @@ def carried(from_kind: str, to_kind: str) -> tuple[str, ...]:
 
 def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
     """Return a link that carries along what the page selects."""
-    kept = {name: value for name, value in request.args.items() if name in keep and value}
-    return url_for(endpoint, **{**kept, **values})
+    kept = {name: value for name, value in request.args.items() if name in keep}
+    return url_for(endpoint, **{name: value for name, value in (kept | values).items() if value or value == 0})
 
 
 def _all_time() -> str:
     """Return the address of this page without its time, and without the region of a heat map that the time is part of."""
-    left_out = (*REGION_FIELDS, *AROUND) if "ended" in request.args else ("from", "to")
+    left_out = (*REGION_FIELDS, *AROUND) if request.args.get("ended") else ("from", "to")
     return f"{request.path}?{urlencode({name: value for name, value in request.args.items() if name not in left_out})}"
 
 
@@ -163,13 +176,14 @@ def flame(entry_id: str, name: str) -> str:
 def heat(entry_id: str, name: str) -> str:
     """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
     entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out()
-    by_offset, region = "offset" in request.args, REGION_FIELDS if "ended" in request.args else ("ended",)
+    by_offset, region = bool(request.args.get("offset")), REGION_FIELDS if request.args.get("ended") else ("ended",)
     shown = library().heatmap(entry, name, selection, by_offset)
     command = ["heatmap", entry.name, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
     return page(
         ("heatmap.html", entry, "heatmap", name),
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
         hidden_ns=shown.hidden_ns,
+        opens=OPENS.get(name, FIRST_VIEW),
         nothing="" if shown.total else library().why_nothing(entry, name, selection),
         command=command_line(command, selection),
         forms=("svg", "json"),
@@ -182,12 +196,14 @@ def heat(entry_id: str, name: str) -> str:
 def table(entry_id: str, name: str) -> str:
     """Show a table, sorted as the address says."""
     entry, selection = entry_or_404(entry_id, "table", name), parse_selection(request.args)
-    whole = library().table(entry, name, selection)
+    whole, first = library().table(entry, name, selection), whole_number(request.args, "first") or 0
     rows = _arranged(whole)
     return page(
         ("table.html", entry, "table", name),
         columns=[(column, heading(column)) for column in whole.columns],
-        rows=rows[:ROWS_AT_MOST],
+        rows=[(row, *row_stacks(name, row)) for row in rows[first : first + ROWS_AT_MOST]],
+        first=first,
+        at_most=ROWS_AT_MOST,
         found=len(rows),
         nothing="" if rows else library().why_nothing(entry, name, selection),
         command=command_line(["table", entry.name, "--of", name], selection),
@@ -201,7 +217,7 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
-    values |= {"all_time": _all_time()}
+    values |= {"all_time": _all_time(), "downloads": DOWNLOADS}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS, "timeline": timeline}
     return render_template(template, carried=partial(carried, kind), **values)

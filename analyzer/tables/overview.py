@@ -13,7 +13,7 @@ def _unit(name: str) -> str:
     return "ns" if name.endswith("_ns") else "bytes" if name.endswith("_bytes") else "count"
 
 
-COLUMNS = (Column("start_ns", "ns"), *(Column(name, _unit(name)) for name in SERIES))
+COLUMNS = (Column("start_ns", "ns"), Column("length_ns", "ns"), *(Column(name, _unit(name)) for name in SERIES))
 
 
 def table(scope: Scope) -> Table:
@@ -24,7 +24,7 @@ def table(scope: Scope) -> Table:
     found = overview(Scope(scope.recording, replace(scope.selection, show_all=False)))
     began_ns = scope.recording.began_ns
     starts_ns = found.columns.starts_ns.tolist()
-    columns = zip(starts_ns, *(found.sums[name].tolist() for name in SERIES), strict=True)
-    rows = [dict(zip(("start_ns", *SERIES), values, strict=True)) for values in columns]
+    columns = zip(starts_ns, found.lengths_ns.tolist(), *(found.sums[name].tolist() for name in SERIES), strict=True)
+    rows = [dict(zip(("start_ns", "length_ns", *SERIES), values, strict=True)) for values in columns]
     first_ns, last_ns = scope.begin_ns - began_ns - found.columns.width_ns, max(scope.end_ns - began_ns, 1)
     return Table("overview", COLUMNS, [row for row in rows if first_ns < row["start_ns"] < last_ns])

@@ -14,7 +14,13 @@ from flask.testing import FlaskClient
 from offwake.analyzer import query
 from offwake.web.library import Library
 
-KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
+KINDS = {
+    "words": ("summary", "idle"),
+    "flame": query.VIEWS,
+    "heatmap": query.HEATMAPS,
+    "histogram": query.HISTOGRAMS,
+    "table": query.TABLES,
+}
 EVERY = [(kind, name) for kind, names in KINDS.items() for name in names]
 
 
@@ -56,8 +62,11 @@ def test_every_picture_and_table_has_a_page_and_downloads(client: FlaskClient, k
     path = f"{recording(client)}{kind}/{name}"
     page = client.get(path)
     assert page.status_code == 200
-    assert "--view " + name in page.text or "--of " + name in page.text
-    for form in re.findall(rf'href="{path}\.([a-z]+)"', page.text):
+    command = re.search("<code>(.*?)</code>", page.text)
+    assert command and any(words in command[1] for words in (f"--view {name}", f"--of {name}", f"offwake {name}"))
+    forms = re.findall(rf'href="{path}\.([a-z]+)"', page.text)
+    assert forms
+    for form in forms:
         answer = client.get(f"{path}.{form}")
         assert answer.status_code == 200
         assert answer.headers["Content-Disposition"] == f'attachment; filename="whole-{name}.{form}"'
@@ -116,7 +125,7 @@ def test_a_table_sorts_filters_and_puts_the_unknown_last(client: FlaskClient) ->
     rows = client.get(f"{path}.json").get_json()
     page = client.get(f"{path}?sort=switches&down=1").text
     shown = [row["tid"] for row in sorted(rows, key=lambda row: -row["switches"])]
-    assert [int(tid) for tid in re.findall(r'<tr><td class="number">(\d+)<', page)] == shown
+    assert [int(tid) for tid in re.findall(r'<tr><td><a href="[^"]+">off-wake</a><td class="number">(\d+)<', page)] == shown
     assert "threads: 1 rows" in client.get(f"{path}?grep=^postg").text
     assert client.get(f"{path}?sort=nothing").status_code == 400
 
@@ -148,7 +157,7 @@ def test_a_search_in_rows_is_no_search_in_stacks(client: FlaskClient) -> None:
 
 def test_every_picture_says_whether_the_recording_is_complete(client: FlaskClient) -> None:
     for name, words in (("whole.offwake", "events · complete"), ("cut.offwake.part", "not complete: not ended")):
-        for path in [f"{recording(client, name)}{kind}/{of}" for kind, of in EVERY if kind != "table"]:
+        for path in [f"{recording(client, name)}{kind}/{of}" for kind, of in EVERY if kind in ("flame", "heatmap")]:
             assert words in client.get(path).text
             assert words in client.get(path + ".svg").text
 
