@@ -20,7 +20,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import remarks
+from offwake.analyzer.completeness import open_waits, remarks
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.options import chosen
 from offwake.analyzer.profile import Profile
@@ -160,6 +160,7 @@ def flame(entry_id: str, name: str) -> str:
     return page(
         ("flame.html", entry, "flame", name),
         picture=Markup(picture),
+        notices=open_waits(stacks.profile),
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
@@ -184,6 +185,7 @@ def heat(entry_id: str, name: str) -> str:
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
         hidden_ns=shown.hidden_ns,
         opens=OPENS.get(name, FIRST_VIEW),
+        notices=open_waits(shown),
         nothing="" if shown.total else library().why_nothing(entry, name, selection),
         command=command_line(command, selection),
         forms=("svg", "json"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from offwake.analyzer.completeness import open_waits
 from offwake.analyzer.histogram import Buckets, Histogram, Histograms, bounds
 from offwake.analyzer.latencies import KINDS
 from offwake.analyzer.options import address
@@ -63,6 +64,7 @@ def histogram_page(entry_id: str, name: str) -> str:
         choices=[("", "all"), *((field, field.replace("_", " ")) for field in KINDS[name].fields)],
         opens=OPENS.get(name, FIRST_VIEW),
         hidden_ns=found.hidden_ns,
+        notices=open_waits(found),
         nothing="" if found.total else library().why_nothing(entry, name, selection),
         command=command_line(["histogram", entry.name, "--of", name, *(["--by", each] if each else [])], selection),
         forms=("txt", "json"),
