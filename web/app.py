@@ -13,7 +13,7 @@ from offwake.errors import OffwakeError
 from offwake.web.downloads import downloads
 from offwake.web.library import Library
 from offwake.web.pages import link, pages
-from offwake.web.safety import LOOPBACK_HOSTS, guard
+from offwake.web.safety import LOOPBACK_HOSTS, guard, nonce
 from offwake.web.words import words
 
 __all__ = ["create_app"]
@@ -26,7 +26,7 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.jinja_env.finalize = _printable
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(count=count, duration=duration, percent=percent, link=link, cell_text=cell_text)
-    app.jinja_env.globals["completeness"] = completeness
+    app.jinja_env.globals.update(completeness=completeness, nonce=nonce)
     guard(app, hosts, token)
     app.register_blueprint(pages)
     app.register_blueprint(downloads)

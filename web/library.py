@@ -28,7 +28,7 @@ from offwake.analyzer.tables import Table
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import OffwakeError
 
-__all__ = ["Entry", "Library", "Listed", "Stacks"]
+__all__ = ["ENTRIES_AT_MOST", "Entry", "Library", "Listed", "Recent", "Stacks"]
 
 SUFFIXES = (".offwake", ".offwake.part")
 ENTRIES_AT_MOST = 1000
@@ -83,10 +83,14 @@ class Library:
         self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
         self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
 
-    def entries(self) -> list[Entry]:
-        """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, at most 1,000, sorted by name."""
+    def scan(self) -> list[Entry]:
+        """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, sorted by name."""
         found = [entry for path in self._paths for entry in _scan(path)]
-        return sorted(found, key=lambda entry: entry.name)[:ENTRIES_AT_MOST]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def entries(self) -> list[Entry]:
+        """Return the files that are shown: of a scan the first 1,000."""
+        return self.scan()[:ENTRIES_AT_MOST]
 
     def find(self, entry_id: str) -> Entry | None:
         """Return the file with this id, or None."""

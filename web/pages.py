@@ -41,7 +41,7 @@ from offwake.web.asks import (
     parse_selection,
     whole_number,
 )
-from offwake.web.library import Entry, Library
+from offwake.web.library import ENTRIES_AT_MOST, Entry, Library
 from offwake.web.rows import OPENS, row_stacks
 
 __all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "page", "pages", "region_left_out"]
@@ -127,7 +127,9 @@ def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption
 @pages.get("/")
 def recordings() -> str:
     """List the recordings, whole, damaged and foreign."""
-    return render_template("recordings.html", listed=[library().listed(entry) for entry in library().entries()])
+    found = library().scan()
+    listed = [library().listed(entry) for entry in found[:ENTRIES_AT_MOST]]
+    return render_template("recordings.html", listed=listed, found=len(found))
 
 
 @pages.get("/picture/<name>")
