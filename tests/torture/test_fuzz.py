@@ -3,6 +3,8 @@
 import resource
 from pathlib import Path
 
+import pytest
+
 from offwake.web.app import create_app
 from tests.simulator import Simulator
 from tests.traces import write_trace
@@ -13,6 +15,7 @@ from tests.web.test_pages import recording
 GROWTH_AT_MOST_KB = 100_000
 
 
+@pytest.mark.timeout(3600)
 def test_twenty_thousand_fuzzed_requests(tmp_path: Path) -> None:
     client = create_app([write_trace(tmp_path / "whole.offwake", Simulator(WORKLOAD).trace)]).test_client()
     base = recording(client)
