@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from offwake.format.records import Mmap2
+from offwake.recorder.elf import ElfError, ElfImage
 
 __all__ = ["KALLSYMS", "MODULES", "File", "FileKeeper", "Row", "open_safely"]
 
@@ -34,6 +35,7 @@ class FileKeeper:
     def __init__(self) -> None:
         self._open: dict[File, Any] = {}
         self._kernel: dict[str, int] = {}
+        self._images: dict[File, ElfImage | None] = {}
 
     def keep(self, record: Mmap2) -> None:
         """Open the file that a process has just mapped, through that process's own root."""
@@ -75,6 +77,16 @@ class FileKeeper:
         finally:
             if opened is not kept:
                 opened.close()
+
+    def image(self, file: File, mappings: Iterable[Row]) -> ElfImage | None:
+        """Return a mapped file as `read` does, parsed as far as asked; None where it is none or cannot be had."""
+        if file not in self._images:
+            data = self.read(file, mappings)
+            try:
+                self._images[file] = ElfImage(data) if data else None
+            except ElfError:
+                self._images[file] = None
+        return self._images[file]
 
     def keep_kernel(self) -> None:
         """Open what tells where the kernel's code lies: it shows addresses by the rights of whoever opened it."""

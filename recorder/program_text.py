@@ -17,7 +17,7 @@ __all__ = ["Build", "common_text", "source_text", "with_numbers", "without_addre
 BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude",)
 MEMBERS, WAITED = ("members",), ("waited",)
-STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
+STACKS = ("stacks", "kernel_stack", "user_stack", "user_frames", "python_stack", "send")
 """In the order in which they need each other."""
 KERNEL_STACK_BYTES = 16 << 10  # THREAD_SIZE of x86-64, where nothing checks memory
 USER_REGISTERS = {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}
@@ -89,6 +89,7 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
         defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
         for name, member in USER_REGISTERS.items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
+        defines["REGS_BYTES"] = 8 + max(defines[f"REGS_{name}"] for name in USER_REGISTERS)
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset

@@ -149,3 +149,19 @@ class _SearchTable:
         except ElfError:
             return None
         return entry if entry and entry.begin <= address < entry.end else None
+
+
+def row_at(image: ElfImage, offset: int) -> tuple[int, ...]:
+    """Return the row (format.stacks.ROW, without its start) that holds at a file offset; NO_TABLE where none does."""
+    address = image.address(offset)
+    if address is None:
+        return NO_TABLE
+    found: tuple[int, ...] = NO_TABLE
+    try:
+        for entry in _found(image, [address]):
+            for begin, row in states(entry):
+                if begin <= address:
+                    found = row
+    except ElfError:
+        return NO_TABLE
+    return found

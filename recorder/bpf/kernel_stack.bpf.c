@@ -12,11 +12,11 @@
 #define LESSONS_IN_KNOWN 0xfff /* one walk in so many is a lesson too: what is known is held against it */
 #define TO_TOP 1               /* in place of a step: the next return address is the topmost word of the stack, … */
 #define LAST 2                 /* … there is none … */
-#define NEVER 3                /* … or it is not always at the same distance */
+#define NEVER 3                /* … or it is not always at the same distance; … */
+#define INTERRUPT 4            /* … there is none: what was interrupted is the user's code, which has done nothing of this */
 
-struct frames { struct { u64 address, step; } frame[2]; };
-BPF_ARRAY(frames, struct frames, 32768); /* by the hash of the return address; before the first one is the kind of event */
-BPF_ARRAY(unsure, u64, 1);               /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
+BPF_ARRAY(frames, struct frames, BUCKETS); /* of return addresses; before the first one is the kind of event */
+BPF_ARRAY(unsure, u64, 1);                 /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
 BPF_PERF_OUTPUT(lessons);
 
 /* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
@@ -38,26 +38,27 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
     u32 zero = 0;
     u64 *is_unsure = unsure.lookup(&zero);
 
-    stack->kernel_id = 0;
+    stack->kernel_id = stack->is_interrupt = 0;
     if (!is_on_own_stack(ctx) || !is_unsure || *is_unsure)
         return;
     stack->place = at = place_of(ctx);
     *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
     for (int i = 0; i < FRAMES_AT_MOST; i++) {
-        u32 bucket = address * HASH_FACTOR >> 49;
+        u32 bucket = bucket_of(address), way;
         struct frames *found = frames.lookup(&bucket);
-        u64 which, step;
+        u64 step;
 
         if (!found)
             return;
-        which = found->frame[0].address != address;
-        if (found->frame[which & 1].address != address)
+        way = way_of(found, address) & (WAYS - 1);
+        if (found->key[way] != address)
             break;
-        step = found->frame[which & 1].step;
+        step = found->rule[way];
         if (step == NEVER)
             return;
-        if (step == LAST) {
+        if (step == LAST || step == INTERRUPT) {
             stack->kernel_id = id | 1;
+            stack->is_interrupt = step == INTERRUPT;
             if (!(++stack->walks & LESSONS_IN_KNOWN))
                 teach(ctx, stack);
             return;
