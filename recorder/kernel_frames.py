@@ -8,16 +8,17 @@ random, the programs are told so.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import Protocol
 
 from offwake.recorder.files import KALLSYMS, MODULES
 from offwake.recorder.lessons import Lesson
 
-__all__ = ["INTERRUPT", "LAST", "NEVER", "TO_TOP", "KernelFrames"]
+__all__ = ["INTERRUPT", "LAST", "NEVER", "ON_STACK_OF_INTERRUPTS", "TO_TOP", "KernelFrames"]
 
 TO_TOP, LAST, NEVER, INTERRUPT = 1, 2, 3, 4  # as in kernel_stack.bpf.c, in place of a step
+ON_STACK_OF_INTERRUPTS = 0x8000  # beside the kind of event
 LESSONS_NEEDED, LESSONS_ENOUGH = 8, 64  # what so many do not tell, more will not
 TEXT_AT_MOST = 64 << 20
 INTERRUPT_ENTRIES, SYMBOLS_OF_ENTRIES = ("asm_common_interrupt", "asm_sysvec_"), 256  # arch/x86/entry
@@ -38,6 +39,8 @@ class _Frame:
     to_top: bool = True
     """Whether the next one is always the last one, and can be the topmost word of the stack."""
     is_last: bool | None = None
+    is_interrupt: bool = False
+    """Whether what follows is no longer the interrupt, but what was interrupted."""
     lessons: int = 0
     told: int = 0
 
@@ -63,20 +66,52 @@ class KernelFrames:
         if not self._core:
             self._core, self._entries = _code(self.lines(KALLSYMS))
             self._modules = list(_modules(self.lines(MODULES)))
-        ways = [lesson.kind, *lesson.chain]
-        for index, (places, following) in enumerate(self._places(ways, lesson.words, lesson.number)):
-            is_last = index == len(lesson.chain)
+        cut = self._cut(lesson)
+        ways = [lesson.kind, *cut.chain]
+        if self._is_as_told(ways, cut):
+            return
+        for index, (places, following) in enumerate(self._places(ways, cut.words, cut.number)):
+            is_last = index == len(cut.chain)
             frame = self._frames.setdefault(ways[index], _Frame())
             frame.lessons += 1
             if frame.is_last is None:
                 frame.is_last = is_last
             if frame.is_last != is_last or not self._is_stable(ways[index]):
                 frame.steps, frame.to_top, frame.is_last = set(), False, False
-            elif not is_last:
+            elif is_last:
+                frame.is_interrupt = len(cut.chain) < len(lesson.chain) or self._is_entry(ways[index])
+            else:
                 steps = {8 * (to - at) for at in places for to in following if to > at}
                 frame.steps = steps if frame.steps is None else frame.steps & steps
-                frame.to_top &= index + 1 == len(lesson.chain) and lesson.number // 8 - 1 in following
+                frame.to_top &= index + 1 == len(cut.chain) and cut.number // 8 - 1 in following
             self._tell(ways[index], frame)
+
+    def _cut(self, lesson: Lesson) -> Lesson:
+        """Return a lesson without what was interrupted.
+
+        On the stack of interrupts the topmost word is where the stack before it ended, and the one below returns to whoever
+        changed stacks: the interrupt's entry is no longer there.
+        """
+        chain, words = lesson.chain, lesson.words
+        entry = next((index for index, address in enumerate(chain) if self._is_entry(address)), len(chain))
+        shows_end = lesson.kind & ON_STACK_OF_INTERRUPTS and len(words) > 1 and lesson.number == 8 * len(words)
+        has_changed = 0 < entry < len(chain) and shows_end and chain[entry - 1] == words[-2]
+        return replace(lesson, chain=chain[: entry if has_changed else entry + 1])
+
+    def _is_entry(self, address: int) -> bool:
+        return any(address in entry for entry in self._entries)
+
+    def _is_as_told(self, ways: list[int], lesson: Lesson) -> bool:
+        """Whether a walk by what the programs have been told finds the chain of a lesson."""
+        at, top = 0, lesson.number // 8 - 1
+        for way, following in zip(ways, [*lesson.chain, None], strict=True):
+            told = self._frames[way].told if way in self._frames else 0
+            if told in (LAST, INTERRUPT):
+                return following is None
+            at = top if told == TO_TOP else at + told // 8 if told > INTERRUPT else len(lesson.words)
+            if at >= len(lesson.words) or lesson.words[at] != following:
+                return False
+        return False
 
     def follow(self) -> None:
         """Forget what was learned of modules if one was unloaded: another may have come to lie at its place."""
@@ -122,7 +157,7 @@ class KernelFrames:
             step = NEVER
         elif frame.lessons >= LESSONS_NEEDED:
             if frame.is_last:
-                step = INTERRUPT if any(address in entry for entry in self._entries) else LAST
+                step = INTERRUPT if frame.is_interrupt else LAST
             elif frame.to_top:
                 step = TO_TOP
             elif frame.steps and len(frame.steps) == 1:

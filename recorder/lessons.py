@@ -15,7 +15,7 @@ ASKED_FOR = 0xFFFF
 """In place of a kind of event, as in user_frames.bpf.c: a return address of a process is asked for."""
 
 RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
-HEAD = Struct("<IHHI")  # size of what follows; kind of event, flags, a number
+HEAD = Struct("<IHHI")  # size of what follows; kind of event, nothing, a number
 PROGRAM_FRAMES = 2  # the BPF program, and what called it
 
 

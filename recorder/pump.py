@@ -161,7 +161,10 @@ class Pump:
         return self._thread.pending_bytes + self._held_bytes < bound
 
     def _take(self, stream: _Stream, now: int) -> Iterator[RingSpan]:
-        """Take what lies in a ring, as long as there is room for it in the queue."""
+        """Take what lies in a ring, as long as there is room for it in the queue.
+
+        What comes meanwhile can wait, but for a ring that is taken in parts: small spans cost more than large ones.
+        """
         bound = QUEUE_BYTES + (SIDEBAND_BYTES if stream.kind == Kind.SIDEBAND else 0)
         while self._has_room(bound) and (span := stream.ring.take()):
             stream.spans.append(span)
@@ -172,6 +175,8 @@ class Pump:
             elif self._held_bytes >= QUEUE_BYTES // 2:  # many CPUs, none of which has a whole block
                 self._close_blocks(now)
             yield span
+            if len(span.data) < BLOCK_BYTES:
+                break
 
     def _close_blocks(self, now: int) -> None:
         for stream in (*self._sideband, *self._samples):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from offwake.format.records import RECORD_SAMPLE
 from offwake.recorder.files import KALLSYMS
-from offwake.recorder.kernel_frames import INTERRUPT, LAST, NEVER, TO_TOP, KernelFrames
+from offwake.recorder.kernel_frames import INTERRUPT, LAST, NEVER, ON_STACK_OF_INTERRUPTS, TO_TOP, KernelFrames
 from offwake.recorder.lessons import Lesson, lessons
 
 TEXT = 0xFFFFFFFF81000000
@@ -33,8 +33,8 @@ class Kernel:
         was, self.unsure = self.unsure, False
         return was
 
-    def walk(self, words: list[int]) -> list[int] | None:
-        address, at, chain = KIND, 0, list[int]()
+    def walk(self, words: list[int], begin: int = KIND) -> list[int] | None:
+        address, at, chain = begin, 0, list[int]()
         while step := self.frames.get(address, 0):
             if step in (LAST, INTERRUPT):
                 return chain
@@ -69,6 +69,10 @@ class Code:
         words.append(ENTRY)
         return words, [*chain, SYSCALL, ENTRY]
 
+    def depth(self, calls: list[int]) -> int:
+        """Return how many of a stack's words lie below SYSCALL."""
+        return 9 + sum(self.sizes[call] for call in calls)
+
     def calls(self) -> list[int]:
         return self.random.choices(list(self.sizes), k=self.random.randint(1, 12))
 
@@ -82,10 +86,10 @@ def lines(path: str) -> list[str]:
     return ["0000000000000000 A per_cpu", *(f"{TEXT + at:x} T {name}" for name, at in symbols.items())]
 
 
-def lesson(words: list[int], chain: list[int], shown: int | None = None) -> Lesson:
+def lesson(words: list[int], chain: list[int], shown: int | None = None, kind: int = KIND) -> Lesson:
     """Return a lesson that shows so many of the words, by way of its record."""
     seen = words[:shown]
-    raw = struct.pack("<HHI", KIND, 0, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
+    raw = struct.pack("<HHI", kind, 0, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
     raw += bytes(-(len(raw) + 4) % 8)
     addresses = [CONTEXT_KERNEL, TEXT - 0x100, TEXT - 0x80, *chain]  # the program, and what called it
     body = struct.pack(f"<QQQ{len(addresses)}Q", 1, 2, len(addresses), *addresses) + struct.pack("<I", len(raw)) + raw
@@ -145,6 +149,25 @@ def test_the_end_of_an_interrupt_is_told_from_that_of_a_system_call() -> None:
         frames.learn(lesson([0] * 9 + [INTERRUPTED], [INTERRUPTED]))
         frames.learn(lesson(*code.stack(code.calls())))
     assert (kernel.frames[INTERRUPTED], kernel.frames[ENTRY]) == (INTERRUPT, LAST)
+
+
+def test_what_an_interrupt_found_is_not_followed() -> None:
+    """On the stack of interrupts: whoever changed stacks, and what the stack pointer was, are its topmost words."""
+    code, kernel = Code(Random(6), 20), Kernel()
+    frames = KernelFrames(kernel, lines)
+    changes = TEXT + 0x700
+    for _ in range(300):
+        calls = code.calls()
+        words, _ = code.stack(calls)
+        shown = [*words[: code.depth(calls)], changes, 0xFFFFC90000000000]
+        found_there = code.random.choices(list(code.sizes), k=3)
+        frames.learn(lesson(shown, [*calls, changes, INTERRUPTED, *found_there], kind=KIND | ON_STACK_OF_INTERRUPTS))
+    assert kernel.frames[changes] == INTERRUPT and INTERRUPTED not in kernel.frames
+    assert {call: kernel.frames[call] // 8 for call in code.sizes} == code.sizes
+    calls = code.calls()
+    words, _ = code.stack(calls)
+    begin = KIND | ON_STACK_OF_INTERRUPTS
+    assert kernel.walk([*words[: code.depth(calls)], changes, 0], begin) == [*calls, changes]
 
 
 def test_code_that_comes_and_goes_is_not_learned_and_that_of_modules_forgotten() -> None:
