@@ -1,6 +1,7 @@
 """What the kernel is told of return addresses: by the tables of the files that are mapped there, once for all of them."""
 
 import os
+from contextlib import closing
 from random import Random
 
 import pytest
@@ -50,13 +51,14 @@ def test_an_address_is_told_of_once_for_all_with_the_same_mappings() -> None:
     kernel = Kernel()
     table, libc = with_own_mappings()
     table.apply(Fork(8, 7, 8, 7, 0))
-    frames = UserFrames(kernel, table, FileKeeper())
-    assert frames.enter(7) == frames.enter(8) == 1
-    for tgid in (7, 8):
-        frames.ask(tgid, libc + 0x1001)
-        frames.ask(tgid, libc + 0x1000 | INTERRUPTED)
-    while frames.answer():
-        pass
+    with closing(FileKeeper()) as keeper:
+        frames = UserFrames(kernel, table, keeper)
+        assert frames.enter(7) == frames.enter(8) == 1
+        for tgid in (7, 8):
+            frames.ask(tgid, libc + 0x1001)
+            frames.ask(tgid, libc + 0x1000 | INTERRUPTED)
+        while frames.answer():
+            pass
     assert len(kernel.rules) == 2 and len(set(kernel.rules.values())) == 1
     frames.leave(7)
     assert kernel.rules
