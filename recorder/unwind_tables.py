@@ -8,19 +8,19 @@ import contextlib
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 
-from offwake.format.stacks import NO_TABLE, ROW, Cfa, Rule
+from offwake.format.stacks import NO_TABLE, ROW
 from offwake.recorder.cfi import Common, Entry, Section, entries, entry_at, state_at, states
 from offwake.recorder.elf import ElfError, ElfImage
 
-__all__ = ["NOT_READ", "entries_of", "row_at", "unwind_rows"]
+__all__ = ["entries_of", "row_at", "unwind_rows"]
 
 SEARCH_TABLE = 0x3B  # relative to the header, four bytes, signed
 POINTER, UDATA4 = 0x1B, 0x03
 PAIRS_AT, PAIR = 12, struct.Struct("<ii")
 OFFSET_AT_MOST = (1 << 32) - 1
-NOT_READ = (Cfa.OTHER, Rule.OTHER, Rule.OTHER, Rule.OTHER, 0, 0, 0, 0)
 ENTRIES_AT_MOST = 1 << 20
 PROGRAMS_AT_MOST, ROWS_AT_MOST = 4 << 20, 1 << 18
 """Bytes of call frame programs that are run for one file, and rows of it: it may be anybody's."""
@@ -66,17 +66,14 @@ def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
 def row_at(image: ElfImage, offset: int) -> tuple[int, ...]:
     """Return the row (format.stacks.ROW, without its start) that holds at a file offset; NO_TABLE where none does.
 
-    For a single address no table is read through: where that could tell more, as where a table is damaged, it is NOT_READ.
+    For a single address no table is read through: so too where only that could tell, and where a table is damaged.
     """
     try:
         address, table = image.address(offset), _search_table(image)
         entry = table.find(address) if table and address is not None else None
-        if entry and address is not None:
-            return state_at(entry, address) or NOT_READ
-        more = (".debug_frame",) if table else (".debug_frame", ".eh_frame")
-        return NOT_READ if address is not None and any(image.section(name) for name in more) else NO_TABLE
+        return (entry and address is not None and state_at(entry, address)) or NO_TABLE
     except ElfError:
-        return NOT_READ
+        return NO_TABLE
 
 
 def _end(image: ElfImage, end: int) -> bytes:
@@ -138,6 +135,7 @@ def _outside(addresses: list[int], found: list[Entry]) -> list[int]:
     return [address for address in addresses if is_outside(address)]
 
 
+@lru_cache(maxsize=64)
 def _search_table(image: ElfImage) -> "_SearchTable | None":
     section, header = image.section(".eh_frame"), image.section(".eh_frame_hdr")
     if section and header and header[1].read(0, 4) == bytes([1, POINTER, UDATA4, SEARCH_TABLE]) and header[1].size >= 12:

@@ -10,18 +10,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from offwake.format.stacks import NO_TABLE, SIGNAL, Cfa, Rule
+from offwake.format.stacks import SIGNAL, Cfa, Rule
 from offwake.recorder.files import File, FileKeeper, Row
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.unwind_tables import row_at
 
-__all__ = ["ALONE", "BY_FP", "BY_SP", "INTERRUPTED", "NO_WAY", "OUTERMOST", "UserFrames", "rule_of_row"]
+__all__ = ["BY_FP", "BY_SP", "INTERRUPTED", "NO_WAY", "OUTERMOST", "UserFrames", "rule_of_row"]
 
 # As in user_frames.bpf.c.
 INTERRUPTED, ADDRESS_BITS = 1 << 63, 47
-BY_SP, BY_FP, BY_FP_ALONE, OUTERMOST, NO_WAY = range(1, 6)
+BY_SP, BY_FP, OUTERMOST, NO_WAY = range(1, 5)
 FP_WORDS_AT, SIZE_AT, FARTHEST = 8, 32, 1 << 22
-ALONE = BY_FP_ALONE | 2 << FP_WORDS_AT | 16 << SIZE_AT  # the frame pointer, below it the return address
 
 SPACES = 1 << 16
 ANSWERING_NS = 5_000_000  # at a time: the rings are not to wait
@@ -114,8 +113,6 @@ class UserFrames:
 def rule_of_row(row: tuple[int, ...]) -> int:
     """Return a row of a table (format.stacks.ROW, without its start) as user_frames.bpf.c has it."""
     cfa, ra_rule, fp_rule, _, offset, ra, fp, _ = row
-    if row == NO_TABLE:
-        return ALONE
     if ra_rule == Rule.UNDEFINED:
         return OUTERMOST
     kind = {Cfa.SP: BY_SP, Cfa.FP: BY_FP}.get(Cfa(cfa & ~SIGNAL))

@@ -14,11 +14,10 @@
 #define FARTHEST (1 << 22)       /* bytes of one frame */
 
 /* What is known of a return address: a kind, where the caller's frame pointer lies << 8, and the frame's size << 32. */
-#define BY_SP 1       /* the frame begins so many bytes above the stack pointer; its return address is the word below, … */
-#define BY_FP 2       /* … or above the frame pointer, … */
-#define BY_FP_ALONE 3 /* … of which no table says so: it may be none */
-#define OUTERMOST 4
-#define NO_WAY 5
+#define BY_SP 1 /* the frame begins so many bytes above the stack pointer; its return address is the word below, … */
+#define BY_FP 2 /* … or above the frame pointer */
+#define OUTERMOST 3
+#define NO_WAY 4
 #define FP_WORDS(rule) ((rule) >> 8 & 0xffffff) /* below the frame's beginning; 0: the caller's is the same */
 
 BPF_ARRAY(user_frames, struct frames, BUCKETS); /* by space << 47 | return address */
@@ -66,13 +65,11 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
             break;
         if (kind == BY_SP) {
             frame = sp;
-        } else if (kind == BY_FP || kind == BY_FP_ALONE) {
+        } else if (kind == BY_FP) {
             if (fp_at && read_user(&fp, sizeof(fp), (void *)fp_at))
                 return 0;
             fp_at = 0;
             frame = fp;
-            if (kind == BY_FP_ALONE && fp - sp >= FARTHEST)
-                break;
         } else {
             return 0;
         }

@@ -15,7 +15,7 @@ from offwake.recorder.cfi import Common, Entry, states
 from offwake.recorder.elf import ElfError, ElfImage
 from offwake.recorder.functions import functions_at
 from offwake.recorder.octets import FileOctets, Octets
-from offwake.recorder.unwind_tables import NOT_READ, entries_of, row_at
+from offwake.recorder.unwind_tables import entries_of, row_at
 from offwake.recorder.unwind_tables import unwind_rows as rows_of
 
 Row = tuple[int, ...]
@@ -160,7 +160,7 @@ def test_debug_frame_serves_code_that_eh_frame_leaves_out(tmp_path: Path) -> Non
     subprocess.run(["gcc", *flags[1:], *library_of, "-o", program, source], check=True)
     image = image_of(program.read_bytes())
     f = int(subprocess.check_output(["nm", program], text=True).partition(" T f\n")[0].split()[-1], 16)
-    assert row_at(image, image.file_offset(f) or 0) == NOT_READ
+    assert row_at(image, image.file_offset(f) or 0) == NO_TABLE
     table = list(ROW.iter_unpack(unwind_rows(image, [f])))
     assert table[0][:3] == (image.file_offset(f), Cfa.SP, Rule.AT_CFA)
     assert (table[0][5], table[0][6]) == (8, -8)

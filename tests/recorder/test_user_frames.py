@@ -13,7 +13,6 @@ from offwake.recorder.frame_rules import BUCKET, WAYS, FrameRules
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.snapshot import mappings_of
 from offwake.recorder.user_frames import (
-    ALONE,
     BY_FP,
     BY_SP,
     INTERRUPTED,
@@ -94,7 +93,7 @@ def test_a_space_is_free_again_when_its_processes_are_gone() -> None:
 @pytest.mark.parametrize(
     ("row", "rule"),
     [
-        (NO_TABLE, ALONE),
+        (NO_TABLE, NO_WAY),
         ((Cfa.SP, Rule.AT_CFA, Rule.SAME, Rule.SAME, 32, -8, 0, 0), BY_SP | 32 << 32),
         ((Cfa.SP, Rule.AT_CFA, Rule.AT_CFA, Rule.SAME, 32, -8, -16, 0), BY_SP | 2 << 8 | 32 << 32),
         ((Cfa.FP, Rule.AT_CFA, Rule.AT_CFA, Rule.AT_CFA, 16, -8, -16, -24), BY_FP | 2 << 8 | 16 << 32),
