@@ -19,6 +19,7 @@ from offwake.recorder.code_map import ANYWHERE, Code
 from offwake.recorder.compiler import compiled
 from offwake.recorder.frame_rules import FrameRules
 from offwake.recorder.program_text import (
+    STEPS,
     Build,
     common_text,
     source_text,
@@ -31,11 +32,8 @@ from offwake.recorder.sources import Event, Source
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
-STEPS = {
-    "from_tracepoint": (RAW_TRACEPOINT, ("look_on", "walk_python", "follow_frames")),
-    "from_sample": (PERF_EVENT, ("look_on", "walk_python")),
-}
-"""Tables of the programs that a user stack is gone through with, their type, and the steps in the order of their numbers."""
+STEP_TABLES = {"from_tracepoint": RAW_TRACEPOINT, "from_sample": PERF_EVENT}
+"""What type of program the tables of STEPS hold."""
 FORK, WATCHED = "sched_process_fork", ("sched_process_exec", "module_free")
 """Tracepoints at which a thread becomes a member, and at which what stacks rest on is no longer true. A kernel may have no
 modules."""
@@ -137,8 +135,8 @@ class Program:
                 module.load(_function_name(event), RAW_TRACEPOINT if event.tracepoint else PERF_EVENT)
             for watched in self._watched:
                 module.load(f"on_{watched}", RAW_TRACEPOINT)
-            for table, (kind, steps) in STEPS.items() if self.user_stack_bytes else ():
-                for number, step in enumerate(steps):
+            for table, kind in STEP_TABLES.items() if self.user_stack_bytes else ():
+                for number, step in enumerate(STEPS[table]):
                     module.maps[table].set(number, U32.pack(module.load(f"{step}_{table}", kind)))
         except CannotRecord:
             module.close()

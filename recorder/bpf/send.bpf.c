@@ -127,8 +127,8 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * The steps of a user stack. Each says which is the next; one that names itself goes on where it stopped. They are programs,
- * of the two types that events have: the verifier goes through them one by one.
+ * The steps of a user stack. Each says which is the next; one that names itself goes on where it stopped. program_text.py makes
+ * programs of them, of the two types that events have: the verifier goes through them one by one.
  */
 
 /* The last step; a stack that has a name and was not sent yet is looked through after all. */
@@ -152,18 +152,18 @@ static __always_inline u32 go_on_with_python(void *ctx, struct stacks *stack)
     return end_user_stack(ctx, stack);
 }
 
-static __always_inline u32 look_on(void *ctx, struct stacks *stack)
+static __always_inline u32 step_look_on(void *ctx, struct stacks *stack)
 {
     stack->flags &= ~CUT;
     return look_through_page(stack) ? LOOK_ON : go_on_with_python(ctx, stack);
 }
 
-static __always_inline u32 walk_on(void *ctx, struct stacks *stack)
+static __always_inline u32 step_walk_python(void *ctx, struct stacks *stack)
 {
     return walk_python(ctx, stack) ? WALK_PYTHON : end_user_stack(ctx, stack);
 }
 
-static __always_inline u32 follow(void *ctx, struct stacks *stack)
+static __always_inline u32 step_follow_frames(void *ctx, struct stacks *stack)
 {
     stack->is_followed = find_user_stack_id(ctx, stack);
     return stack->is_followed ? go_on_with_python(ctx, stack) : LOOK_ON;
@@ -173,64 +173,4 @@ static __always_inline u32 follow(void *ctx, struct stacks *stack)
 static __always_inline int stopped(void *ctx, struct stacks *stack, u32 next)
 {
     return next == DONE ? 0 : send_user_stack(ctx, stack);
-}
-
-int look_on_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
-{
-    u32 zero = 0, next;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    next = look_on(ctx, stack);
-    from_tracepoint.call(ctx, next);
-    return stopped(ctx, stack, next);
-}
-
-int look_on_from_sample(struct bpf_perf_event_data *ctx)
-{
-    u32 zero = 0, next;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    next = look_on(ctx, stack);
-    from_sample.call(ctx, next);
-    return stopped(ctx, stack, next);
-}
-
-int walk_python_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
-{
-    u32 zero = 0, next;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    next = walk_on(ctx, stack);
-    from_tracepoint.call(ctx, next);
-    return stopped(ctx, stack, next);
-}
-
-int walk_python_from_sample(struct bpf_perf_event_data *ctx)
-{
-    u32 zero = 0, next;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    next = walk_on(ctx, stack);
-    from_sample.call(ctx, next);
-    return stopped(ctx, stack, next);
-}
-
-int follow_frames_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
-{
-    u32 zero = 0, next;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    next = follow(ctx, stack);
-    from_tracepoint.call(ctx, next);
-    return stopped(ctx, stack, next);
 }
