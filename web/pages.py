@@ -25,7 +25,7 @@ from offwake.analyzer.options import chosen
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, svg
 from offwake.analyzer.render.table import heading
-from offwake.analyzer.render.tree import FrameTree, top_frames
+from offwake.analyzer.render.tree import FrameTree, functions
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
@@ -129,7 +129,7 @@ def flame(entry_id: str, name: str) -> str:
     stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
     picture = _flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
-    frames = top_frames(top)
+    frames = functions(top)
     return _page(
         ("flame.html", entry, "flame", name),
         picture=Markup(picture),

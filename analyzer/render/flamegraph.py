@@ -11,7 +11,8 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
 from offwake.analyzer.render.text import duration, percent
-from offwake.analyzer.render.tree import OTHER, Box, Frame, FrameTree, boxes, matched_ns
+from offwake.analyzer.render.layout import OTHER, Box, boxes
+from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
 
 __all__ = ["FlameOptions", "draw", "flame_graph"]
 
@@ -118,7 +119,7 @@ def _family(box: Box, view: str) -> Family:
 def _metadata(laid: list[Box], top: Frame, icicle: bool) -> str:
     names = {name: index for index, name in enumerate(dict.fromkeys(box.name for box in laid))}
     frames = [[box.depth, names[box.name], box.value_ns, box.key] for box in laid]
-    zoom = next(box.key for box in laid if not box.ancestor) if top.parent else None
+    zoom = next(box.key for box in laid if not box.ancestor) if top.index else None
     data = {"icicle": icicle, "zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
@@ -127,7 +128,7 @@ def _matched(tree: FrameTree, top: Frame, matches: frozenset[str] | None) -> str
     if matches is None:
         return ""
     text = f"Matched: {percent(matched_ns(top, matches), top.value_ns, 1)}"
-    if top is not tree.root:
+    if top != tree.root:
         text += f" ({percent(matched_ns(tree.root, matches), tree.root.value_ns, 1)} of all)"
     return text
 

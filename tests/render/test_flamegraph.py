@@ -11,7 +11,8 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import Family, frame_colour
 from offwake.analyzer.render.flamegraph import FlameOptions, draw, flame_graph
 from offwake.analyzer.render.svg import Caption
-from offwake.analyzer.render.tree import FrameTree, boxes
+from offwake.analyzer.render.layout import boxes
+from offwake.analyzer.render.tree import FrameTree
 from tests.render.profiles import hostile_profile, large_profile, small_profile
 
 CAPTION = Caption("off-wake", "web01 · 10.0 s", ("7 events were lost",))
