@@ -10,7 +10,7 @@ import numpy as np
 
 from offwake.analyzer.render.tree import Frame, frame_key
 
-__all__ = ["OTHER", "Box", "boxes"]
+__all__ = ["OTHER", "Box", "boxes", "rows"]
 
 OTHER = "other"
 DEEP, SLIVER = 48, 0.02
@@ -54,6 +54,13 @@ def boxes(top: Frame, width_px: float) -> list[Box]:
         return [*_laid_out(top, width_px, half), *_turned(_laid_out(callers.root, width_px, half)[1:])]
     laid = _laid_out(top, width_px, BOXES_AT_MOST)
     return _turned(laid) if top.tree.of_callers else laid
+
+
+def rows(top: Frame, width_px: float) -> int:
+    """Return how many rows `top` and what of its callees can be seen take."""
+    seen, _ = _widest(top, top.value_ns * NARROWEST_PX / width_px, BOXES_AT_MOST)
+    depth = top.tree.depth
+    return max((int(depth[frame.index]) for frame in seen), default=int(depth[top.index])) - int(depth[top.index]) + 1
 
 
 def _turned(laid: list[Box]) -> list[Box]:

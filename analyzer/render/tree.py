@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns"]
+__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns", "stacks"]
 
 ROOT = "all"
 ON_CPU_MARK = "[on CPU]"
@@ -53,20 +53,20 @@ class FrameTree:
     """
 
     def __init__(self, profile: Profile, part: Part | None = None, callers: "FrameTree | None" = None) -> None:
-        part = part or Part(ROOT, _stacks(profile))
+        part = part or Part(ROOT, stacks(profile))
         self.view = profile.view
         self.callers, self.of_callers = callers, part.of_callers
         self.all_ns = profile.total_ns
         self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))
-        stacks = list(part.stacks)
-        frames = _safe_frames(stacks)
+        grown = list(part.stacks)
+        frames = _safe_frames(grown)
         order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
         names, self.depth, self.end, leaf = _merged(part.root, [frames[index] for index in order])
         self.texts = sorted(set(names))
         number = {text: index for index, text in enumerate(self.texts)}
         self.name = np.array([number[name] for name in names])
-        value_ns = np.array([stacks[index].value_ns for index in order], np.int64)
-        hot = np.array([stacks[index].hot for index in order], np.bool_)
+        value_ns = np.array([grown[index].value_ns for index in order], np.int64)
+        hot = np.array([grown[index].hot for index in order], np.bool_)
         self.before_ns = _running(leaf, value_ns, len(names))
         self.hot_before_ns = _running(leaf, value_ns * hot, len(names))
 
@@ -214,7 +214,8 @@ def _inside(end: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.bool
     return inside
 
 
-def _stacks(profile: Profile) -> Iterator[Stack]:
+def stacks(profile: Profile) -> Iterator[Stack]:
+    """Yield a profile's stacks."""
     for frames, weight in profile.weights.items():
         yield Stack(frames, weight.value_ns, frames[-1:] == (ON_CPU_MARK,))
 

@@ -10,8 +10,8 @@ import pytest
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import Family, frame_colour
 from offwake.analyzer.render.flamegraph import FlameOptions, draw, flame_graph
-from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.layout import boxes
+from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.tree import FrameTree
 from tests.render.profiles import hostile_profile, large_profile, small_profile
 
@@ -35,7 +35,7 @@ def drawn(svg: str) -> list[tuple[str, ET.Element]]:
 @pytest.mark.parametrize("view", ["off-wake", "on-cpu", "wakeup"])
 @pytest.mark.parametrize("icicle", [False, True])
 def test_a_small_picture_shows_its_frames_in_their_place(view: str, icicle: bool) -> None:
-    frames = drawn(flame_graph(small_profile(view), CAPTION, FlameOptions(width=1020, icicle=icicle)))
+    frames = drawn(flame_graph(FrameTree(small_profile(view)), CAPTION, FlameOptions(width=1020, icicle=icicle)))
     by_name = {name: {key: float(rect.get(key, "")) for key in ("x", "y", "width")} for name, rect in frames}
     assert by_name["all"]["x"] == 0 and by_name["all"]["width"] == pytest.approx(999.4)
     assert by_name["redis"] == {"x": 600, "y": 16 if icicle else 6 * 16, "width": pytest.approx(299.4)}
@@ -49,7 +49,7 @@ def is_between(colour: str | None, low: tuple[int, ...], high: tuple[int, ...]) 
 @pytest.mark.parametrize("view", ["off-wake", "on-cpu"])
 def test_colours_follow_the_family(view: str) -> None:
     def between(name: str, low: tuple[int, ...], high: tuple[int, ...]) -> bool:
-        return is_between(dict(drawn(flame_graph(small_profile(view), CAPTION)))[name].get("fill"), low, high)
+        return is_between(dict(drawn(flame_graph(FrameTree(small_profile(view)), CAPTION)))[name].get("fill"), low, high)
 
     for kernel in ("read_[k]", "write_[k]"):
         assert between(kernel, (190, 90, 0), (255, 155, 0))
@@ -68,7 +68,7 @@ def test_all_time_is_hot_on_the_cpu_and_cold_off_it() -> None:
     profile.add(("busy", "compute", "fault_[k]", "[on CPU]"), 9_000_000)
     profile.add(("busy", "read_[k]", "[blocked]"), 8_000_000)
     profile.add(("lazy", "sleep_[k]", "[blocked]"), 9_000_000)
-    frames = [(name, rect.get("fill")) for name, rect in drawn(flame_graph(profile, CAPTION))]
+    frames = [(name, rect.get("fill")) for name, rect in drawn(flame_graph(FrameTree(profile), CAPTION))]
     hot, cold = ((190, 0, 0), (255, 230, 55)), ((80, 80, 190), (140, 140, 245))
     for name, colour in frames:
         assert is_between(colour, *(hot if name in ("busy", "compute", "fault_[k]", "[on CPU]") else cold)), name
@@ -81,7 +81,7 @@ def test_a_name_has_one_shade_and_names_have_many() -> None:
 
 
 def test_hostile_names_leave_the_file_well_formed_and_without_markup() -> None:
-    svg = flame_graph(hostile_profile(), Caption("<script>", "\x1b&\ufffe", ("]]>", "\ud800")))
+    svg = flame_graph(FrameTree(hostile_profile()), Caption("<script>", "\x1b&\ufffe", ("]]>", "\ud800")))
     root = ET.fromstring(svg.encode())
     assert {element.tag.removeprefix(SVG) for element in root.iter()} == {
         *("svg", "title", "desc", "metadata", "linearGradient", "stop", "g", "rect", "text", "style", "script")
@@ -123,7 +123,7 @@ def test_matches_are_magenta_and_their_share_is_of_the_whole_tree() -> None:
 
 
 def test_an_empty_profile_is_a_picture_too() -> None:
-    svg = flame_graph(Profile("off-cpu"), CAPTION)
+    svg = flame_graph(FrameTree(Profile("off-cpu")), CAPTION)
     assert [name for name, _ in drawn(svg)] == ["all"]
     assert "no stacks" in svg
 
@@ -132,7 +132,7 @@ def test_an_empty_profile_is_a_picture_too() -> None:
 def test_a_hundred_thousand_frames_are_at_most_500_kb(profile: Profile) -> None:
     assert sum(1 for _ in FrameTree(profile)) > 75_000
     begun = time.process_time()
-    svg = flame_graph(profile, CAPTION)
+    svg = flame_graph(FrameTree(profile), CAPTION)
     assert time.process_time() - begun < 2
     assert len(svg.encode()) <= 500_000
     assert len(svg.encode()) / svg.count("<rect") < 150
