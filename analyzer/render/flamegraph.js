@@ -172,11 +172,11 @@ function flameGraph(svg, visit) {
     frame.rect.setAttribute("aria-label", details.textContent);
     frame.rect.focus();
   }
-  function walk(right, up) {
+  function walk(right, deeper) {
     const from = current?.visible ? current : shown;
     if (!current?.visible) return focus(shown);
-    if (up) {
-      const depth = from.depth + (icicle ? -up : up);
+    if (deeper) {
+      const depth = from.depth + deeper;
       if (from.parent?.depth === depth) return focus(from.parent);
       const there = from.children.filter(child => child.visible && child.depth === depth);
       return focus(there.sort((a, b) => b.ns - a.ns)[0]);
@@ -209,14 +209,14 @@ function flameGraph(svg, visit) {
   const isWhole = frame => [...frame.name].length < data.name_at_most;
   const only = frame => "^" + frame.name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replaceAll("\ufffd", ".") + (isWhole(frame) ? "$" : "");
   const onPath = (frame, name) => Boolean(frame) && (frame.name === name || onPath(frame.parent, name));
-  function deed(key, frame = pointed ?? current) {
+  function deed(key, frame = pointed ?? current ?? shown) {
     closeMenu();
     if (can(key, frame)) go(DEEDS[key][1](frame));
   }
   function can(key, frame) {
     return visit && frame?.key && (frame !== frames[0] || data.sandwich && key !== "s") && (key !== "s" || isWhole(frame));
   }
-  function menu(frame = pointed ?? current) {
+  function menu(frame = pointed ?? current ?? shown) {
     closeMenu();
     const open = Object.keys(DEEDS).filter(key => can(key, frame));
     if (!open.length) return;

@@ -4,6 +4,7 @@ import json
 import re
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import Family, frame_colour
 from offwake.analyzer.render.flamegraph import FlameOptions, draw, flame_graph
 from offwake.analyzer.render.layout import boxes
+from offwake.analyzer.render.sandwich import frame_tree
 from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.tree import FrameTree
 from tests.render.profiles import hostile_profile, large_profile, small_profile
@@ -136,3 +138,38 @@ def test_a_hundred_thousand_frames_are_at_most_500_kb(profile: Profile) -> None:
     assert time.process_time() - begun < 2
     assert len(svg.encode()) <= 500_000
     assert len(svg.encode()) / svg.count("<rect") < 150
+
+
+@pytest.mark.parametrize("view", ["off-wake", "on-cpu", "wall"])
+@pytest.mark.parametrize("sandwich", [None, "read_[k]", "main", "<script>alert(1)</script>", "nothing has it"])
+def test_every_picture_is_strict_xml_and_adds_up(view: str, sandwich: str | None) -> None:
+    for profile in (small_profile(view), replace(hostile_profile(500), view=view)):
+        svg = flame_graph(frame_tree(profile, sandwich), CAPTION)
+        data = json.loads(ET.fromstring(svg.encode()).findtext(f"{SVG}metadata") or "")
+        total_ns = data["frames"][0][2]
+        for side in (1, -1):
+            assert sum(ns for depth, _, ns, _ in data["frames"] if depth == side) <= total_ns
+        if sandwich is None:
+            assert total_ns == profile.total_ns and all(depth >= 0 for depth, *_ in data["frames"])
+        else:
+            assert total_ns == sum(weight.value_ns for frames, weight in profile if sandwich in frames)
+
+
+def test_a_zoomed_half_of_a_sandwich_leaves_out_the_other() -> None:
+    tree = frame_tree(small_profile(), "read_[k]")
+    keys = {box.name: box.key for box in boxes(tree.root, 1000)}
+    callers = drawn(draw(tree, CAPTION, FlameOptions(zoom=keys["main"])))
+    assert [(name, rect.get("opacity"), rect.get("y")) for name, rect in callers] == [
+        ("read_[k]", ".5", "32"),
+        ("main", None, "16"),
+        ("nginx", None, "0"),
+    ]
+    callees = drawn(draw(tree, CAPTION, FlameOptions(zoom=keys["write_[k]"])))
+    assert [name for name, _ in callees] == ["read_[k]", "--", "write_[k]", "reply", "postgres"]
+
+
+def test_what_is_matched_in_a_sandwich_is_said_of_both_halves() -> None:
+    tree = frame_tree(small_profile(), "main")
+    svg = draw(tree, CAPTION, FlameOptions(matches=frozenset({"reply", "nginx"})))
+    assert "Matched: 100.0 % of callees, 100.0 % of callers" in svg
+    assert "Matched: 66.7 % of callees, 0.0 % of callers" in draw(tree, CAPTION, FlameOptions(matches=frozenset({"reply"})))
