@@ -7,7 +7,7 @@ be added up in any order.
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Profile", "Weight"]
+__all__ = ["Frames", "Profile", "Weight"]
 
 Frames = tuple[str, ...]
 """Frame names, root first. The first is the target (a comm, a thread, a process). Kernel frames end in `_[k]`; `--`

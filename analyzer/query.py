@@ -21,6 +21,7 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
+from offwake.analyzer.shape import shaped
 from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
 from offwake.analyzer.tables import overview as overview_table
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
@@ -37,11 +38,11 @@ __all__ = [
     "heatmap",
     "histogram",
     "lacks",
-    "matching",
     "must_understand",
     "offsets",
     "overview",
     "profile",
+    "shaped",
     "table",
     "why_nothing",
 ]
@@ -79,7 +80,8 @@ VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
-OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chain": ("by", "chain")}
+_ANY = ("by", "hide", "sandwich")
+OPTIONS = {view: _ANY for view in VIEWS} | {"off-cpu": (*_ANY, "split"), "chain": (*_ANY, "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
 _SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
@@ -105,6 +107,14 @@ def blocked(recording: Recording, selection: Selection) -> Profile:
 
 
 def _profile(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
+    found = everything = _collected(recording, view, selection, options)
+    if found.hidden_ns and (selection.grep is not None or options.sandwich is not None):
+        everything = _collected(recording, view, replace(selection, show_all=True), options)
+    return shaped(found, everything, selection.grep, options)
+
+
+def _collected(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
+    """Return all stacks of the selected waits."""
     scope, unknown_ns = Scope(recording, selection), 0
     collector = _VIEWS[view][1](scope, options)
     for batch in scope.replay:
@@ -112,20 +122,7 @@ def _profile(recording: Recording, view: str, selection: Selection, options: Vie
         unknown_ns += scope.unknown_ns(batch.activity.intervals)
     found = collector.profile(scope.replay.naming)
     found.view, found.unknown_ns = view, unknown_ns
-    if selection.grep is None:
-        return found
-    everything = replace(selection, grep=None, show_all=True)
-    return matching(found, selection.grep, _profile(recording, view, everything, options) if found.hidden_ns else found)
-
-
-def matching(shown: Profile, pattern: str, everything: Profile) -> Profile:
-    """Return the stacks with a frame that the regular expression fits. Raises UsageError, see `matching_names`.
-
-    `everything` is the same without anything hidden: what of it fits and is not shown is hidden.
-    """
-    names = matching_names(pattern, {name for frames in everything.weights for name in frames})
-    found = shown.containing(names)
-    return replace(found, hidden_ns=everything.containing(names).total_ns - found.total_ns)
+    return found
 
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
@@ -187,9 +184,13 @@ def lacks(recording: Recording, name: str) -> str:
     return "" if events[needed] else f"no events (source {needed})"
 
 
-def why_nothing(recording: Recording, name: str, selection: Selection) -> str:
+def why_nothing(recording: Recording, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
     """Say why nothing was found of a view, heat map or table: the recording lacks it, or the selection fits nothing."""
-    return lacks(recording, name) or nothing_fits(recording, selection)
+    if lacking := lacks(recording, name):
+        return lacking
+    if options.sandwich is not None:
+        return f"no selected stack has a frame called {options.sandwich!r}; `offwake frames` lists those that there are"
+    return nothing_fits(recording, selection)
 
 
 def _must_have_wakers(recording: Recording, name: str) -> None:

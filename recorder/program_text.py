@@ -12,16 +12,33 @@ from offwake.recorder.python import PYTHON_CODE
 from offwake.recorder.sources import Event, Field, Source
 from offwake.recorder.trigger import Trigger
 
-__all__ = ["Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
+__all__ = ["STEPS", "Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
 
 BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude",)
 MEMBERS, WAITED = ("members",), ("waited",)
-STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
+STACKS = ("stacks", "kernel_stack", "user_stack", "user_frames", "python_stack", "send")
 """In the order in which they need each other."""
 KERNEL_STACK_BYTES = 16 << 10  # THREAD_SIZE of x86-64, where nothing checks memory
 USER_REGISTERS = {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}
 """What an unwinder begins with, as members of x86-64's pt_regs."""
+CONTEXTS = {"from_tracepoint": "bpf_raw_tracepoint_args", "from_sample": "bpf_perf_event_data"}
+STEPS = {"from_tracepoint": ("look_on", "walk_python", "follow_frames"), "from_sample": ("look_on", "walk_python")}
+"""The programs that a user stack is gone through with, by the table in which they find each other, in the order of their
+numbers there; see send.bpf.c."""
+STEP = """
+int {step}_{table}(struct {context} *ctx)
+{{
+    u32 zero = 0, next;
+    struct stacks *stack = scratch.lookup(&zero);
+
+    if (!stack)
+        return 0;
+    next = step_{step}(ctx, stack);
+    {table}.call(ctx, next);
+    return stopped(ctx, stack, next);
+}}
+"""
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
 BRACED = re.compile(r"\{(.+?)\}")
@@ -89,10 +106,13 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
         defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
         for name, member in USER_REGISTERS.items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
+        defines["REGS_BYTES"] = 8 + max(defines[f"REGS_{name}"] for name in USER_REGISTERS)
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
         text += _struct(PYTHON_CODE) + _common(STACKS)
+        for table, steps in STEPS.items():
+            text += "".join(STEP.format(step=step, table=table, context=CONTEXTS[table]) for step in steps)
     return "".join(f"#define {name} {value}{'ULL' * (value > 0x7FFFFFFF)}\n" for name, value in defines.items()) + text
 
 
