@@ -13,6 +13,8 @@ from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
+from offwake.analyzer.overview import Overview
+from offwake.analyzer.overview import overview as make_overview
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
@@ -21,6 +23,7 @@ from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.shape import shaped
 from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import overview as overview_table
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -37,6 +40,7 @@ __all__ = [
     "lacks",
     "must_understand",
     "offsets",
+    "overview",
     "profile",
     "shaped",
     "table",
@@ -69,6 +73,7 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
+    "overview": ("what the machine did at each moment: a row a part of the viewer's timeline", overview_table.table),
 }
 
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
@@ -136,6 +141,11 @@ def histogram(recording: Recording, of: str, selection: Selection, options: Buck
     """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
     _must_exist("histogram", of, HISTOGRAMS)
     return histograms(latencies(Scope(recording, selection), of, options.by), options)
+
+
+def overview(recording: Recording) -> Overview:
+    """Return what the machine did at each moment of the whole recording."""
+    return make_overview(Scope(recording, Selection()))
 
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:
