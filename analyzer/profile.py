@@ -16,7 +16,8 @@ separates a target's stack from its waker's; a name in square brackets is no fun
 
 @dataclass(slots=True)
 class Weight:
-    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from.
+    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from. In a profile of events
+    `value_ns` is their number.
 
     `open_ns` is the part of waits that began before the recording or did not end in it: at least so long.
     """
@@ -30,14 +31,15 @@ class Weight:
 class Profile:
     """Stacks with weights, of one view.
 
-    `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits), `unknown_ns` what
-    nothing is known of in the selected threads' time: shown in subtitles.
+    `unit` is what stacks are weighed in, "ns" or "events". `hidden_ns` is what the view left out by default (threads that
+    slept throughout, idle waits), `unknown_ns` what nothing is known of in the selected threads' time: shown in subtitles.
     """
 
     view: str
     weights: dict[Frames, Weight] = field(default_factory=dict)
     hidden_ns: int = 0
     unknown_ns: int = 0
+    unit: str = "ns"
 
     def add(self, frames: Frames, value_ns: int, count: int = 1, open_ns: int = 0) -> None:
         """Add one stack's nanoseconds to what is there."""
@@ -78,6 +80,7 @@ class Profile:
         for profile in profiles:
             total.hidden_ns += profile.hidden_ns
             total.unknown_ns += profile.unknown_ns
+            total.unit = profile.unit
             for frames, weight in profile.weights.items():
                 total.add(frames, weight.value_ns, weight.count, weight.open_ns)
         return total

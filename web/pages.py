@@ -136,6 +136,7 @@ def flame(entry_id: str, name: str) -> str:
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
+        unit=stacks.profile.unit,
         nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection),
         hidden_ns=stacks.profile.hidden_ns,
         command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection, ask.options),

@@ -11,7 +11,10 @@ __all__ = ["heatmap_document", "histogram_document", "profile_document", "table_
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
-    """Return a profile's stacks, root first, in nanoseconds, sorted by frames."""
+    """Return a profile's stacks, root first, in nanoseconds, sorted by frames; one of events has only their counts."""
+    if profile.unit != "ns":
+        stacks = [{"frames": list(frames), "count": weight.value_ns} for frames, weight in profile]
+        return {"view": profile.view, "unit": profile.unit, "total": profile.total_ns, "stacks": stacks}
     return {
         "view": profile.view,
         "unit": "ns",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
-from offwake.analyzer.render.text import duration, percent
+from offwake.analyzer.render.text import percent, weighed
 from offwake.analyzer.render.tree import OTHER, Box, Frame, FrameTree, boxes, matched_ns
 
 __all__ = ["FlameOptions", "draw", "flame_graph"]
@@ -56,10 +56,10 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     rows = [box.depth if options.icicle else deepest - box.depth for box in laid]
     scale = (options.width - 2 * MARGIN) / max(top.value_ns, 1)
     frames, labels = _frames(tree, laid, rows, _Scale(scale, options.matches))
-    name = f"{caption.title}, {caption.subtitle}: {duration(tree.root.value_ns)}"
+    name = f"{caption.title}, {caption.subtitle}: {weighed(tree.root.value_ns, tree.unit)}"
     return "\n".join(
         [
-            opening("flame", options.width, height, (name, _description(tree), _metadata(laid, top, options.icicle))),
+            opening("flame", options.width, height, (name, _description(tree), _metadata(tree, laid, top, options.icicle))),
             _background(tree.view),
             header.svg,
             f'<g class="frames" transform="translate({MARGIN},{above})">',
@@ -115,11 +115,12 @@ def _family(box: Box, view: str) -> Family:
     return Family.WAKER if box.waker or view in WAKER_VIEWS else Family.OFF_CPU
 
 
-def _metadata(laid: list[Box], top: Frame, icicle: bool) -> str:
+def _metadata(tree: FrameTree, laid: list[Box], top: Frame, icicle: bool) -> str:
     names = {name: index for index, name in enumerate(dict.fromkeys(box.name for box in laid))}
     frames = [[box.depth, names[box.name], box.value_ns, box.key] for box in laid]
     zoom = next(box.key for box in laid if not box.ancestor) if top.parent else None
-    data = {"icicle": icicle, "zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
+    shown = [name[:NAME_AT_MOST] for name in names]
+    data = {"icicle": icicle, "zoom": zoom, "unit": tree.unit, "names": shown, "frames": frames}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -134,8 +135,9 @@ def _matched(tree: FrameTree, top: Frame, matches: frozenset[str] | None) -> str
 
 def _description(tree: FrameTree) -> str:
     widest = sorted(tree.root.children.values(), key=lambda frame: -frame.value_ns)[:5]
-    listed = ", ".join(f"{frame.name} {duration(frame.value_ns)}" for frame in widest)
-    return f"Flame graph. Width is time, each row calls the row after it. Most time: {listed or 'nothing'}."
+    listed = ", ".join(f"{frame.name} {weighed(frame.value_ns, tree.unit)}" for frame in widest)
+    what = "time" if tree.unit == "ns" else tree.unit
+    return f"Flame graph. Width is {what}, each row calls the row after it. Most {what}: {listed or 'nothing'}."
 
 
 def _background(view: str) -> str:

@@ -6,7 +6,7 @@ in XML or in HTML is replaced here, once, before any of them sees it.
 
 import re
 
-__all__ = ["count", "counted", "duration", "percent", "printable", "significant", "size"]
+__all__ = ["count", "counted", "duration", "percent", "printable", "significant", "size", "weighed"]
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls: terminal escapes, line ends
@@ -27,6 +27,11 @@ def duration(ns: int) -> str:
     if ns < 0:
         return "-" + duration(-ns)
     return _in_units(ns, _UNITS, "ns")
+
+
+def weighed(value: int, unit: str) -> str:
+    """Format what a stack weighs, in a profile's unit: `12.3 ms`, `1,234 events`."""
+    return duration(value) if unit == "ns" else counted(value, unit.removesuffix("s"))
 
 
 def size(number: int) -> str:

@@ -78,7 +78,7 @@ class FrameTree:
     """All stacks of a profile under one root `all`. It is not changed after it is built, so threads may share it."""
 
     def __init__(self, profile: Profile) -> None:
-        self.view = profile.view
+        self.view, self.unit = profile.view, profile.unit
         self.root = Frame(ROOT)
         safe = _SafeNames()
         for frames, weight in profile.weights.items():
