@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.cpus import Cpus
+from offwake.analyzer.gathered import Events
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import BLOCKED
 from offwake.analyzer.naming import Frames, Naming
@@ -22,7 +23,7 @@ from offwake.analyzer.roots import BY, named_by
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.states import letters_of
-from offwake.analyzer.tables import block_io, tcp_sessions
+from offwake.analyzer.tables import block_io, dns, tcp_sessions
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
 
@@ -30,6 +31,7 @@ __all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
 
 WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
+LOOKUP_FIELDS = ("host", *BY)
 SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
 Fields = tuple[str, ...]
 Column = NDArray[np.int32]
@@ -231,6 +233,26 @@ def _sessions(ask: Ask, none: Latencies) -> Latencies:
     return replace(none, ended_ns=ended_ns[chosen], latency_ns=latency_ns[chosen], labels=labels)
 
 
+def _lookups(ask: Ask, none: Latencies) -> Latencies:
+    """Find name look-ups, when they were answered or given up."""
+    found = dns.lookups(ask.scope)
+    labels = {name: _event_label(name, found, ask.replay) for name in ask.by}
+    ended_ns, latency_ns = found.rows.time_ns - ask.scope.recording.began_ns, found.rows.payload["latency_ns"]
+    return replace(none, ended_ns=ended_ns, latency_ns=latency_ns.astype(np.int64), labels=labels)
+
+
+def _event_label(name: str, found: Events, replay: Replay) -> Label:
+    """Label events by what `--by` calls their threads, or by a field of theirs."""
+    if name in BY:
+        return Label(found.named_by(name, replay), replay.naming.name)
+    values, codes = np.unique(found.rows.payload[name], return_inverse=True)
+    return Label(codes, [_text(value) for value in values.tolist()].__getitem__)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 KINDS = {
     "off-cpu": Kind("time off the CPU, when threads ran again", WAIT_FIELDS, partial(_view, OFF_CPU)),
     "blocked": Kind(
@@ -246,5 +268,6 @@ KINDS = {
     "block-io-queue": Kind(
         "time of block I/O requests in a queue, when they left it", REQUEST_FIELDS, partial(_requests, "queued_ns")
     ),
+    "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
     "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
 }

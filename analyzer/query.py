@@ -19,7 +19,7 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
-from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import Table, block_io, dns, tcp_sessions, threads, waits_for
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -67,6 +67,7 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
+    "dns": ("every name look-up through the C library, with host and latency", dns.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
 }
 
@@ -77,7 +78,7 @@ TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chain": ("by", "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
-_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
+_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "dns": "dns", "tcp-sessions": "tcp"}
 """What rests on another source than the scheduler's events."""
 
 _OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")

@@ -108,6 +108,7 @@ _FIELDS = {
     "block_rq_issue": _REQUEST | dict.fromkeys(("bytes", "command", "major", "minor"), "<u4") | {"sector": "<u8"},
     "block_rq_requeue": _REQUEST,
     "block_rq_complete": {"request": "<u8", "bytes": "<u4"},
+    "dns_lookup": {"tid": "<u4", "latency_ns": "<u8", "failed": "u1", "host": "S255"},
     "tcp_state": _SOCKET
     | _ENDPOINTS
     | {"old_state": "<u4", "new_state": "<u4", "bytes_acked": "<u8", "bytes_received": "<u8"},

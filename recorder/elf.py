@@ -38,11 +38,15 @@ class ElfError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function: its virtual address in the file, its size (0 when the file does not say) and its name."""
+    """A function: its virtual address in the file, its size (0 when the file does not say) and its name.
+
+    One that `chooses` is called once, to say which of several others is meant (IFUNC).
+    """
 
     address: int
     size: int
     name: str
+    chooses: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,11 @@ class ElfImage:
                     names[function.address] = function
         return sorted(names.values(), key=lambda function: function.address)
 
+    def all_names(self) -> Iterator[Function]:
+        """Yield all functions with all their names."""
+        for image in self._with_debug_images():
+            yield from image._own_functions()
+
     @cached_property
     def _starts(self) -> list[int]:
         return [function.address for function in self.functions]
@@ -195,7 +204,7 @@ class ElfImage:
                 if index and (kind in (FUNC, IFUNC) or (kind == NOTYPE and index in executable)):
                     text = self._text(strings + name)
                     if text and not text.startswith((".", "$")):
-                        yield Function(value, size, text)
+                        yield Function(value, size, text, kind == IFUNC)
 
     def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
         try:

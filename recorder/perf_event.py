@@ -28,6 +28,7 @@ __all__ = [
     "counts_lost",
     "open_descriptor",
     "open_event",
+    "open_probe",
     "opened",
     "read_counts",
     "redirect",
@@ -172,6 +173,19 @@ def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
         error = ctypes.get_errno()
         raise CannotRecord(f"perf_event_open refused {spec.name!r} on CPU {cpu}: {os.strerror(error)}")
     ioctl(fd, IOC_ENABLE, 0)
+    return fd
+
+
+def open_probe(kind: int, path: bytes, offset: int, at_return: bool) -> int:
+    """Return the descriptor of a probe at an offset of a file (a uprobe), of all processes and CPUs. Raises OSError."""
+    name = ctypes.create_string_buffer(path)
+    attributes = _Attributes(
+        type=kind, size=ctypes.sizeof(_Attributes), config=int(at_return), config1=ctypes.addressof(name), config2=offset
+    )
+    fd = _perf_event_open(attributes, 0)
+    if fd < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
     return fd
 
 

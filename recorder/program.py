@@ -5,6 +5,7 @@ guard per CPU, and an interrupt's waking that arrives while another runs is skip
 no tracefs either, and cannot hide events from other users of perf as a perf-attached program that returns 0 does.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from offwake.recorder.program_text import (
 )
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source
+from offwake.recorder.uprobes import Site, attach_sites, has_uprobes, load_probe
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
@@ -79,6 +81,7 @@ class Program:
     unavailable: dict[str, str] = field(default_factory=dict)
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
+    _probes: dict[str, list[int]] = field(default_factory=dict)
     _watched: list[str] = field(default_factory=list)
     _frames: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -96,6 +99,9 @@ class Program:
         texts, chosen = {}, []
         takes_samples = build.user_stack_bytes or build.narrowed
         for source in (source for source in sources if source.events and (takes_samples or not source.sampling)):
+            if source.probes and not has_uprobes():
+                program.unavailable[source.name] = "this kernel has no uprobes"
+                continue
             source = without_addresses(source) if build.redacted else source
             reduced, lacking = without_lacking(with_numbers(source) if build.numbered else source, btf)
             program.unavailable |= lacking
@@ -130,8 +136,13 @@ class Program:
             return
         module = Module(compiled(prelude + "".join(texts[source.name] for source in sources)))
         try:
-            for event in _events(sources):
-                module.load(_function_name(event), RAW_TRACEPOINT if event.tracepoint else PERF_EVENT)
+            for source in sources:
+                for event in source.attached:
+                    module.load(_function_name(event), RAW_TRACEPOINT)
+                for event in source.sampled:
+                    module.load(_function_name(event), PERF_EVENT)
+                for function in source.probes:
+                    load_probe(module, function)
             for watched in self._watched:
                 module.load(f"on_{watched}", RAW_TRACEPOINT)
             for table, kind in USER_STACK_PROGRAMS.items() if self.user_stack_bytes else ():
@@ -167,26 +178,43 @@ class Program:
                         self._detach(source)
                         self.sources.remove(source)
                         break
-                    self._attached[event.tracepoint] = module, _function_name(event)
+                    self._attached[event.name] = module, _function_name(event)
+                if source.sites:
+                    self._attach_sites(module, source, source.sites())
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
+    def _attach_sites(self, module: Module, source: Source, sites: list[Site]) -> None:
+        try:
+            self._probes[source.name] = attach_sites(module, sites)
+        except OSError as error:
+            self.unavailable[source.name] = f"its probes were refused: {error.strerror}"
+            self.sources.remove(source)
+            return
+        finally:
+            for file in {site.file for site in sites}:
+                file.close()
+        self._attached |= {function: (module, function) for function in source.probes}
+
     def _detach(self, source: Source) -> None:
+        for probe in self._probes.pop(source.name, ()):
+            os.close(probe)
         for event in source.events:
-            if event.tracepoint in self._attached:
-                module, _ = self._attached[event.tracepoint]
-                module.detach(event.tracepoint)
+            if event.name in self._attached:
+                module, function = self._attached[event.name]
+                module.detach(function)
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
         for module, sources in self._modules:
             for watched in self._watched:
-                module.detach(watched)
+                module.detach(f"on_{watched}")
             for source in sources:
                 self._detach(source)
 
     def close(self) -> None:
         """Detach and free everything."""
+        self.detach()
         for module, _ in self._modules:
             module.close()
         self._modules.clear()
@@ -274,7 +302,7 @@ class Program:
                     "name": event.name,
                     "source": source,
                     "size": event.size,
-                    "fields": [[f.name, f.type if f.type[0] in "SV" else f"<{f.type}", at] for f, at in event.payload],
+                    "fields": [[f.name, f.numpy_type, at] for f, at in event.payload],
                 }
                 for source, event in (*events, *(("", event) for event in self.beside))
             ],
@@ -302,7 +330,7 @@ class Program:
         return True
 
     def recursion_misses(self) -> dict[str, int]:
-        """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
+        """Count the events that the kernel skipped because the same program was already running, by event."""
         return {name: module.recursion_misses(function) for name, (module, function) in self._attached.items()}
 
 

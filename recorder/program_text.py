@@ -15,7 +15,7 @@ from offwake.recorder.trigger import Trigger
 __all__ = ["Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
 
 BPF = files("offwake.recorder").joinpath("bpf")
-PRELUDE = ("prelude",)
+PRELUDE = ("prelude", "uprobes")
 MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "user_stack", "python_stack", "send")
 """In the order in which they need each other."""

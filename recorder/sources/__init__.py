@@ -7,14 +7,15 @@ layout travels in the file. Adding a source is adding a module.
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
 from offwake.errors import UsageError
+from offwake.recorder.uprobes import Site
 
 __all__ = ["Event", "Field", "Sampling", "Source", "all_sources", "chosen_sources", "default_sources"]
 
-SIZES = {"u1": 1, "u2": 2, "u4": 4, "u8": 8, "i4": 4, "i8": 8, "S16": 16, "S64": 64, "S128": 128, "V16": 16}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Field:
     @property
     def size(self) -> int:
         """Bytes that the field takes."""
-        return SIZES[self.type]
+        return int(self.type[1:])
+
+    @property
+    def numpy_type(self) -> str:
+        """The type with its byte order, where it has one."""
+        return self.type if self.size == 1 or self.type[0] in "SV" else f"<{self.type}"
 
     @property
     def alignment(self) -> int:
@@ -49,7 +55,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Event:
-    """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does.
+    """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does, or at its
+    sites.
 
     `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
     value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
@@ -96,7 +103,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Source:
-    """One event source. `program` is a C file beside the declaration for what a declaration cannot say."""
+    """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
+
+    `probes` are programs in it that run in user programs, and `sites` finds where.
+    """
 
     name: str
     summary: str
@@ -104,11 +114,18 @@ class Source:
     sampling: Sampling | None = None
     program: Traversable | None = None
     default: bool = False
+    sites: Callable[[], list[Site]] | None = None
+    probes: tuple[str, ...] = ()
 
     @property
     def attached(self) -> tuple[Event, ...]:
-        """The events that a tracepoint gives; the others are the sampling clock's."""
+        """The events that a tracepoint gives."""
         return tuple(event for event in self.events if event.tracepoint)
+
+    @property
+    def sampled(self) -> tuple[Event, ...]:
+        """The events that the sampling clock gives."""
+        return self.events if self.sampling else ()
 
 
 def all_sources() -> dict[str, Source]:

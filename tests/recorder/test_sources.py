@@ -22,15 +22,13 @@ C_TYPES = {
     "u8": ctypes.c_uint64,
     "i4": ctypes.c_int32,
     "i8": ctypes.c_int64,
-    "S16": ctypes.c_uint8 * 16,
-    "V16": ctypes.c_uint8 * 16,
 }
 needs_btf = pytest.mark.skipif(not VMLINUX.exists(), reason="this kernel has no BTF")
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_a_payload_is_laid_out_as_c_lays_out_a_struct(event: Event) -> None:
-    fields = [(field.name, C_TYPES[field.type]) for field, _ in event.payload]
+    fields = [(field.name, C_TYPES.get(field.type, ctypes.c_uint8 * field.size)) for field, _ in event.payload]
     struct = type(event.name, (ctypes.Structure,), {"_fields_": fields})
     assert [at for _, at in event.payload] == [getattr(struct, name).offset for name, _ in fields]
     assert event.size == ctypes.sizeof(struct)
@@ -42,7 +40,7 @@ def test_the_default_sources_are_those_of_the_manual() -> None:
 
 
 def test_an_unknown_source_is_named_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="unknown source 'schd'; there are block, on-cpu, sched, tcp"):
+    with pytest.raises(UsageError, match="unknown source 'schd'; there are block, dns, on-cpu, sched, tcp"):
         chosen_sources(["sched", "schd"])
 
 
