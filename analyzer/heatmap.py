@@ -23,8 +23,8 @@ class Heatmap:
 
     `columns` (int64, C): each column's start in ns since the recording's start, ascending, `column_ns` wide.
     `rows` (int64, R): each row's lower bound in ns, ascending; a row ends where the next begins, the last at `top_ns`.
-    `counts` (int64, R × C). `rows_of` is "latency", on a logarithmic scale, or "offset". `hidden_ns` was left out; `open`
-    of the latencies are longer than is known.
+    `counts` (int64, R × C). `rows_of` is "latency", on a logarithmic scale, or "offset"; `unit` is theirs, "" for numbers
+    that are no time. `hidden_ns` was left out; `open` of the latencies are longer than is known.
     """
 
     of: str
@@ -36,6 +36,7 @@ class Heatmap:
     counts: NDArray[np.int64]
     hidden_ns: int = 0
     open: int = 0
+    unit: str = "ns"
 
     @property
     def total(self) -> int:
@@ -59,12 +60,14 @@ def latency_map(found: Latencies) -> Heatmap:
     counts = _counted(row, column, (len(edges), len(columns)))
     used = np.flatnonzero(counts.any(axis=1))
     if not len(used):
-        return Heatmap(found.of, "latency", columns, column_ns, edges[:0], 0, counts[:0], found.hidden_ns, found.open)
+        nothing = edges[:0], 0, counts[:0], found.hidden_ns, found.open, found.unit
+        return Heatmap(found.of, "latency", columns, column_ns, *nothing)
     kept = np.arange(used[used > 0].min(initial=len(edges) - 2), used[-1] + 1)
     if used[0] == 0:
         kept = np.concatenate(([0], kept))
     top_ns = int(edges[kept[-1] + 1])
-    return Heatmap(found.of, "latency", columns, column_ns, edges[kept], top_ns, counts[kept], found.hidden_ns, found.open)
+    shown = edges[kept], top_ns, counts[kept], found.hidden_ns, found.open, found.unit
+    return Heatmap(found.of, "latency", columns, column_ns, *shown)
 
 
 def offset_map(found: Latencies, period_ns: int = SECOND) -> Heatmap:

@@ -10,9 +10,11 @@ from offwake.analyzer.groups import Groups
 from offwake.analyzer.latencies import Latencies
 from offwake.errors import UsageError
 
-__all__ = ["PLAIN", "UNITS", "Buckets", "Histogram", "Histograms", "bounds", "histograms", "percentile"]
+__all__ = ["PLAIN", "UNITS", "VALUE", "Buckets", "Histogram", "Histograms", "bounds", "histograms", "percentile"]
 
 UNITS = {"nsecs": 1, "usecs": 1_000, "msecs": 1_000_000}
+VALUE = "value"
+"""In place of a unit: what is counted is no time."""
 INTERVALS_AT_MOST = 10_000
 
 
@@ -58,7 +60,7 @@ class Histogram:
 class Histograms:
     """Histograms of one kind of latency, interval after interval, and within one by labels.
 
-    `unit` is one of UNITS. Intervals without any latency have no histogram; `starts_ns` lists them all.
+    `unit` is one of UNITS, or VALUE. Intervals without any latency have no histogram; `starts_ns` lists them all.
     `open` of the latencies are longer than is known.
     """
 
@@ -73,7 +75,7 @@ class Histograms:
     @property
     def unit_ns(self) -> int:
         """The unit's length."""
-        return UNITS[self.unit]
+        return UNITS.get(self.unit, 1)
 
     @property
     def total(self) -> int:
@@ -90,13 +92,13 @@ def histograms(found: Latencies, options: Buckets = PLAIN) -> Histograms:
             f"--interval: that would be more than {INTERVALS_AT_MOST:,} histograms; choose a longer interval"
         )
     starts_ns = range(found.begin_ns, found.begin_ns + length_ns, step_ns)
-    unit = options.unit or _unit(found.latency_ns)
+    unit = options.unit or _unit(found.latency_ns) if found.unit else VALUE
     interval = np.minimum((found.ended_ns - found.begin_ns) // step_ns, len(starts_ns) - 1)
     group, labels = _groups(found)
     parts = []
     for chosen in _runs(interval, group, found.latency_ns):
         first, latency_ns = chosen[0], found.latency_ns[chosen]
-        parts.append(_histogram((labels[group[first]], starts_ns[interval[first]]), latency_ns, UNITS[unit]))
+        parts.append(_histogram((labels[group[first]], starts_ns[interval[first]]), latency_ns, UNITS.get(unit, 1)))
     parts.sort(key=lambda one: (one.start_ns, [_in_order(text) for text in one.by.values()]))
     return Histograms(found.of, unit, list(starts_ns), parts, options.interval_ns, found.hidden_ns, found.open)
 

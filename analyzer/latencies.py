@@ -24,6 +24,7 @@ from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.states import letters_of
 from offwake.analyzer.tables import block_io, dns, tcp_sessions
+from offwake.analyzer.traced import codes_of, fields_of, must_be_fields, paired, traced_events
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
 
@@ -33,6 +34,7 @@ WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
 LOOKUP_FIELDS = ("host", *BY)
 SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
+LARGEST = (1 << 62) - 1
 Fields = tuple[str, ...]
 Column = NDArray[np.int32]
 
@@ -51,7 +53,7 @@ class Latencies:
 
     `ended_ns` (int64, N) and the time itself, from `begin_ns` to `end_ns`, count from the recording's start; `latency_ns`
     (int64, N) is never cut to that time. `open` of them began before the recording or did not end in it: they are longer
-    than is known.
+    than is known. With "" for `unit` they are no time, but any numbers.
     """
 
     of: str
@@ -62,6 +64,7 @@ class Latencies:
     labels: dict[str, Label] = field(default_factory=dict)
     hidden_ns: int = 0
     open: int = 0
+    unit: str = "ns"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of latency: what it is, by which fields it can be told apart, and how it is found."""
+    """A kind of latency: what it is, by which fields it can be told apart (none: that is found out), and how it is found."""
 
     summary: str
     fields: Fields
@@ -91,8 +94,9 @@ def latencies(scope: Scope, of: str, by: Fields = ()) -> Latencies:
 
     A latency is selected by when it ended, and by its own length. Raises UsageError for a field that the kind has not.
     """
-    kind = KINDS[of]
-    if unknown := [name for name in by if name not in kind.fields]:
+    name, _, field = of.partition(":")
+    kind = replace(TRACED, find=partial(_numbers, field)) if name == "events" and field else KINDS[of]
+    if unknown := [name for name in by if kind.fields and name not in kind.fields]:
         raise UsageError(f"--by {unknown[0]}: {of} has no such field; there are {', '.join(kind.fields)}")
     began_ns, nothing = scope.recording.began_ns, np.empty(0, np.int64)
     none = Latencies(of, scope.begin_ns - began_ns, scope.end_ns - began_ns, nothing, nothing)
@@ -241,6 +245,42 @@ def _lookups(ask: Ask, none: Latencies) -> Latencies:
     return replace(none, ended_ns=ended_ns, latency_ns=latency_ns.astype(np.int64), labels=labels)
 
 
+def _pairs(ask: Ask, none: Latencies) -> Latencies:
+    """Find pairs of traced events, when the second one came; labels are of the first one's fields, else of the second's."""
+    found = [pairs for pairs in paired(ask.scope) if len(pairs.first)]
+    must_be_fields(ask.by, [end for pairs in found for end in (pairs.first, pairs.second)])
+    columns: list[list[NDArray[Any]]] = []
+    for pairs in found:
+        own = [pairs.first if name in fields_of(pairs.first) else pairs.second for name in ask.by]
+        own = [pairs.first if name in BY else end for name, end in zip(ask.by, own, strict=True)]
+        codes = [codes_of(name, pairs.name, end, ask.replay) for name, end in zip(ask.by, own, strict=True)]
+        columns.append([pairs.second.rows.time_ns, pairs.latency_ns, *codes])
+    return _joined(columns, ask, none)
+
+
+def _numbers(field: str, ask: Ask, none: Latencies) -> Latencies:
+    """Find the values of a numeric field of traced events, when they happened; what is below 0 counts as 0."""
+    events = traced_events(ask.scope)
+    must_be_fields((field, *ask.by), [*events.values()])
+    having = {name: found for name, found in events.items() if field in fields_of(found)}
+    if not having or any(found.rows.payload.dtype[field].kind not in "iu" for found in having.values()):
+        raise UsageError(f"events:{field}: it is no number of its own; `table --of events:{field}` counts what it is")
+    columns: list[list[NDArray[Any]]] = []
+    for name, found in having.items():
+        numbers = np.clip(found.rows.payload[field], 0, LARGEST).astype(np.int64)
+        codes = [codes_of(by, name, found, ask.replay) for by in ask.by]
+        columns.append([column[ask.scope.selection.lasting(numbers)] for column in (found.rows.time_ns, numbers, *codes)])
+    return replace(_joined(columns, ask, none), unit="")
+
+
+def _joined(columns: list[list[NDArray[Any]]], ask: Ask, none: Latencies) -> Latencies:
+    if not columns:
+        return none
+    ended_ns, values, *codes = (np.concatenate(column) for column in zip(*columns, strict=True))
+    labels = {name: Label(code, ask.replay.names.texts.__getitem__) for name, code in zip(ask.by, codes, strict=True)}
+    return replace(none, ended_ns=ended_ns - ask.scope.recording.began_ns, latency_ns=values, labels=labels)
+
+
 def _event_label(name: str, found: Events, replay: Replay) -> Label:
     """Label events by what `--by` calls their threads, or by a field of theirs."""
     if name in BY:
@@ -252,6 +292,8 @@ def _event_label(name: str, found: Events, replay: Replay) -> Label:
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
+
+TRACED = Kind("a number of traced events (events:FIELD), when they happened", (), _pairs)
 
 KINDS = {
     "off-cpu": Kind("time off the CPU, when threads ran again", WAIT_FIELDS, partial(_view, OFF_CPU)),
@@ -269,5 +311,6 @@ KINDS = {
         "time of block I/O requests in a queue, when they left it", REQUEST_FIELDS, partial(_requests, "queued_ns")
     ),
     "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
+    "pairs": Kind("the time between two traced events (trace:A..B by FIELD), when the second came", (), _pairs),
     "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
 }

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
+from offwake.analyzer.event_stacks import EventStacks
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
@@ -19,7 +20,7 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
-from offwake.analyzer.tables import Table, block_io, dns, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import Table, block_io, dns, events, tcp_sessions, threads, waits_for
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -61,11 +62,13 @@ _VIEWS: dict[str, tuple[str, Callable[[Scope, ViewOptions], Collector]]] = {
         partial(IntervalStacks, RUN_QUEUE),
     ),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
+    "events": ("where traced tracepoints were passed, weighted by how often", EventStacks),
     "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
 _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
+    "events": ("every event of traced tracepoints; events:FIELD counts them by a field", events.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "dns": ("every name look-up through the C library, with host and latency", dns.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
@@ -78,8 +81,19 @@ TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chain": ("by", "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
-_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "dns": "dns", "tcp-sessions": "tcp"}
+_SOURCES = {
+    "on-cpu": "on-cpu",
+    "block-io": "block",
+    "block-io-queue": "block",
+    "dns": "dns",
+    "events": "trace",
+    "pairs": "trace",
+    "tcp-sessions": "tcp",
+}
 """What rests on another source than the scheduler's events."""
+
+OF_FIELDS = ("events:",)
+"""Names that go on with a field of what was recorded."""
 
 _OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")
 """What rests on the stacks of wakers."""
@@ -126,27 +140,29 @@ def matching(shown: Profile, pattern: str, everything: Profile) -> Profile:
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
     """Return a heat map of latencies over time. Raises UsageError for one that does not exist."""
-    _must_exist("heat map", of, HEATMAPS)
+    _must_exist("heat map", of, HEATMAPS, OF_FIELDS)
     return latency_map(latencies(Scope(recording, selection), of))
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:
     """Return a heat map of when in each period of time something ended. Raises UsageError for one that cannot be."""
-    _must_exist("heat map", of, HEATMAPS)
+    _must_exist("heat map", of, HEATMAPS, OF_FIELDS)
     return offset_map(latencies(Scope(recording, selection), of), period_ns)
 
 
 def histogram(recording: Recording, of: str, selection: Selection, options: Buckets = PLAIN) -> Histograms:
     """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
-    _must_exist("histogram", of, HISTOGRAMS)
+    _must_exist("histogram", of, HISTOGRAMS, OF_FIELDS)
     return histograms(latencies(Scope(recording, selection), of, options.by), options)
 
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:
     """Return a table's rows; it leaves out no idle waits. Raises UsageError for a table that does not exist."""
-    _must_exist("table", of, TABLES)
+    _must_exist("table", of, TABLES, OF_FIELDS)
     _must_have_wakers(recording, of)
-    found = _TABLES[of][1](Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
+    name, _, fields = of.partition(":")
+    make = partial(events.counts, by=tuple(fields.split("+"))) if fields else _TABLES[name][1]
+    found = make(Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
     return found if selection.grep is None else _rows_matching(found, selection.grep)
 
 
@@ -169,8 +185,8 @@ def must_understand(view: str, option: str) -> None:
 
 def lacks(recording: Recording, name: str) -> str:
     """Say why a recording has nothing for a view, heat map or table; "" where it has something."""
-    needed = _SOURCES.get(name, "sched")
-    events = {source["name"]: source["events"] for source in recording.info()["sources"]}
+    needed = _SOURCES.get(name.partition(":")[0], "sched")
+    events = {source["name"].partition(":")[0]: source["events"] for source in recording.info()["sources"]}
     if needed not in events:
         return f"not recorded (source {needed})"
     if name in _OF_WAKERS and not recording.narrowed.wakers:
@@ -188,6 +204,6 @@ def _must_have_wakers(recording: Recording, name: str) -> None:
         raise UsageError(f"{name}: this recording has no wakers (record --no-wakers); try off-cpu")
 
 
-def _must_exist(what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
+def _must_exist(what: str, name: str, known: Iterable[str], of_fields: tuple[str, ...] = ()) -> None:
+    if name not in known and not name.startswith(of_fields):
         raise UsageError(f"unknown {what} {name!r}; there are {', '.join(sorted(known))}")

@@ -39,6 +39,8 @@ _CGROUPS = ([str, (int,)],)
 
 _NS_PIDS = ([int, int],)
 
+_PAIRS = ({"first": str, "second": str, "by": (str,)},)
+
 EVENTS: Any = ({"id": int, "name": str, "sample_type": int},)
 
 _KEYFRAME: dict[str, Any] = {
@@ -142,11 +144,20 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
             require(stack, (str,), f"{where}.threads[{index}].stack")
     for kind in keyframe["kinds"]:
         _require_layout(kind, f"{where}.kinds.{kind['name']}")
+        if kind.get("traced") and ["common_pid", "<i4"] not in [field[:2] for field in kind["fields"]]:
+            raise DamagedRecording(f"{where}.kinds.{kind['name']}: a traced event has no common_pid")
+        for string in require(kind.get("strings", []), (str,), f"{where}.kinds.{kind['name']}.strings"):
+            if [string, "<u4"] not in [field[:2] for field in kind["fields"]]:
+                raise DamagedRecording(f"{where}.kinds.{kind['name']}: no field says where {string} is")
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
     ns_pids = require(keyframe.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
-    read = {"cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
+    pairs = require(keyframe.get("pairs", []), _PAIRS, f"{where}.pairs")
+    for pair in pairs:
+        for end in ("first", "second"):
+            _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
+    read = {"pairs": pairs, "cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
     return {**keyframe, **read}
 
 
@@ -191,6 +202,12 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
     for name, numpy_type in _FIELDS.get(kind["name"], {}).items():
         if types.get(name) != numpy_type:
             raise DamagedRecording(f"{where}.{name}: {types.get(name)} instead of {numpy_type}")
+
+
+def _require_fields(kinds: list[dict[str, Any]], name: str, by: list[str], where: str) -> None:
+    there = {"cpu", "tid"}.union(*([field[0] for field in kind["fields"]] for kind in kinds if kind["name"] == name))
+    if not by or not there.issuperset(by):
+        raise DamagedRecording(f"{where}: {name} has no {' and '.join(by) or 'fields'} to belong together by")
 
 
 def require(value: Any, shape: Any, where: str) -> Any:

@@ -27,6 +27,10 @@ class Counts:
             source.name: sum(tallies[cpu][kinds[event.name]].stored for cpu in tallies for event in source.events)
             for source in self.program.sources
             if source.events and not source.sampling  # of samples, the kernel's own are not counted
+        } | {
+            source.name: sum(self.rings.stored(traced.name) for traced in source.traced)
+            for source in self.program.sources
+            if source.traced
         }
 
     def lost(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fcntl import ioctl
+from itertools import count
 from operator import add
 from typing import Any
 
@@ -27,7 +28,7 @@ from offwake.recorder.program_text import (
     without_lacking,
 )
 from offwake.recorder.python import PYTHON_CODE, Interpreter
-from offwake.recorder.sources import Event, Source
+from offwake.recorder.sources import Event, Source, Traced
 from offwake.recorder.uprobes import Site, attach_sites, has_uprobes, load_probe
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
@@ -66,9 +67,14 @@ class Tally:
 
 
 def event_kinds(sources: list[Source]) -> dict[str, int]:
-    """Number the events of the sources, and what is sent beside user stacks: the `kind` that opens every payload, from 1."""
+    """Number the events of the sources, and what is sent beside user stacks: the `kind` that opens every payload, from 1.
+
+    A number that a traced tracepoint opens its records with is left out.
+    """
     events = [event for source in sources for event in source.events]
-    return {event.name: kind for kind, event in enumerate([*events, PYTHON_CODE], start=1)}
+    taken = {traced.id for source in sources for traced in source.traced}
+    numbers = (number for number in count(1) if number not in taken)
+    return {event.name: kind for event, kind in zip([*events, PYTHON_CODE], numbers, strict=False)}
 
 
 @dataclass
@@ -92,7 +98,7 @@ class Program:
         Where the kernel cannot look through user stacks it walks them. Raises CannotRecord when no source is left.
         """
         kinds, btf = event_kinds(sources), Btf()
-        plain = [replace(source, events=()) for source in sources if source.sampling]
+        plain = [replace(source, events=()) for source in sources if source.sampling or source.traced]
         program = Program(plain, kinds, build)
         watched = [FORK] * build.narrowed + [*WATCHED] * bool(build.user_stack_bytes)
         program._watched = [name for name in watched if btf.has_tracepoint(name)]
@@ -125,6 +131,8 @@ class Program:
                         program.close()
                         return _with_frame_pointers(sources, build, str(error))
                     program.unavailable[source.name] = str(error)
+        if not program._modules:
+            program.build = replace(build, user_stack_bytes=0)
         if texts and not program._modules:
             why = program.unavailable[chosen[0].name]
             hint = "; it takes CAP_BPF and CAP_PERFMON, or a privileged container" if "not permitted" in why else ""
@@ -305,6 +313,13 @@ class Program:
                     "fields": [[f.name, f.numpy_type, at] for f, at in event.payload],
                 }
                 for source, event in (*events, *(("", event) for event in self.beside))
+            ]
+            + [_traced_value(source, traced) for source in self.sources for traced in source.traced],
+            "pairs": [
+                {"first": first.name, "second": second.name, "by": [*source.pair]}
+                for source in self.sources
+                if source.pair
+                for first, second in [source.traced]
             ],
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
@@ -337,6 +352,12 @@ class Program:
 def _events(sources: list[Source]) -> Iterator[Event]:
     for source in sources:
         yield from source.events
+
+
+def _traced_value(source: Source, traced: Traced) -> dict[str, Any]:
+    fields = [[f.name, f.numpy_type, at] for f, at in traced.payload]
+    sizes = {"id": traced.id, "name": traced.name, "source": source.name, "size": traced.size}
+    return sizes | {"fields": fields, "traced": True, "strings": [*traced.strings]}
 
 
 def _with_frame_pointers(sources: list[Source], build: Build, why: str) -> Program:

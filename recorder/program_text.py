@@ -71,7 +71,7 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     Raises KeyError where this kernel lacks what user stacks take to be unwound.
     """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
-    defines |= {"KINDS": len(kinds) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
+    defines |= {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
     defines["TASK_STACK"] = btf.member("task_struct.stack").offset
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
         defines[name] = btf.member(f"task_struct.{member}").offset

@@ -3,7 +3,7 @@
 from typing import Any
 
 from offwake.analyzer.heatmap import Heatmap
-from offwake.analyzer.histogram import Histograms, bounds
+from offwake.analyzer.histogram import VALUE, Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
@@ -35,7 +35,7 @@ def heatmap_document(heatmap: Heatmap) -> dict[str, Any]:
     """
     return {
         "of": heatmap.of,
-        "unit": "ns",
+        "unit": heatmap.unit,
         "columns": heatmap.columns.tolist(),
         "rows_of": heatmap.rows_of,
         "rows": heatmap.rows.tolist(),
@@ -53,7 +53,7 @@ def histogram_document(found: Histograms) -> dict[str, Any]:
     """
     return {
         "of": found.of,
-        "unit": "ns",
+        "unit": "" if found.unit == VALUE else "ns",
         "interval_ns": found.interval_ns,
         "total": found.total,
         "hidden_ns": found.hidden_ns,

@@ -2,7 +2,8 @@
 
 A source is one module of this package with a `SOURCE`: its tracepoints, the fields that each event keeps, whether the
 kernel walks the stack, and when. The BPF program and the layout of the records both come from that declaration, and the
-layout travels in the file. Adding a source is adding a module.
+layout travels in the file. Adding a source is adding a module. One whose name takes an argument (`trace:GROUP:NAME`) is a
+module with a `FORM`, its `SUMMARY`, and `make`, which declares a Source by what follows the first colon.
 """
 
 import importlib
@@ -10,11 +11,22 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from offwake.errors import UsageError
 from offwake.recorder.uprobes import Site
 
-__all__ = ["Event", "Field", "Sampling", "Source", "all_sources", "chosen_sources", "default_sources"]
+__all__ = [
+    "Event",
+    "Field",
+    "Sampling",
+    "Source",
+    "Traced",
+    "all_sources",
+    "chosen_sources",
+    "default_sources",
+    "forms",
+]
 
 
 
@@ -102,10 +114,29 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Traced:
+    """A tracepoint that the kernel itself records, by its id: the fields of its record, each with its offset, as tracefs
+    says.
+
+    `strings` names the fields that say where a text lies behind the others. The kernel records what fits the `filter`, in
+    its own words.
+    """
+
+    name: str
+    id: int
+    payload: tuple[tuple[Field, int], ...]
+    size: int
+    strings: tuple[str, ...] = ()
+    filter: str = ""
+    with_stack: bool = False
+
+
+@dataclass(frozen=True)
 class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
-    `probes` are programs in it that run in user programs, and `sites` finds where.
+    `probes` are programs in it that run in user programs, and `sites` finds where. The two that are `traced` belong together
+    by the fields of `pair`, if there are any.
     """
 
     name: str
@@ -116,6 +147,8 @@ class Source:
     default: bool = False
     sites: Callable[[], list[Site]] | None = None
     probes: tuple[str, ...] = ()
+    traced: tuple[Traced, ...] = ()
+    pair: tuple[str, ...] = ()
 
     @property
     def attached(self) -> tuple[Event, ...]:
@@ -129,12 +162,18 @@ class Source:
 
 
 def all_sources() -> dict[str, Source]:
-    """Import every module of this package and return their sources by name."""
-    found = {}
-    for module in pkgutil.iter_modules(__path__):
-        source: Source = importlib.import_module(f"{__name__}.{module.name}").SOURCE
-        found[source.name] = source
-    return found
+    """Import every module of this package and return the sources that need no argument, by name."""
+    found: list[Source] = [module.SOURCE for module in _modules() if hasattr(module, "SOURCE")]
+    return {source.name: source for source in found}
+
+
+def forms() -> dict[str, str]:
+    """Return how the sources that take an argument are written, with what they give."""
+    return {module.FORM: module.SUMMARY for module in _modules() if hasattr(module, "FORM")}
+
+
+def _modules() -> list[Any]:
+    return [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 
 
 def default_sources() -> list[str]:
@@ -145,7 +184,15 @@ def default_sources() -> list[str]:
 def chosen_sources(names: list[str]) -> list[Source]:
     """Look sources up by name. Raises UsageError for one that does not exist."""
     known = all_sources()
+    makers = {module.FORM.partition(":")[0]: module.make for module in _modules() if hasattr(module, "FORM")}
     for name in names:
+        what, colon, argument = name.partition(":")
+        if colon and what in makers:
+            known[name] = makers[what](argument)
         if name not in known:
-            raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted(known))}")
-    return [known[name] for name in dict.fromkeys(names)]
+            raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted([*known, *forms()]))}")
+    chosen = [known[name] for name in dict.fromkeys(names)]
+    traced = [one.name for source in chosen for one in source.traced]
+    if twice := [name for name in traced if traced.count(name) > 1]:
+        raise UsageError(f"trace:{twice[0]} is named twice: a recording has a tracepoint once")
+    return chosen

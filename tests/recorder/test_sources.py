@@ -40,7 +40,7 @@ def test_the_default_sources_are_those_of_the_manual() -> None:
 
 
 def test_an_unknown_source_is_named_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="unknown source 'schd'; there are block, dns, on-cpu, sched, tcp"):
+    with pytest.raises(UsageError, match="unknown source 'schd'; there are block, dns, on-cpu, sched, tcp, trace:GROUP:NAME"):
         chosen_sources(["sched", "schd"])
 
 
