@@ -55,9 +55,9 @@ def latency_map(found: Latencies) -> Heatmap:
     column = np.minimum((found.ended_ns - found.begin_ns) // column_ns, len(columns) - 1)
     decades = len(str(found.latency_ns.max(initial=1)))
     edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
-    edges = np.concatenate(([0], edges))
+    edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length())))
     row = np.searchsorted(edges, found.latency_ns, side="right") - 1
-    counts = _counted(row, column, (len(edges), len(columns)))
+    counts = _counted(row, column, (len(edges), len(columns)), found.count)
     used = np.flatnonzero(counts.any(axis=1))
     if not len(used):
         nothing = edges[:0], 0, counts[:0], found.hidden_ns, found.open, found.unit
@@ -87,12 +87,15 @@ def offset_map(found: Latencies, period_ns: int = SECOND) -> Heatmap:
     columns = np.arange(first, last + 1) * period_ns
     rows = -(-np.arange(OFFSET_ROWS) * period_ns // OFFSET_ROWS)
     period, offset = np.divmod(found.ended_ns, period_ns)
-    counts = _counted(offset * OFFSET_ROWS // period_ns, period - first, (OFFSET_ROWS, len(columns)))
+    counts = _counted(offset * OFFSET_ROWS // period_ns, period - first, (OFFSET_ROWS, len(columns)), found.count)
     return Heatmap(found.of, "offset", columns, period_ns, rows, period_ns, counts, found.hidden_ns, found.open)
 
 
-def _counted(row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
+def _counted(
+    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int], weights: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    counts = np.bincount(row * shape[1] + column, weights, minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(np.int64)
 
 
 def _column_width(duration_ns: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.counted import counted
 from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.gathered import Events
 from offwake.analyzer.groups import Groups
@@ -23,6 +24,7 @@ from offwake.analyzer.roots import BY, named_by
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.states import letters_of
+from offwake.analyzer.syscalls import syscall_name
 from offwake.analyzer.tables import block_io, dns, tcp_sessions
 from offwake.analyzer.traced import codes_of, fields_of, must_be_fields, paired, traced_events
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
@@ -34,6 +36,7 @@ WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
 LOOKUP_FIELDS = ("host", *BY)
 SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
+NOBODY = -1
 LARGEST = (1 << 62) - 1
 Fields = tuple[str, ...]
 Column = NDArray[np.int32]
@@ -54,6 +57,7 @@ class Latencies:
     `ended_ns` (int64, N) and the time itself, from `begin_ns` to `end_ns`, count from the recording's start; `latency_ns`
     (int64, N) is never cut to that time. `open` of them began before the recording or did not end in it: they are longer
     than is known. With "" for `unit` they are no time, but any numbers.
+    Where there is a `count` (int64, N) each stands for so many, which took at least so long and less than twice that.
     """
 
     of: str
@@ -65,6 +69,7 @@ class Latencies:
     hidden_ns: int = 0
     open: int = 0
     unit: str = "ns"
+    count: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -281,6 +286,27 @@ def _joined(columns: list[list[NDArray[Any]]], ask: Ask, none: Latencies) -> Lat
     return replace(none, ended_ns=ended_ns - ask.scope.recording.began_ns, latency_ns=values, labels=labels)
 
 
+def _syscalls(ask: Ask, none: Latencies) -> Latencies:
+    """Find how long system calls took, to a power of two, at the end of the second in which they returned."""
+    found = counted(ask.scope, "syscalls")
+    if not len(found):
+        return none
+    power = found.rows["power"].astype(np.int64)
+    latency_ns = np.where(power, 1 << np.minimum(power, 62), 0)
+    kept = ask.scope.selection.lasting(latency_ns)
+    names = ask.replay.timeline.threads["name"][found.thread]
+    names = np.where(found.thread >= 0, names, NOBODY).astype(np.int32)
+    labels = {}
+    for by in ask.by:
+        if by == "call":
+            labels[by] = Label(found.rows["call"].astype(np.int32)[kept], syscall_name)
+        else:
+            labels[by] = Label(named_by(by, found.thread, names, ask.replay)[kept], ask.replay.naming.name)
+    ended_ns = np.minimum(found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
+    count = found.rows["count"].astype(np.int64)[kept]
+    return replace(none, ended_ns=ended_ns[kept], latency_ns=latency_ns[kept], labels=labels, count=count)
+
+
 def _event_label(name: str, found: Events, replay: Replay) -> Label:
     """Label events by what `--by` calls their threads, or by a field of theirs."""
     if name in BY:
@@ -312,5 +338,6 @@ KINDS = {
     ),
     "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
     "pairs": Kind("the time between two traced events (trace:A..B by FIELD), when the second came", (), _pairs),
+    "syscalls": Kind("how long system calls took, to a power of two, by the second", ("call", *BY), _syscalls),
     "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
 }

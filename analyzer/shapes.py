@@ -39,6 +39,8 @@ _CGROUPS = ([str, (int,)],)
 
 _NS_PIDS = ([int, int],)
 
+_COUNTED = ({"name": str, "source": str, "size": int, "fields": ([str, str, int],)},)
+
 _PAIRS = ({"first": str, "second": str, "by": (str,)},)
 
 EVENTS: Any = ({"id": int, "name": str, "sample_type": int},)
@@ -123,6 +125,12 @@ _FIELDS = {
 }
 """What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
 
+_COUNTED_FIELDS = {
+    "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
+    | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
+}
+"""The same of maps in which programs added something up."""
+
 
 def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     """Return a keyframe that can be worked with. Raises DamagedRecording, naming the place, for any other."""
@@ -154,10 +162,15 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
     ns_pids = require(keyframe.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
     pairs = require(keyframe.get("pairs", []), _PAIRS, f"{where}.pairs")
+    counted = require(keyframe.get("counted", []), _COUNTED, f"{where}.counted")
+    for one in counted:
+        _require_layout({"id": 1, **one}, f"{where}.counted.{one['name']}")
+        _require_types(_COUNTED_FIELDS.get(one["name"], {}), one, f"{where}.counted.{one['name']}")
     for pair in pairs:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
-    read = {"pairs": pairs, "cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
+    read = {"pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
+    read |= {"helper_pids": helpers, "ns_pids": ns_pids}
     return {**keyframe, **read}
 
 
@@ -172,7 +185,8 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
     if "clocks" in tick:
         require_clocks(tick["clocks"], f"{where}.clocks")
     ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
-    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids}
+    counted = require(tick.get("counted", {}), {str: bytes}, f"{where}.counted")
+    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "counted": counted}
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:
@@ -199,7 +213,12 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
         types[name] = numpy_type
     if not types or len(types) < len(kind["fields"]):
         raise DamagedRecording(f"{where}.fields: there are none, or two of one name")
-    for name, numpy_type in _FIELDS.get(kind["name"], {}).items():
+    _require_types(_FIELDS.get(kind["name"], {}), kind, where)
+
+
+def _require_types(wanted: dict[str, str], layout: dict[str, Any], where: str) -> None:
+    types = {name: numpy_type for name, numpy_type, *_ in layout["fields"]}
+    for name, numpy_type in wanted.items():
         if types.get(name) != numpy_type:
             raise DamagedRecording(f"{where}.{name}: {types.get(name)} instead of {numpy_type}")
 

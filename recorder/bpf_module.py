@@ -4,6 +4,7 @@ Layouts and numbers: union bpf_attr in include/uapi/linux/bpf.h.
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ __all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "Map", "Modu
 
 SYSCALL = 321  # x86_64
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
+MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
 KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
 PERCPU_ARRAY = 6
 LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the number in its immediate
@@ -53,6 +55,20 @@ class Map:
         bpf(MAP_LOOKUP, self._attributes)
         octets = self._value.raw
         yield from (octets[at : at + self.spec.value_size] for at in range(0, len(octets), self._stride))
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys and values of a hash map, all as they are at one time. Raises OSError."""
+        most, size = self.spec.max_entries, self.spec.value_size
+        keys, values = bytearray(most * self.spec.key_size), bytearray(most * size)
+        place, after = ctypes.c_uint64(), [(ctypes.c_char * len(part)).from_buffer(part) for part in (keys, values)]
+        attributes = struct.pack("<4Q", 0, ctypes.addressof(place), *map(ctypes.addressof, after))
+        buffer = ctypes.create_string_buffer(attributes + struct.pack("<IIQQ", most, self.fd, 0, 0), 56)
+        if _libc.syscall(SYSCALL, MAP_LOOKUP_BATCH, buffer, 56) < 0 and ctypes.get_errno() != NO_MORE:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        (count,) = struct.unpack_from("<I", buffer.raw, 32)
+        for number in range(count):
+            key = number * self.spec.key_size
+            yield bytes(keys[key : key + self.spec.key_size]), bytes(values[number * size : (number + 1) * size])
 
     def set(self, key: int, value: bytes) -> bool:
         """Set the value at a key; False where there is no room for it."""

@@ -31,7 +31,7 @@ class Counts:
             source.name: sum(self.rings.stored(traced.name) for traced in source.traced)
             for source in self.program.sources
             if source.traced
-        }
+        } | self.program.counted()
 
     def lost(self) -> dict[str, int]:
         """Return what is missing, by cause."""
@@ -40,6 +40,7 @@ class Counts:
         return {
             "ring full": sum(tally.failed for tally in tallies) - no_ring + self.rings.lost(),
             "no ring": no_ring,
+            "no room to count": self.program.uncounted(),
             "recursion": sum(self.program.recursion_misses().values()),
         }
 

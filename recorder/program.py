@@ -19,6 +19,7 @@ from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import CODE_ANYWHERE
 from offwake.recorder.compiler import compiled
+from offwake.recorder.counted import CountedMap
 from offwake.recorder.program_text import (
     Build,
     common_text,
@@ -88,6 +89,7 @@ class Program:
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
     _probes: dict[str, list[int]] = field(default_factory=dict)
+    _counted: dict[str, CountedMap] = field(default_factory=dict)
     _watched: list[str] = field(default_factory=list)
     _frames: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -160,6 +162,9 @@ class Program:
             module.close()
             raise
         self._modules.append((module, sources))
+        for source, counting in ((source, source.counting) for source in sources if source.counting):
+            maps = module.maps[counting.name], module.maps[f"{counting.name}_missed"]
+            self._counted[source.name] = CountedMap(counting, *maps)
         loaded = {source.name for source in sources}
         self.sources = [source for source in self.sources if source.name not in loaded] + sources
         module.maps["own"].set(0, U32.pack(self.build.recorder))
@@ -321,6 +326,12 @@ class Program:
                 if source.pair
                 for first, second in [source.traced]
             ],
+            "counted": [
+                {"name": counting.name, "source": source.name, "size": counting.size}
+                | {"fields": [[f.name, f.numpy_type, at] for f, at in counting.payload]}
+                for source in self.sources
+                if (counting := source.counting)
+            ],
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
         }
@@ -335,6 +346,18 @@ class Program:
                     before = found.setdefault(cpu, {}).get(kind, Tally())
                     found[cpu][kind] = before + Tally(*TALLY.unpack(counts))
         return found
+
+    def take_counted(self) -> dict[str, bytes]:
+        """Return what the programs have added up since the last call, as a TICK has it: rows, by the map's name."""
+        return {counted.counting.name: rows for counted in self._counted.values() if (rows := counted.take())}
+
+    def counted(self) -> dict[str, int]:
+        """Return how much was counted until `take_counted` was called last, by source."""
+        return {name: counted.total for name, counted in self._counted.items()}
+
+    def uncounted(self) -> int:
+        """Count what there was no room to count."""
+        return sum(counted.missed_count() for counted in self._counted.values())
 
     def can_be_read(self) -> bool:
         """Tell whether the counters can be read with the privileges that the calling thread has."""

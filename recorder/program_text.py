@@ -4,12 +4,13 @@ Members of kernel structs are reached by their offsets, which the text has as nu
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from offwake.recorder.btf import Btf
 from offwake.recorder.python import PYTHON_CODE
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.sources import Counting, Event, Field, Source
 from offwake.recorder.trigger import Trigger
 
 __all__ = ["Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
@@ -129,6 +130,7 @@ def source_text(source: Source, btf: Btf) -> str:
     for event in source.attached:
         btf.tracepoint_arguments(event.tracepoint)
     structs = "".join(_struct(event) for event in source.events)
+    structs += _counting(source.counting) if source.counting else ""
     if source.program:
         return structs + source.program.read_text()
     maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
@@ -145,11 +147,21 @@ def _common(names: tuple[str, ...]) -> str:
 
 
 def _struct(event: Event) -> str:
-    fields = "".join(
-        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n"
-        for f, _ in event.payload
+    return _struct_of(event.name, [field for field, _ in event.payload])
+
+
+def _struct_of(name: str, fields: Sequence[Field]) -> str:
+    lines = "".join(
+        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n" for f in fields
     )
-    return f"struct {event.name} {{\n{fields}}};\n"
+    return f"struct {name} {{\n{lines}}};\n"
+
+
+def _counting(counting: Counting) -> str:
+    """Return the map of a Counting, and a function that finds the place of a key in it, made if need be."""
+    name = counting.name
+    structs = _struct_of(f"{name}_key", counting.key) + _struct_of(f"{name}_value", (*counting.sums, *counting.most))
+    return structs + (BPF / "counting.bpf.c").read_text().replace("NAME", name).replace("ENTRIES", str(counting.entries))
 
 
 def _function(event: Event, source: Source, btf: Btf) -> str:

@@ -207,6 +207,7 @@ class Pump:
             },
             "side_band_lost": self._sideband_lost,
             "recursion_misses": self._program.recursion_misses(),
+            "counted": self._program.take_counted(),
         }
 
     def _write(self, block: Block, value: Any) -> None:

@@ -42,5 +42,6 @@ def _lines(one: Histogram, unit: str) -> Iterator[str]:
         stars = "*" * (STARS * number // most)
         yield f"{low:>{width}} -> {end - 1:<{width}} : {number:<8} |{stars:<{STARS}}|"
     shown = count if unit == VALUE else duration
-    figures = f"p50 {shown(one.p50_ns)}, p99 {shown(one.p99_ns)}, max {shown(one.max_ns)}"
-    yield f"{'':{margin}}{count(one.count)} in all, {figures}"
+    figures = {"p50": one.p50_ns, "p99": one.p99_ns, "max": one.max_ns}
+    known = [f", {name} {shown(value)}" for name, value in figures.items() if value is not None]
+    yield f"{'':{margin}}{count(one.count)} in all{''.join(known)}"

@@ -17,6 +17,7 @@ from offwake.errors import UsageError
 from offwake.recorder.uprobes import Site
 
 __all__ = [
+    "Counting",
     "Event",
     "Field",
     "Sampling",
@@ -86,22 +87,53 @@ class Event:
 
     @property
     def payload(self) -> tuple[tuple[Field, int], ...]:
-        """The payload's fields and their offsets, as a C compiler lays them out.
-
-        Every payload opens with its kind, so that a reader can tell them apart.
-        """
-        placed, at = [], 0
-        for field in (Field("kind", "u2"), Field("flags", "u2"), *self.fields):
-            at += -at % field.alignment
-            placed.append((field, at))
-            at += field.size
-        return tuple(placed)
+        """The payload's fields and their offsets. Each opens with its kind, so that a reader can tell them apart."""
+        return _placed((Field("kind", "u2"), Field("flags", "u2"), *self.fields))
 
     @property
     def size(self) -> int:
         """Bytes of the payload, the padding at its end included."""
-        last, at = self.payload[-1]
-        return at + last.size + -(at + last.size) % max(field.alignment for field, _ in self.payload)
+        return _size(self.payload)
+
+
+def _placed(fields: tuple[Field, ...]) -> tuple[tuple[Field, int], ...]:
+    """Return fields with their offsets, as a C compiler lays them out."""
+    placed, at = [], 0
+    for field in fields:
+        at += -at % field.alignment
+        placed.append((field, at))
+        at += field.size
+    return tuple(placed)
+
+
+def _size(placed: tuple[tuple[Field, int], ...]) -> int:
+    last, at = placed[-1]
+    return at + last.size + -(at + last.size) % max(field.alignment for field, _ in placed)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """What a source's program adds up in the map `name`, by a key; each second the file gets what was added.
+
+    `sums` (u8) only grow, the first is how often; `most` (u8) are the largest of each so far.
+    """
+
+    name: str
+    key: tuple[Field, ...]
+    sums: tuple[Field, ...]
+    most: tuple[Field, ...] = ()
+    entries: int = 16384
+
+    @property
+    def payload(self) -> tuple[tuple[Field, int], ...]:
+        """The fields of a row, the key before the value, with their offsets."""
+        key = _placed(self.key)
+        return (*key, *((field, _size(key) + at) for field, at in _placed((*self.sums, *self.most))))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a row."""
+        return _size(_placed(self.key)) + 8 * len((*self.sums, *self.most))
 
 
 @dataclass(frozen=True)
@@ -136,7 +168,7 @@ class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
     `probes` are programs in it that run in user programs, and `sites` finds where. The two that are `traced` belong together
-    by the fields of `pair`, if there are any.
+    by the fields of `pair`, if there are any. What is `counting` needs no events.
     """
 
     name: str
@@ -149,6 +181,7 @@ class Source:
     probes: tuple[str, ...] = ()
     traced: tuple[Traced, ...] = ()
     pair: tuple[str, ...] = ()
+    counting: Counting | None = None
 
     @property
     def attached(self) -> tuple[Event, ...]:

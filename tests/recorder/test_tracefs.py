@@ -16,12 +16,19 @@ format:
 """
 
 
+FIELDS = (
+    ("dev_t dev", 8, 4),
+    ("sector_t sector", 16, 8),
+    ("char rwbs[10]", 24, 10),
+    ("__data_loc char[] cmd", 36, 4),
+    ("unsigned long args[6]", 40, 48),
+    ("bool last", 88, 1),
+)
+
+
 def test_fields_have_the_types_that_they_have_in_c() -> None:
-    found = parse_format(
-        COMMON + "\tfield:dev_t dev;\toffset:8;\tsize:4;\tsigned:0;\n\tfield:sector_t sector;\toffset:16;\tsize:8;\tsigned:0;\n"
-        "\tfield:char rwbs[10];\toffset:24;\tsize:10;\tsigned:0;\n\tfield:__data_loc char[] cmd;\toffset:36;\tsize:4;\tsigned:0;\n"
-        "\tfield:unsigned long args[6];\toffset:40;\tsize:48;\tsigned:0;\n\tfield:bool last;\toffset:88;\tsize:1;\tsigned:0;\n"
-    )
+    lines = (f"\tfield:{words};\toffset:{at};\tsize:{size};\tsigned:0;\n" for words, at, size in FIELDS)
+    found = parse_format(COMMON + "".join(lines))
     assert (found.id, found.size) == (2104, 89)
     assert [(one.name, one.type, one.at) for one in found.fields] == [
         ("common_pid", "i4", 4),
