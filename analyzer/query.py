@@ -20,7 +20,17 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
-from offwake.analyzer.tables import Table, block_io, dns, events, syscalls, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import (
+    Table,
+    block_io,
+    dns,
+    events,
+    function_counts,
+    syscalls,
+    tcp_sessions,
+    threads,
+    waits_for,
+)
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -69,6 +79,7 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "events": ("every event of traced tracepoints; events:FIELD counts them by a field", events.table),
+    "function-counts": ("how often functions were called, how long calls took", function_counts.table),
     "syscalls": ("system calls by process and call: how often, how long, how many failed", syscalls.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "dns": ("every name look-up through the C library, with host and latency", dns.table),
@@ -88,6 +99,7 @@ _SOURCES = {
     "block-io-queue": "block",
     "dns": "dns",
     "events": "trace",
+    "function-counts": "count",
     "pairs": "trace",
     "syscalls": "syscalls",
     "tcp-sessions": "tcp",

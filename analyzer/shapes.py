@@ -125,7 +125,9 @@ _FIELDS = {
 }
 """What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
 
+FUNCTIONS = "functions_"
 _COUNTED_FIELDS = {
+    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
     "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }
@@ -164,8 +166,10 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     pairs = require(keyframe.get("pairs", []), _PAIRS, f"{where}.pairs")
     counted = require(keyframe.get("counted", []), _COUNTED, f"{where}.counted")
     for one in counted:
+        require(one.get("names", []), ([str, str],), f"{where}.counted.{one['name']}.names")
         _require_layout({"id": 1, **one}, f"{where}.counted.{one['name']}")
-        _require_types(_COUNTED_FIELDS.get(one["name"], {}), one, f"{where}.counted.{one['name']}")
+        known = FUNCTIONS if one["name"].startswith(FUNCTIONS) else one["name"]
+        _require_types(_COUNTED_FIELDS.get(known, {"count": "<u8"}), one, f"{where}.counted.{one['name']}")
     for pair in pairs:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")

@@ -193,7 +193,8 @@ def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
 
 
 def open_probe(kind: int, path: bytes, offset: int, at_return: bool) -> int:
-    """Return the descriptor of a probe at an offset of a file (a uprobe), of all processes and CPUs. Raises OSError."""
+    """Return the descriptor of a probe (a uprobe, a kprobe) at an offset of a file or a function of the kernel, of all
+    processes and CPUs. Raises OSError."""
     name = ctypes.create_string_buffer(path)
     attributes = _Attributes(
         type=kind, size=ctypes.sizeof(_Attributes), config=int(at_return), config1=ctypes.addressof(name), config2=offset

@@ -106,8 +106,9 @@ class Program:
         program._watched = [name for name in watched if btf.has_tracepoint(name)]
         texts, chosen = {}, []
         takes_samples = build.user_stack_bytes or build.narrowed
-        for source in (source for source in sources if source.events and (takes_samples or not source.sampling)):
-            if source.probes and not has_uprobes():
+        have_programs = [source for source in sources if source.events or source.program]
+        for source in (source for source in have_programs if takes_samples or not source.sampling):
+            if source.probes and not source.in_kernel and not has_uprobes():
                 program.unavailable[source.name] = "this kernel has no uprobes"
                 continue
             source = without_addresses(source) if build.redacted else source
@@ -152,7 +153,7 @@ class Program:
                 for event in source.sampled:
                     module.load(_function_name(event), PERF_EVENT)
                 for function in source.probes:
-                    load_probe(module, function)
+                    load_probe(module, function, source.in_kernel)
             for watched in self._watched:
                 module.load(f"on_{watched}", RAW_TRACEPOINT)
             for table, kind in USER_STACK_PROGRAMS.items() if self.user_stack_bytes else ():
@@ -205,7 +206,7 @@ class Program:
             self.sources.remove(source)
             return
         finally:
-            for file in {site.file for site in sites}:
+            for file in {site.file for site in sites if site.file}:
                 file.close()
         self._attached |= {function: (module, function) for function in source.probes}
 
@@ -329,6 +330,7 @@ class Program:
             "counted": [
                 {"name": counting.name, "source": source.name, "size": counting.size}
                 | {"fields": [[f.name, f.numpy_type, at] for f, at in counting.payload]}
+                | {"names": [list(pair) for pair in counting.names]}
                 for source in self.sources
                 if (counting := source.counting)
             ],

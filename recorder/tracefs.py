@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from offwake.errors import CannotRecord, UsageError
 
-__all__ = ["Format", "FormatField", "format_of", "parse_format"]
+__all__ = ["Format", "FormatField", "format_of", "parse_format", "tracepoints_of"]
 
 TRACEFS = Path("/sys/kernel/tracing")
 PLACES = (TRACEFS, Path("/sys/kernel/debug/tracing"))
@@ -55,6 +55,13 @@ def format_of(group: str, name: str) -> Format:
     near = answer["near"][:NAMES_SHOWN] if isinstance(answer["near"], list) else []
     others = f"in {group} there are {', '.join(near)}" if near else "`perf list tracepoint` names those that there are"
     raise UsageError(f"trace:{group}:{name}: this kernel has no such tracepoint; {others}")
+
+
+def tracepoints_of(group: str) -> list[str]:
+    """Name the tracepoints of a group, none of one that there is not. Raises CannotRecord where tracefs cannot be read."""
+    if not NAME.fullmatch(group):
+        raise UsageError(f"t:{group}: a tracepoint is named GROUP:NAME, as irq:softirq_entry")
+    return [*_look_up(group, "")["near"]]
 
 
 def parse_format(text: str) -> Format:
@@ -101,7 +108,7 @@ def _be_the_child(pipe: int, group: str, name: str) -> NoReturn:
             events = _mounted() / "events" / group
             path = events / name / "format"
             answer: dict[str, str | list[str]] = {"near": []}
-            if path.exists():
+            if name and path.exists():
                 answer = {"format": path.read_text()}
             elif events.is_dir():
                 answer = {"near": sorted(one.name for one in events.iterdir() if one.is_dir())}

@@ -18,9 +18,9 @@ from typing import BinaryIO
 from offwake.recorder.bpf_module import KPROBE, LINK_CREATE, Module, bpf, load_code
 from offwake.recorder.perf_event import open_probe
 
-__all__ = ["Site", "attach_sites", "has_uprobes", "load_probe"]
+__all__ = ["KPROBES", "Site", "attach_sites", "has_kprobes", "has_links", "has_uprobes", "load_probe"]
 
-TYPE = Path("/sys/bus/event_source/devices/uprobe/type")
+UPROBES, KPROBES = (Path(f"/sys/bus/event_source/devices/{name}/type") for name in ("uprobe", "kprobe"))
 PERF_EVENT, UPROBE_MULTI = 41, 48  # enum bpf_attach_type
 AT_RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
 RETURN_NOTHING = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
@@ -29,39 +29,46 @@ RETURN_NOTHING = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 
 @dataclass(frozen=True)
 class Site:
     """A place at which the program `function` of a source runs: at an offset in a file, where a function begins, or
-    `at_return` where it returns. The program can ask for the `cookie`."""
+    `at_return` where it returns; in no file, at the kernel's function called `symbol`. The program can ask for the `cookie`.
+    """
 
-    file: BinaryIO
+    file: BinaryIO | None
     offset: int
     function: str
     at_return: bool = False
     cookie: int = 0
+    symbol: str = ""
 
 
 def has_uprobes() -> bool:
     """Tell whether this kernel has uprobes (CONFIG_UPROBE_EVENTS)."""
-    return TYPE.exists()
+    return UPROBES.exists()
 
 
-def load_probe(module: Module, function: str) -> int:
+def has_kprobes() -> bool:
+    """Tell whether this kernel has kprobes (CONFIG_KPROBE_EVENTS)."""
+    return KPROBES.exists()
+
+
+def load_probe(module: Module, function: str, in_kernel: bool = False) -> int:
     """Load a function as a program that runs at probes; returns its descriptor. Raises CannotRecord."""
-    return module.load(function, KPROBE, UPROBE_MULTI if _has_links() else 0)
+    return module.load(function, KPROBE, UPROBE_MULTI if has_links() and not in_kernel else 0)
 
 
 def attach_sites(module: Module, sites: Iterable[Site]) -> list[int]:
     """Run loaded programs at their sites until the descriptors that are returned are closed. Raises OSError."""
-    by_program: dict[tuple[BinaryIO, str, bool], list[Site]] = {}
+    by_program: dict[tuple[BinaryIO | None, str, bool], list[Site]] = {}
     for site in sites:
         by_program.setdefault((site.file, site.function, site.at_return), []).append(site)
     opened: list[int] = []
     try:
         for (file, function, at_return), some in by_program.items():
-            program, path = load_probe(module, function), f"/proc/self/fd/{file.fileno()}".encode()
-            if _has_links():
-                opened.append(_link(program, path, some, at_return))
+            program = load_probe(module, function, in_kernel=file is None)
+            if file and has_links():
+                opened.append(_link(program, _path(file), some, at_return))
             else:
                 for site in some:
-                    opened += _perf_probe(program, path, site)
+                    opened += _perf_probe(program, site)
     except OSError:
         for descriptor in opened:
             os.close(descriptor)
@@ -70,7 +77,8 @@ def attach_sites(module: Module, sites: Iterable[Site]) -> list[int]:
 
 
 @cache
-def _has_links() -> bool:
+def has_links() -> bool:
+    """Tell whether this kernel has one link for all probes in a file, by asking it to load a program for one."""
     with suppress(OSError):
         os.close(load_code(b"nothing", (KPROBE, UPROBE_MULTI), RETURN_NOTHING))
         return True
@@ -86,8 +94,13 @@ def _link(program: int, path: bytes, sites: list[Site], at_return: bool) -> int:
     return bpf(LINK_CREATE, attributes + struct.pack("<4I", len(sites), AT_RETURN if at_return else 0, 0, 0))
 
 
-def _perf_probe(program: int, path: bytes, site: Site) -> list[int]:
-    event = open_probe(int(TYPE.read_text()), path, site.offset, site.at_return)
+def _path(file: BinaryIO) -> bytes:
+    return f"/proc/self/fd/{file.fileno()}".encode()
+
+
+def _perf_probe(program: int, site: Site) -> list[int]:
+    kind, where = (UPROBES, _path(site.file)) if site.file else (KPROBES, site.symbol.encode())
+    event = open_probe(int(kind.read_text()), where, site.offset, site.at_return)
     try:
         return [event, bpf(LINK_CREATE, struct.pack("<4IQ", program, event, PERF_EVENT, 0, site.cookie))]
     except OSError:  # such links came with 5.15, and the cookie with them

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Protocol
 
 from offwake.errors import UsageError
 from offwake.recorder.uprobes import Site
@@ -111,11 +111,19 @@ def _size(placed: tuple[tuple[Field, int], ...]) -> int:
     return at + last.size + -(at + last.size) % max(field.alignment for field, _ in placed)
 
 
+class Text(Protocol):
+    """What has a text, if no file does."""
+
+    def read_text(self) -> str:
+        """Return it."""
+
+
 @dataclass(frozen=True)
 class Counting:
     """What a source's program adds up in the map `name`, by a key; each second the file gets what was added.
 
-    `sums` (u8) only grow, the first is how often; `most` (u8) are the largest of each so far.
+    `sums` (u8) only grow, the first is how often; `most` (u8) are the largest of each so far. What the first field of the
+    key numbers has `names`: its own, and where it is.
     """
 
     name: str
@@ -123,6 +131,7 @@ class Counting:
     sums: tuple[Field, ...]
     most: tuple[Field, ...] = ()
     entries: int = 16384
+    names: tuple[tuple[str, str], ...] = ()
 
     @property
     def payload(self) -> tuple[tuple[Field, int], ...]:
@@ -167,21 +176,22 @@ class Traced:
 class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
-    `probes` are programs in it that run in user programs, and `sites` finds where. The two that are `traced` belong together
-    by the fields of `pair`, if there are any. What is `counting` needs no events.
+    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where. The two that
+    are `traced` belong together by the fields of `pair`, if there are any. What is `counting` needs no events.
     """
 
     name: str
     summary: str
     events: tuple[Event, ...] = ()
     sampling: Sampling | None = None
-    program: Traversable | None = None
+    program: "Traversable | Text | None" = None
     default: bool = False
     sites: Callable[[], list[Site]] | None = None
     probes: tuple[str, ...] = ()
     traced: tuple[Traced, ...] = ()
     pair: tuple[str, ...] = ()
     counting: Counting | None = None
+    in_kernel: bool = False
 
     @property
     def attached(self) -> tuple[Event, ...]:

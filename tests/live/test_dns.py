@@ -123,7 +123,7 @@ def test_gethostlatency_sees_the_same_look_ups(built: Callable[[str], Program], 
 
 
 def test_a_kernel_without_links_of_many_probes_has_one_probe_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uprobes, "_has_links", lambda: False)
+    monkeypatch.setattr(uprobes, "has_links", lambda: False)
     loaded = programs.Program.compile(chosen_sources(["dns"]), Build(os.getpid()))
     try:
         loaded.attach()

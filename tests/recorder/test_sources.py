@@ -40,7 +40,7 @@ def test_the_default_sources_are_those_of_the_manual() -> None:
 
 
 def test_an_unknown_source_is_named_with_those_that_exist() -> None:
-    known = "block, dns, on-cpu, sched, syscalls, tcp, trace:GROUP:NAME"
+    known = "block, count:PATTERN, dns, on-cpu, sched, syscalls, tcp, time:PATTERN, trace:GROUP:NAME"
     with pytest.raises(UsageError, match=f"unknown source 'schd'; there are {known}"):
         chosen_sources(["sched", "schd"])
 
