@@ -73,7 +73,7 @@ def recorded(program: Program, path: Path, *options: str) -> dict[str, Any]:
     """Record the program from before its first look-up on; what it printed."""
     part = path.with_name(f"{path.name}.part")
     with program.started() as process:
-        with recorder("-o", path, "--sources", "sched,dns", *options) as recording:
+        with recorder("-o", path, "--sources", "dns", *options) as recording:
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
             document: dict[str, Any] = json.loads(process.communicate("go\n")[0])
             recording.send_signal(signal.SIGINT)

@@ -26,7 +26,7 @@ def recorded(program: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """A recording in which the functions are both counted and timed, by their path and by name, and what was printed."""
     path = tmp_path_factory.mktemp("recording") / "x.offwake"
     part = path.with_name("x.offwake.part")
-    sources = f"sched,count:u:{program}:counted_*,time:u:counts-itself:counted_*,count:t:irq:softirq_e*"
+    sources = f"count:u:{program}:counted_*,time:u:counts-itself:counted_*,count:t:irq:softirq_e*"
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         with recorder("-o", path, "--sources", sources) as recording:

@@ -41,7 +41,7 @@ def recorded(machine: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     subprocess.run(["mount", "-o", "loop", image, disk], check=True)
     try:
         command: list[str | Path] = [sys.executable, "-c", SYNCER, disk / "file"]
-        result = offwake("record", "-o", path, "--sources", "sched,syscalls", "--", *command)
+        result = offwake("record", "-o", path, "--sources", "syscalls", "--", *command)
     finally:
         subprocess.run(["umount", disk], check=True)
     assert result.returncode == 0, result.stderr

@@ -30,7 +30,7 @@ def traced(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     def record(sources: str) -> Path:
         if sources not in done:
             done[sources] = path = folder / f"{len(done)}.offwake"
-            result = offwake("record", "-o", path, "--sources", f"sched,{sources}", "--", sys.executable, "-c", YIELDER)
+            result = offwake("record", "-o", path, "--sources", sources, "--", sys.executable, "-c", YIELDER)
             assert result.returncode == 0, result.stderr
         return done[sources]
 
@@ -134,7 +134,7 @@ tracepoint:raw_syscalls:sys_enter /args->id == {SCHED_YIELD}/ {{ @[pid] = count(
         assert other.stdout
         while "ready" not in other.stdout.readline():
             assert other.poll() is None
-        source = f"sched,trace:raw_syscalls:sys_enter:id=={SCHED_YIELD}"
+        source = f"trace:raw_syscalls:sys_enter:id=={SCHED_YIELD}"
         assert offwake("record", "-o", path, "--sources", source, "--", sys.executable, "-c", YIELDER).returncode == 0
         other.terminate()
         documents = [json.loads(line) for line in other.stdout.read().splitlines() if line.startswith("{")]
