@@ -103,12 +103,12 @@ class Module:
         """Run a loaded program at a raw tracepoint. Raises OSError."""
         name = ctypes.create_string_buffer(tracepoint.encode())
         attributes = struct.pack("<QI4x", ctypes.addressof(name), self._programs[function])
-        self._links[tracepoint] = _bpf(RAW_TRACEPOINT_OPEN, attributes)
+        self._links[function] = _bpf(RAW_TRACEPOINT_OPEN, attributes)
 
-    def detach(self, tracepoint: str) -> None:
+    def detach(self, function: str) -> None:
         """Run it no more."""
-        if tracepoint in self._links:
-            os.close(self._links.pop(tracepoint))
+        if function in self._links:
+            os.close(self._links.pop(function))
 
     def recursion_misses(self, function: str) -> int:
         """Count how often the kernel skipped a program because it was already running."""

@@ -77,6 +77,7 @@ class Program:
     kinds: dict[str, int]
     build: Build
     unavailable: dict[str, str] = field(default_factory=dict)
+    enums: dict[str, dict[int, str]] = field(default_factory=dict)
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
     _watched: list[str] = field(default_factory=list)
@@ -102,6 +103,9 @@ class Program:
             program.unavailable |= lacking
             try:
                 texts[source.name] = source_text(reduced, btf)
+                program.enums |= {
+                    name: {value: text for text, value in btf.enum(name).items()} for name in source.enums
+                }
                 chosen.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
@@ -168,21 +172,21 @@ class Program:
                         self._detach(source)
                         self.sources.remove(source)
                         break
-                    self._attached[event.tracepoint] = module, _function_name(event)
+                    self._attached[event.name] = module, _function_name(event)
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
     def _detach(self, source: Source) -> None:
         for event in source.events:
-            if event.tracepoint in self._attached:
-                module, _ = self._attached[event.tracepoint]
-                module.detach(event.tracepoint)
+            if event.name in self._attached:
+                module, function = self._attached[event.name]
+                module.detach(function)
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
         for module, sources in self._modules:
             for watched in self._watched:
-                module.detach(watched)
+                module.detach(f"on_{watched}")
             for source in sources:
                 self._detach(source)
 
@@ -272,10 +276,11 @@ class Program:
                     "name": event.name,
                     "source": source,
                     "size": event.size,
-                    "fields": [[f.name, f.type if f.type[0] in "SV" else f"<{f.type}", at] for f, at in event.payload],
+                    "fields": [[f.name, f.numpy_type, at] for f, at in event.payload],
                 }
                 for source, event in (*events, *(("", event) for event in self.beside))
             ],
+            "enums": self.enums,
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
         }
@@ -300,7 +305,7 @@ class Program:
         return True
 
     def recursion_misses(self) -> dict[str, int]:
-        """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
+        """Count the events that the kernel skipped because the same program was already running, by event."""
         return {name: module.recursion_misses(function) for name, (module, function) in self._attached.items()}
 
 

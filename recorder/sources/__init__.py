@@ -7,6 +7,7 @@ layout travels in the file. Adding a source is adding a module.
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
@@ -25,7 +26,9 @@ class Field:
 
     - `args[N]`: the raw tracepoint's argument;
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
+      `member(struct)` says what struct lies in one;
     - `tid`, `tgid`: the current thread's;
+    - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
 
     One that `is_address` holds an IP address, and stays 0 in a recording that is redacted.
@@ -42,6 +45,11 @@ class Field:
         return SIZES[self.type]
 
     @property
+    def numpy_type(self) -> str:
+        """The type as the file has it: with its byte order, where it has one."""
+        return self.type if self.alignment == 1 else f"<{self.type}"
+
+    @property
     def alignment(self) -> int:
         """Bytes of which the field's offset is a multiple. Strings and addresses are byte arrays."""
         return 1 if self.type[0] in "SV" else self.size
@@ -52,9 +60,11 @@ class Event:
     """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does.
 
     `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
-    value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
-    names its field carries the same value. An `optional` event is left out where the kernel lacks what it takes; the rest
-    of its source is recorded.
+    value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns` one in
+    so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
+    time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
+    all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
+    what it takes; the rest of its source is recorded.
     """
 
     name: str
@@ -62,7 +72,11 @@ class Event:
     fields: tuple[Field, ...]
     when: str = ""
     once_per: str = ""
+    again_after_ns: int = 0
+    notes: str = ""
+    sent: bool = True
     forgets: str = ""
+    with_stack: bool = False
     optional: bool = False
 
     @property
@@ -96,7 +110,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Source:
-    """One event source. `program` is a C file beside the declaration for what a declaration cannot say."""
+    """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
+
+    `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
+    numbers that only grow, by their names; how much they grew is kept once a second.
+    """
 
     name: str
     summary: str
@@ -104,6 +122,9 @@ class Source:
     sampling: Sampling | None = None
     program: Traversable | None = None
     default: bool = False
+    needs: tuple[str, ...] = ()
+    enums: tuple[str, ...] = ()
+    counters: Callable[[], dict[str, int]] | None = None
 
     @property
     def attached(self) -> tuple[Event, ...]:
@@ -126,9 +147,10 @@ def default_sources() -> list[str]:
 
 
 def chosen_sources(names: list[str]) -> list[Source]:
-    """Look sources up by name. Raises UsageError for one that does not exist."""
+    """Look sources up by name, with those that they need. Raises UsageError for one that does not exist."""
     known = all_sources()
     for name in names:
         if name not in known:
             raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted(known))}")
-    return [known[name] for name in dict.fromkeys(names)]
+    needed = [needs for name in names for needs in known[name].needs]
+    return [known[name] for name in dict.fromkeys([*names, *needed])]
