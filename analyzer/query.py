@@ -8,9 +8,11 @@ from dataclasses import fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
+from offwake.analyzer.drops import Drops
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
+from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
@@ -20,7 +22,21 @@ from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.shape import shaped
-from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import (
+    Table,
+    block_io,
+    net_stack,
+    tcp_counters,
+    tcp_drops,
+    tcp_retransmits,
+    tcp_sessions,
+    tcp_states,
+    tcp_stats,
+    tcp_top,
+    tcp_windows,
+    threads,
+    waits_for,
+)
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -62,6 +78,7 @@ _VIEWS: dict[str, tuple[str, Callable[[Scope, ViewOptions], Collector]]] = {
         partial(IntervalStacks, RUN_QUEUE),
     ),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
+    "tcp-drop": ("why the kernel dropped TCP packets, and where; weighted by packets", Drops),
     "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
 _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
@@ -69,17 +86,36 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
+    "tcp-states": ("every change of a TCP socket's state, and how long the old one lasted", tcp_states.table),
+    "tcp-retransmits": ("every TCP segment that was sent again", tcp_retransmits.table),
+    "tcp-top": ("bytes by process and TCP connection, second by second", tcp_top.table),
+    "tcp-windows": ("round-trip time, windows and buffers of TCP connections over time", tcp_windows.table),
+    "tcp-drops": ("every TCP packet that the kernel dropped, and why", tcp_drops.table),
+    "tcp-stats": ("what went wrong with each TCP session: retransmits, resets, drops, errors", tcp_stats.table),
+    "tcp-counters": ("what the kernel counted of IP, TCP and UDP, second by second", tcp_counters.table),
+    "net-stack": ("how long each connection's packets took between the kernel's layers", net_stack.table),
 }
 
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
-_ANY = ("by", "hide", "sandwich")
-OPTIONS = {view: _ANY for view in VIEWS} | {"off-cpu": (*_ANY, "split"), "chain": (*_ANY, "chain")}
+_ANY, _OF_THREADS = ("hide", "sandwich"), ("by", "hide", "sandwich")
+OPTIONS = {view: _OF_THREADS for view in VIEWS} | {"tcp-drop": _ANY}
+OPTIONS |= {"off-cpu": (*_OF_THREADS, "split"), "chain": (*_OF_THREADS, "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
-_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
+_SOURCES = {
+    "on-cpu": "on-cpu",
+    "block-io": "block",
+    "block-io-queue": "block",
+    **dict.fromkeys(("tcp-sessions", "tcp-states", "tcp-retransmits", "connect"), "tcp"),
+    **dict.fromkeys(("tcp-rtt", "tcp-windows"), "tcp-rtt"),
+    "tcp-top": "tcp-bytes",
+    **dict.fromkeys(("tcp-drop", "tcp-drops"), "tcp-drop"),
+    **dict.fromkeys(("tcp-stats", "tcp-counters"), "tcp-stats"),
+    **dict.fromkeys(("net-stack", *WAYS), "net-stack"),
+}
 """What rests on another source than the scheduler's events."""
 
 _OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")

@@ -101,6 +101,7 @@ class Replay:
         self.lost_records = 0
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
         self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
+        self.grown: list[tuple[int, dict[str, dict[str, int]]]] = []  # of the ticks, with their times
         self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
@@ -220,6 +221,7 @@ class Replay:
                 self.cpu_gaps += tick["cpu_gaps"]
                 self.ns_pids |= _pairs(tick["ns_pids"])
                 self.clocks += [tick["clocks"]] if "clocks" in tick else []
+                self.grown += [(tick["time_ns"], tick["grown"])] if tick["grown"] else []
                 parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
                 parts[LOST] += self._unwatched(tick)
         return {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}, records

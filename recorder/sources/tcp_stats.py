@@ -28,7 +28,7 @@ SOURCE = Source(
             "tcp_error",
             "inet_sk_error_report",
             (WHO, SOCKET, Field("error", "u4", "args[0]->sock.sk_err"), *ADDRESSES),
-            when=IS_TCP,
+            when=f"{IS_TCP} && {{args[0]->sock.sk_err}}",
         ),
     ),
 )
