@@ -8,6 +8,7 @@ from offwake.analyzer.connections import Events, connection_events, gather
 from offwake.analyzer.decode import Rows
 from offwake.analyzer.latest import NONE, latest
 from offwake.analyzer.scope import Scope
+from offwake.analyzer.shapes import LATEST_NS
 
 __all__ = ["WAYS", "packets"]
 
@@ -28,7 +29,7 @@ def packets(scope: Scope) -> dict[str, Events]:
     if "net_to_wire" in kinds:
         kinds["net_to_wire"] = _with_sockets(kinds["net_to_wire"], kinds.get("net_to_driver"))
     return {
-        way: connection_events(scope, sessions, kinds[kind])
+        way: connection_events(scope, sessions, _possible(kinds[kind]))
         for way, kind in _ENDS.items()
         if kind in kinds and len(kinds[kind])
     }
@@ -43,3 +44,8 @@ def _with_sockets(sent: Rows, queued: Rows | None) -> Rows:
     payload = queued.payload[places[places != NONE]].copy()
     payload["latency_ns"] = sent.payload["latency_ns"]
     return replace(sent, payload=payload)
+
+
+def _possible(rows: Rows) -> Rows:
+    """Return the events whose latency can have been: a stranger's recording may hold any number."""
+    return rows.where(rows.payload["latency_ns"] < LATEST_NS)
