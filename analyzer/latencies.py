@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.connections import FIELDS as CONNECTION_FIELDS
 from offwake.analyzer.counted import counted
 from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.gathered import Events
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import BLOCKED
 from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.on_cpu import Samples, fallen_into, sampled_frames
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import BY, named_by
@@ -25,7 +27,8 @@ from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.states import letters_of
 from offwake.analyzer.syscalls import syscall_name
-from offwake.analyzer.tables import block_io, dns, tcp_sessions
+from offwake.analyzer.tables import block_io, dns
+from offwake.analyzer.tcp_latencies import Measured, connects, lifetimes, round_trips, way
 from offwake.analyzer.traced import codes_of, fields_of, must_be_fields, paired, traced_events
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
@@ -35,7 +38,6 @@ __all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
 WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
 LOOKUP_FIELDS = ("host", *BY)
-SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
 NOBODY = -1
 LARGEST = (1 << 62) - 1
 Fields = tuple[str, ...]
@@ -227,19 +229,17 @@ def _request_label(name: str, rows: block_io.Requests, replay: Replay) -> Label:
     return Label(named_by(name, rows.thread.astype(np.int32), named, replay), replay.naming.name)
 
 
-def _sessions(ask: Ask, none: Latencies) -> Latencies:
-    """Find TCP sessions that were opened and closed in the recording; how long others lasted is not known."""
-    scope = ask.scope
-    table = tcp_sessions.table(scope)
-    rows = [row for row in table.rows if row["state"] == "CLOSE" and row["duration_ns"] is not None]
-    latency_ns = np.array([row["duration_ns"] for row in rows], np.int64)
-    ended_ns = np.array([row["start_ns"] for row in rows], np.int64) + latency_ns
-    chosen = scope.within(ended_ns + scope.recording.began_ns) & scope.selection.lasting(latency_ns)
-    labels = {}
+def _of_connections(find: Callable[[Scope], Measured], ask: Ask, none: Latencies) -> Latencies:
+    """Find what was measured of TCP connections, by when it ended."""
+    scope, found = ask.scope, find(ask.scope)
+    chosen = scope.within(found.ended_ns) & scope.selection.lasting(found.latency_ns)
+    which, labels = found.which[chosen], {}
     for name in ask.by:
-        texts, codes = np.unique([str(row[name]) for row in rows], return_inverse=True)
-        labels[name] = Label(codes[chosen], texts.tolist().__getitem__)
-    return replace(none, ended_ns=ended_ns[chosen], latency_ns=latency_ns[chosen], labels=labels)
+        words = [connection.words(name) for connection in found.connections]
+        texts, codes = np.unique(np.array(words, str), return_inverse=True)
+        labels[name] = Label(codes[which], texts.tolist().__getitem__)
+    ended_ns = found.ended_ns[chosen] - scope.recording.began_ns
+    return replace(none, ended_ns=ended_ns, latency_ns=found.latency_ns[chosen], labels=labels)
 
 
 def _lookups(ask: Ask, none: Latencies) -> Latencies:
@@ -339,5 +339,17 @@ KINDS = {
     "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
     "pairs": Kind("the time between two traced events (trace:A..B by FIELD), when the second came", (), _pairs),
     "syscalls": Kind("how long system calls took, to a power of two, by the second", ("call", *BY), _syscalls),
-    "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
+    "tcp-sessions": Kind(
+        "how long TCP sessions lasted, when they were closed", CONNECTION_FIELDS, partial(_of_connections, lifetimes)
+    ),
+    "connect": Kind(
+        "how long TCP connections took to be answered, when they were", CONNECTION_FIELDS, partial(_of_connections, connects)
+    ),
+    "tcp-rtt": Kind(
+        "round-trip times of TCP connections, at most 100 a second of each",
+        CONNECTION_FIELDS,
+        partial(_of_connections, round_trips),
+    ),
+} | {
+    name: Kind(summary, CONNECTION_FIELDS, partial(_of_connections, partial(way, name))) for name, summary in WAYS.items()
 }

@@ -149,6 +149,8 @@ VIEW = (
         "what a chain weighs: what the waker did inside the wait, or the whole wait (default: time)",
         _one_of(CHAIN_WEIGHTS),
     ),
+    Option("hide", "hide", "REGEX", "leave out frames that match; what they called goes to their callers", _text),
+    Option("sandwich", "sandwich", "FRAME", "stacks with this frame; a picture has its callers and what it called", _text),
 )
 """What a view can be asked for; `field` is that of ViewOptions."""
 

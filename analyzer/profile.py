@@ -7,7 +7,7 @@ be added up in any order.
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Profile", "Weight"]
+__all__ = ["Frames", "Profile", "Weight"]
 
 Frames = tuple[str, ...]
 """Frame names, root first. The first is the target (a comm, a thread, a process). Kernel frames end in `_[k]`; `--`
@@ -16,8 +16,7 @@ separates a target's stack from its waker's; a name in square brackets is no fun
 
 @dataclass(slots=True)
 class Weight:
-    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from. In a profile of events
-    `value_ns` is their number.
+    """What one stack weighs: nanoseconds, and how many waits, slices or samples they came from.
 
     `open_ns` is the part of waits that began before the recording or did not end in it: at least so long.
     """
@@ -31,8 +30,9 @@ class Weight:
 class Profile:
     """Stacks with weights, of one view.
 
-    `unit` is what stacks are weighed in, "ns" or "events". `hidden_ns` is what the view left out by default (threads that
-    slept throughout, idle waits), `unknown_ns` what nothing is known of in the selected threads' time: shown in subtitles.
+    `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits), `unknown_ns` what
+    nothing is known of in the selected threads' time: shown in subtitles. Where `unit` is not "ns" it is what is counted,
+    and all values are counts of that.
     """
 
     view: str
@@ -78,9 +78,9 @@ class Profile:
         """Add up any number of profiles."""
         total = Profile(view)
         for profile in profiles:
+            total.unit = profile.unit
             total.hidden_ns += profile.hidden_ns
             total.unknown_ns += profile.unknown_ns
-            total.unit = profile.unit
             for frames, weight in profile.weights.items():
                 total.add(frames, weight.value_ns, weight.count, weight.open_ns)
         return total

@@ -3,15 +3,18 @@
 Commands and pages call these and nothing below them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
+from offwake.analyzer.drops import Drops
 from offwake.analyzer.event_stacks import EventStacks
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
+from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
@@ -20,14 +23,23 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
+from offwake.analyzer.shape import shaped
 from offwake.analyzer.tables import (
     Table,
     block_io,
     dns,
     events,
     function_counts,
+    net_stack,
     syscalls,
+    tcp_counters,
+    tcp_drops,
+    tcp_retransmits,
     tcp_sessions,
+    tcp_states,
+    tcp_stats,
+    tcp_top,
+    tcp_windows,
     threads,
     waits_for,
 )
@@ -45,10 +57,10 @@ __all__ = [
     "heatmap",
     "histogram",
     "lacks",
-    "matching",
     "must_understand",
     "offsets",
     "profile",
+    "shaped",
     "table",
     "why_nothing",
 ]
@@ -73,6 +85,7 @@ _VIEWS: dict[str, tuple[str, Callable[[Scope, ViewOptions], Collector]]] = {
     ),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
     "events": ("where traced tracepoints were passed, weighted by how often", EventStacks),
+    "tcp-drop": ("why the kernel dropped TCP packets, and where; weighted by packets", Drops),
     "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
 _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
@@ -84,25 +97,38 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
     "dns": ("every name look-up through the C library, with host and latency", dns.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
+    "tcp-states": ("every change of a TCP socket's state, and how long the old one lasted", tcp_states.table),
+    "tcp-retransmits": ("every TCP segment that was sent again", tcp_retransmits.table),
+    "tcp-top": ("bytes by process and TCP connection, second by second", tcp_top.table),
+    "tcp-windows": ("round-trip time, windows and buffers of TCP connections over time", tcp_windows.table),
+    "tcp-drops": ("every TCP packet that the kernel dropped, and why", tcp_drops.table),
+    "tcp-stats": ("what went wrong with each TCP session: retransmits, resets, drops, errors", tcp_stats.table),
+    "tcp-counters": ("what the kernel counted of IP, TCP and UDP, second by second", tcp_counters.table),
+    "net-stack": ("how long each connection's packets took between the kernel's layers", net_stack.table),
 }
 
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
-OPTIONS = {view: ("by",) for view in VIEWS} | {"off-cpu": ("by", "split"), "chain": ("by", "chain")}
+_ANY, _OF_THREADS = ("hide", "sandwich"), ("by", "hide", "sandwich")
+OPTIONS: dict[str, tuple[str, ...]] = {view: _OF_THREADS for view in VIEWS} | {"tcp-drop": _ANY}
+OPTIONS |= {"off-cpu": (*_OF_THREADS, "split"), "chain": (*_OF_THREADS, "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
 _SOURCES = {
     "on-cpu": "on-cpu",
     "block-io": "block",
     "block-io-queue": "block",
-    "dns": "dns",
-    "events": "trace",
+    **{name: name for name in ("dns", "syscalls")},
+    **dict.fromkeys(("events", "pairs"), "trace"),
     "function-counts": "count",
-    "pairs": "trace",
-    "syscalls": "syscalls",
-    "tcp-sessions": "tcp",
+    **dict.fromkeys(("tcp-sessions", "tcp-states", "tcp-retransmits", "connect"), "tcp"),
+    **dict.fromkeys(("tcp-rtt", "tcp-windows"), "tcp-rtt"),
+    "tcp-top": "tcp-bytes",
+    **dict.fromkeys(("tcp-drop", "tcp-drops"), "tcp-drop"),
+    **dict.fromkeys(("tcp-stats", "tcp-counters"), "tcp-stats"),
+    **dict.fromkeys(("net-stack", *WAYS), "net-stack"),
 }
 """What rests on another source than the scheduler's events."""
 
@@ -129,6 +155,14 @@ def blocked(recording: Recording, selection: Selection) -> Profile:
 
 
 def _profile(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
+    found = everything = _collected(recording, view, selection, options)
+    if found.hidden_ns and (selection.grep is not None or options.sandwich is not None):
+        everything = _collected(recording, view, replace(selection, show_all=True), options)
+    return shaped(found, everything, selection.grep, options)
+
+
+def _collected(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
+    """Return all stacks of the selected waits."""
     scope, unknown_ns = Scope(recording, selection), 0
     collector = _VIEWS[view][1](scope, options)
     for batch in scope.replay:
@@ -136,20 +170,7 @@ def _profile(recording: Recording, view: str, selection: Selection, options: Vie
         unknown_ns += scope.unknown_ns(batch.activity.intervals)
     found = collector.profile(scope.replay.naming)
     found.view, found.unknown_ns = view, unknown_ns
-    if selection.grep is None:
-        return found
-    everything = replace(selection, grep=None, show_all=True)
-    return matching(found, selection.grep, _profile(recording, view, everything, options) if found.hidden_ns else found)
-
-
-def matching(shown: Profile, pattern: str, everything: Profile) -> Profile:
-    """Return the stacks with a frame that the regular expression fits. Raises UsageError, see `matching_names`.
-
-    `everything` is the same without anything hidden: what of it fits and is not shown is hidden.
-    """
-    names = matching_names(pattern, {name for frames in everything.weights for name in frames})
-    found = shown.containing(names)
-    return replace(found, hidden_ns=everything.containing(names).total_ns - found.total_ns)
+    return found
 
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
@@ -200,7 +221,10 @@ def must_understand(view: str, option: str) -> None:
 def lacks(recording: Recording, name: str) -> str:
     """Say why a recording has nothing for a view, heat map or table; "" where it has something."""
     needed = _SOURCES.get(name.partition(":")[0], "sched")
-    events = {source["name"].partition(":")[0]: source["events"] for source in recording.info()["sources"]}
+    events: Counter[str] = Counter()  # count: and time: give the same
+    for source in recording.info()["sources"]:
+        what = source["name"].partition(":")[0]
+        events["count" if what == "time" else what] += source["events"]
     if needed not in events:
         return f"not recorded (source {needed})"
     if name in _OF_WAKERS and not recording.narrowed.wakers:
@@ -208,9 +232,13 @@ def lacks(recording: Recording, name: str) -> str:
     return "" if events[needed] else f"no events (source {needed})"
 
 
-def why_nothing(recording: Recording, name: str, selection: Selection) -> str:
+def why_nothing(recording: Recording, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
     """Say why nothing was found of a view, heat map or table: the recording lacks it, or the selection fits nothing."""
-    return lacks(recording, name) or nothing_fits(recording, selection)
+    if lacking := lacks(recording, name):
+        return lacking
+    if options.sandwich is not None:
+        return f"no selected stack has a frame called {options.sandwich!r}; `offwake frames` lists those that there are"
+    return nothing_fits(recording, selection)
 
 
 def _must_have_wakers(recording: Recording, name: str) -> None:

@@ -102,6 +102,7 @@ class Replay:
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
         self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
         self.counted: dict[str, list[tuple[int, bytes]]] = defaultdict(list)  # rows of maps, by the time of their TICK
+        self.grown: list[tuple[int, dict[str, dict[str, int]]]] = []  # of the ticks, with their times
         self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
@@ -223,6 +224,7 @@ class Replay:
                 for name, rows_of_map in tick["counted"].items():
                     self.counted[name].append((tick["time_ns"], rows_of_map))
                 self.clocks += [tick["clocks"]] if "clocks" in tick else []
+                self.grown += [(tick["time_ns"], tick["grown"])] if tick["grown"] else []
                 parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
                 parts[LOST] += self._unwatched(tick)
         return {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}, records

@@ -72,6 +72,10 @@ TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "re
 
 _CPU_GAPS = ([int, int, int, str],)
 
+_GROWN = {str: {str: int}}
+
+_ENUMS = {str: {int: str}}
+
 _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
 
 FOOTER: dict[str, Any] = {
@@ -99,6 +103,8 @@ UNWIND: dict[str, Any] = {"files": ([str, bytes, bytes, bytes],)}
 _ADDRESSES = {"local4": "<u4", "remote4": "<u4", "local6": "V16", "remote6": "V16"}
 _ENDPOINTS = _ADDRESSES | {"family": "<u2", "local_port": "<u2", "remote_port_be": "<u2"}
 _SOCKET = {"tid": "<u4", "socket": "<u8"}
+_OF_SOCKET = {"socket": "<u8"} | _ENDPOINTS
+_RECEIVING = dict.fromkeys(("rcv_space", "rcv_buffer", "rcv_queued"), "<u4")
 _REQUEST = {"tid": "<u4", "request": "<u8"}
 
 _FIELDS = {
@@ -120,8 +126,23 @@ _FIELDS = {
     "tcp_first_receive": _SOCKET | _ENDPOINTS,
     "tcp_data_ready": _SOCKET | _ENDPOINTS,
     "tcp_retransmit": _SOCKET,
+    "tcp_retransmit_synack": _SOCKET | _ENDPOINTS,
+    "tcp_send_reset": _SOCKET,
     "tcp_receive_reset": _SOCKET,
     "tcp_destroy": _SOCKET,
+    "tcp_rtt": _OF_SOCKET | _RECEIVING | dict.fromkeys(("srtt_8us", "snd_cwnd", "ssthresh", "snd_wnd", "rcv_wnd"), "<u4"),
+    "tcp_rcv_space": _OF_SOCKET | _RECEIVING,
+    "receive_queue_full": _OF_SOCKET,
+    "buffer_limit": _OF_SOCKET,
+    "tcp_send": _SOCKET | {"length": "<u4"},
+    "tcp_receive": _SOCKET | {"length": "<u4"},
+    "tcp_drop": {"socket": "<u8", "reason": "<u4", "length": "<u4", "source": "V16", "destination": "V16", "family": "<u2"}
+    | {"source_port_be": "<u2", "destination_port_be": "<u2", "state": "u1", "tcp_flags": "u1"},
+    "tcp_error": _OF_SOCKET | {"error": "<u4"},
+    "net_to_tcp": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_reader": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_driver": _OF_SOCKET | {"latency_ns": "<u8", "packet": "<u8"},
+    "net_to_wire": {"latency_ns": "<u8", "packet": "<u8"},
 }
 """What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
 
@@ -132,6 +153,8 @@ _COUNTED_FIELDS = {
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }
 """The same of maps in which programs added something up."""
+_LATER = {"tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"}}
+"""What it reads besides, of which older recordings have nothing."""
 
 
 def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
@@ -173,8 +196,9 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     for pair in pairs:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
+    enums = require(keyframe.get("enums", {}), _ENUMS, f"{where}.enums")
     read = {"pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
-    read |= {"helper_pids": helpers, "ns_pids": ns_pids}
+    read |= {"helper_pids": helpers, "ns_pids": ns_pids, "enums": enums}
     return {**keyframe, **read}
 
 
@@ -189,8 +213,9 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
     if "clocks" in tick:
         require_clocks(tick["clocks"], f"{where}.clocks")
     ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
+    grown = require(tick.get("grown", {}), _GROWN, f"{where}.grown")
     counted = require(tick.get("counted", {}), {str: bytes}, f"{where}.counted")
-    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "counted": counted}
+    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:
@@ -217,7 +242,9 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
         types[name] = numpy_type
     if not types or len(types) < len(kind["fields"]):
         raise DamagedRecording(f"{where}.fields: there are none, or two of one name")
-    _require_types(_FIELDS.get(kind["name"], {}), kind, where)
+    later = _LATER.get(kind["name"], {})
+    needed = _FIELDS.get(kind["name"], {}) | (later if not later.keys().isdisjoint(types) else {})
+    _require_types(needed, kind, where)
 
 
 def _require_types(wanted: dict[str, str], layout: dict[str, Any], where: str) -> None:

@@ -43,12 +43,15 @@ CHAIN_WEIGHTS = ("time", "path")
 class ViewOptions:
     """How a view tells what it found: what the root frame is called, whether off-CPU time is split, what a chain weighs.
 
-    `by` is one of `roots.BY`, `chain` one of `CHAIN_WEIGHTS`.
+    `by` is one of `roots.BY`, `chain` one of `CHAIN_WEIGHTS`. `hide` is a regular expression for frames to leave out,
+    `sandwich` the name of a frame that stacks must have: shape.py heeds these two, of every view.
     """
 
     by: str = "comm"
     split: bool = False
     chain: str = "time"
+    hide: str | None = None
+    sandwich: str | None = None
 
 
 DEFAULTS = ViewOptions()

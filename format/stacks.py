@@ -9,6 +9,7 @@ import struct
 
 __all__ = [
     "CUT",
+    "FOLLOWED",
     "HEAD",
     "HERE",
     "KERNEL_ID",
@@ -42,6 +43,9 @@ CUT = 1
 
 HERE = 2
 """A flag: registers and words follow; else they came earlier."""
+
+FOLLOWED = 4
+"""A flag: the recorder followed the return addresses; stacks of this id have them in common, and not all words."""
 
 REGISTERS = struct.Struct("<5Q")
 """Instruction pointer, stack pointer, frame pointer, rbx, rdi. The last three are 0 where they cannot be of use: the frame

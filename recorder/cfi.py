@@ -7,11 +7,13 @@ return address, the frame pointer and rbx. Sources: DWARF 5, section 6.4; the Li
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from offwake.format.stacks import SIGNAL, Cfa, Rule
 from offwake.recorder.elf import ElfError
+from offwake.recorder.octets import Octets
 
-__all__ = ["Common", "Entry", "Reader", "State", "entries", "entry_at", "states"]
+__all__ = ["Common", "Entry", "Reader", "Section", "State", "entries", "entry_at", "state_at", "states"]
 
 # DWARF's numbers of x86-64's registers (System V ABI, figure 3.36).
 RBX, RDI, RBP, RSP, RETURN = 3, 5, 6, 7, 16
@@ -21,39 +23,55 @@ RULE_AT = {RSP: Rule.AT_SP, RBP: Rule.AT_FP}
 OP_BREG0, OP_DEREF = 0x70, 0x06
 PLT = bytes.fromhex("77 08 80 00 3f 1a 3b 2a 33 24 22")
 """breg7 8, breg16 0, lit15, and, lit11, ge, lit3, shl, plus: RSP + 8, and 8 more from the 11th byte of an entry on."""
+UNCHANGED = (Rule.SAME, 0)
 PLT_LITERAL_AT, LIT0 = 6, 0x30
 ROWS_AT_MOST = 1 << 14
 OFFSETS = 1 << 31
 NUMBER_BITS = 70
+WIDE = 0xFFFFFFFF
 ENTRY_AT_MOST = 1 << 18  # bytes; those of compilers have some thousand
+
+Section = tuple[int, Octets]
+"""A section's address, and its bytes."""
 
 
 class Reader:
-    """Numbers out of bytes, one after the other. Raises ElfError where they end."""
+    """Numbers out of bytes that lie at an address, one after the other. Raises ElfError where they end."""
 
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data, self.at, self.end = data, at, min(end, len(data))
+    def __init__(self, data: bytes, address: int = 0) -> None:
+        self._data, self._address, self.at, self.end = data, address, 0, len(data)
+
+    def byte(self) -> int:
+        """Return the next byte."""
+        if self.at >= self.end:
+            raise ElfError(f"call frame information ends at {self.at}")
+        self.at += 1
+        return self._data[self.at - 1]
 
     def unsigned(self, size: int) -> int:
         """Return a little-endian number."""
-        return int.from_bytes(self.bytes(size), "little")
+        return int.from_bytes(self.take(size), "little")
 
     def signed(self, size: int) -> int:
         """Return a little-endian number in two's complement."""
-        return int.from_bytes(self.bytes(size), "little", signed=True)
+        return int.from_bytes(self.take(size), "little", signed=True)
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """Return the next bytes."""
         if size > self.end - self.at:
             raise ElfError(f"call frame information ends at {self.at}")
         self.at += size
-        return self.data[self.at - size : self.at]
+        return self._data[self.at - size : self.at]
+
+    def rest(self) -> bytes:
+        """Return the bytes that are left."""
+        return self.take(self.end - self.at)
 
     def uleb(self) -> int:
         """Return an unsigned LEB128 number."""
         value = 0
         for shift in range(0, NUMBER_BITS, 7):
-            byte = self.unsigned(1)
+            byte = self.byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
@@ -68,14 +86,14 @@ class Reader:
 
     def text(self) -> str:
         """Return the bytes up to a NUL."""
-        stop = self.data.find(b"\0", self.at, self.end)
-        text = self.bytes(max(stop, self.at) - self.at)
+        stop = self._data.find(b"\0", self.at, self.end)
+        text = self.take(max(stop, self.at) - self.at)
         self.at += 1
         return text.decode("latin-1")
 
-    def pointer(self, encoding: int, address: int) -> int:
-        """Return a pointer in one of .eh_frame's encodings; `address` is that of byte 0 of the data."""
-        here = address + self.at
+    def pointer(self, encoding: int) -> int:
+        """Return a pointer in one of .eh_frame's encodings."""
+        here = self._address + self.at
         kind = encoding & 15
         if kind in (0, 4, 12):
             value = self.unsigned(8)
@@ -92,6 +110,15 @@ class Reader:
         elif encoding & 0x70:
             raise ElfError(f"pointer encoding {encoding:#x} is not followed")
         return value & (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What has a length before it: where it begins in its section, what it is, whether it is in DWARF's 64-bit form."""
+
+    begin: int
+    reader: Reader
+    is_wide: bool
 
 
 @dataclass(frozen=True)
@@ -128,75 +155,80 @@ class State:
         """Return a state that can be changed."""
         return State(self.cfa, dict(self.rules), self.base)
 
-    def row(self) -> tuple[int, ...]:
+    def row(self, is_signal: bool) -> tuple[int, ...]:
         """Return the row of format.stacks.ROW, without its start."""
-        rules = [self.rules.get(register, (Rule.SAME, 0)) for register in (RETURN, RBP, RBX)]
-        offsets = [self.cfa[1], *(offset for _, offset in rules)]
-        if any(not -OFFSETS <= offset < OFFSETS for offset in offsets):
-            return (Cfa.OTHER, Rule.OTHER, Rule.OTHER, Rule.OTHER, 0, 0, 0, 0)
-        return (self.cfa[0], *(rule for rule, _ in rules), *offsets)
+        cfa, at = self.cfa
+        returns, returns_at = self.rules.get(RETURN, UNCHANGED)
+        frame, frame_at = self.rules.get(RBP, UNCHANGED)
+        base, base_at = self.rules.get(RBX, UNCHANGED)
+        mark = SIGNAL if is_signal else 0
+        if min(at, returns_at, frame_at, base_at) < -OFFSETS or max(at, returns_at, frame_at, base_at) >= OFFSETS:
+            return Cfa.OTHER | mark, Rule.OTHER, Rule.OTHER, Rule.OTHER, 0, 0, 0, 0
+        return cfa | mark, returns, frame, base, at, returns_at, frame_at, base_at
 
 
-def entry_at(data: bytes, address: int, at: int, is_eh: bool, known: dict[int, Common]) -> Entry | None:
-    """Read the FDE at an offset of a section that lies at `address`; None for a CIE. `known` keeps CIEs by offset."""
-    if not 0 <= at < len(data):
-        raise ElfError(f"there is no frame entry at {at}")
-    reader = Reader(data, at, len(data))
-    body, end, wide = _extent(reader)
+def entry_at(section: Section, at: int, is_eh: bool, known: dict[int, Common]) -> Entry | None:
+    """Read the FDE at an offset of a section; None for a CIE. `known` keeps CIEs by offset."""
+    return _entry(section, _record(section, at), is_eh, known)
+
+
+def _entry(section: Section, record: _Record, is_eh: bool, known: dict[int, Common]) -> Entry | None:
+    reader, wide = record.reader, record.is_wide
     pointer = reader.unsigned(8 if wide else 4)
     if pointer == (0 if is_eh else (1 << (64 if wide else 32)) - 1):
         return None
-    common_at = body - pointer if is_eh else pointer
+    common_at = record.begin - pointer if is_eh else pointer
     if common_at not in known:
-        known[common_at] = _common(data, address, common_at, is_eh)
+        known[common_at] = _common(section, common_at)
     common = known[common_at]
-    reader.end = end
-    begin = reader.pointer(common.encoding, address)
-    length = reader.pointer(common.encoding & 15, address)
+    begin = reader.pointer(common.encoding)
+    length = reader.pointer(common.encoding & 15)
     if common.has_augmentation:
-        reader.bytes(reader.uleb())
-    return Entry(begin, begin + length, common, reader.bytes(reader.end - reader.at))
+        reader.take(reader.uleb())
+    return Entry(begin, begin + length, common, reader.rest())
 
 
-def entries(data: bytes, address: int, is_eh: bool) -> Iterator[Entry]:
+def entries(section: Section, is_eh: bool) -> Iterator[Entry]:
     """Yield all FDEs of an .eh_frame (`is_eh`) or .debug_frame section, as far as they can be read."""
     known: dict[int, Common] = {}
     at = 0
-    while at + 4 <= len(data):
-        reader = Reader(data, at, len(data))
-        _, end, _ = _extent(reader)
-        if end == reader.at:  # .eh_frame ends so
+    while at + 4 <= section[1].size:
+        record = _record(section, at)
+        at = record.begin + record.reader.end
+        if not record.reader.end:  # .eh_frame ends so
             return
-        entry = entry_at(data, address, at, is_eh, known)
+        entry = _entry(section, record, is_eh, known)
         if entry:
             yield entry
-        at = end
 
 
-def _extent(reader: Reader) -> tuple[int, int, bool]:
-    """Read a length; returns where what it is of begins and ends, and whether it is in DWARF's 64-bit form."""
-    length, wide = reader.unsigned(4), False
-    if length == 0xFFFFFFFF:
-        length, wide = reader.unsigned(8), True
+def _record(section: Section, at: int) -> _Record:
+    address, octets = section
+    if not 0 <= at < octets.size:
+        raise ElfError(f"there is no frame entry at {at}")
+    head = Reader(octets.read(at, 12))
+    length = head.unsigned(4)
+    if wide := length == WIDE:
+        length = head.unsigned(8)
     if length > ENTRY_AT_MOST:
-        raise ElfError(f"a frame entry at {reader.at} has {length} bytes")
-    if length > len(reader.data) - reader.at:
-        raise ElfError(f"a frame entry at {reader.at} is longer than its section")
-    return reader.at, reader.at + length, wide
+        raise ElfError(f"a frame entry at {at} has {length} bytes")
+    at += head.at
+    body = octets.read(at, length)
+    if len(body) < length:
+        raise ElfError(f"a frame entry at {at} is longer than its section")
+    return _Record(at, Reader(body, address + at), wide)
 
 
-def _common(data: bytes, address: int, at: int, is_eh: bool) -> Common:
-    if not 0 <= at < len(data):
-        raise ElfError(f"there is no common entry at {at}")
-    reader = Reader(data, at, len(data))
-    _, reader.end, wide = _extent(reader)
-    reader.bytes(8 if wide else 4)
+def _common(section: Section, at: int) -> Common:
+    record = _record(section, at)
+    reader = record.reader
+    reader.take(8 if record.is_wide else 4)
     version, augmentation = reader.unsigned(1), reader.text()
     if version == 4:
-        reader.bytes(2)  # sizes of addresses and of segment selectors
+        reader.take(2)  # sizes of addresses and of segment selectors
     code_factor, data_factor = reader.uleb(), reader.sleb()
     if version == 1:
-        reader.bytes(1)
+        reader.take(1)
     else:
         reader.uleb()
     encoding = 0
@@ -207,35 +239,44 @@ def _common(data: bytes, address: int, at: int, is_eh: bool) -> Common:
             if letter == "R":
                 encoding = reader.unsigned(1)
             elif letter == "P":
-                reader.pointer(reader.unsigned(1) & 15, address)
+                reader.pointer(reader.unsigned(1) & 15)
             elif letter == "L":
-                reader.bytes(1)
+                reader.take(1)
             elif letter not in "SB":
                 break
         reader.at = after
     elif augmentation:
         raise ElfError(f"augmentation {augmentation!r} is not known")
-    program = reader.bytes(reader.end - reader.at)
-    return Common(code_factor, data_factor, encoding, "S" in augmentation, augmentation.startswith("z"), program)
+    return Common(code_factor, data_factor, encoding, "S" in augmentation, augmentation.startswith("z"), reader.rest())
 
 
 def states(entry: Entry) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Run an entry's program; yields the addresses from which something else holds, and what, as `State.row` has it."""
-    machine = _Machine(entry)
-    for address, _ in machine.run(entry.common.program):
-        if address != entry.begin:
-            raise ElfError("a common entry's program moves on")
-    machine.initial = machine.state.copy()
-    mark = SIGNAL if entry.common.is_signal else 0
     last: tuple[int, ...] = ()
-    for number, (address, state) in enumerate(machine.run(entry.program)):
-        row = state.row()
-        row = (row[0] | mark, *row[1:])
-        if number >= ROWS_AT_MOST or address >= entry.end:
+    for address, _, state in _run(entry):
+        row = state.row(entry.common.is_signal)
+        if address >= entry.end:
             return
         if row != last:
             yield address, row
             last = row
+
+
+def state_at(entry: Entry, address: int) -> tuple[int, ...] | None:
+    """Run an entry's program up to an address; returns what holds there, as `State.row` has it."""
+    for begin, end, state in _run(entry):
+        if begin <= address < end:
+            return state.row(entry.common.is_signal)
+    return None
+
+
+def _run(entry: Entry) -> Iterator[tuple[int, int, State]]:
+    machine = _Machine(entry)
+    for address, _, _ in machine.run(entry.common.program):
+        if address != entry.begin:
+            raise ElfError("a common entry's program moves on")
+    machine.initial = machine.state.copy()
+    return islice(machine.run(entry.program), ROWS_AT_MOST)
 
 
 class _Machine:
@@ -246,37 +287,37 @@ class _Machine:
         self._entry, self._address = entry, entry.begin
         self._saved: list[State] = []
 
-    def run(self, program: bytes) -> Iterator[tuple[int, State]]:
-        """Yield each address at which a state was complete, with it; the last one at the end."""
-        reader, common = Reader(program, 0, len(program)), self._entry.common
+    def run(self, program: bytes) -> Iterator[tuple[int, int, State]]:
+        """Yield from where up to where a state holds, and the state, when it is complete."""
+        reader, common = Reader(program), self._entry.common
         while reader.at < len(program):
-            code = reader.unsigned(1)
+            code = reader.byte()
             low = code & 63
             match code >> 6:
                 case 1:
-                    yield from self._advance(low * common.code_factor)
+                    yield from self._advance(self._address + low * common.code_factor)
                 case 2:
                     self._set(low, Rule.AT_CFA, reader.uleb() * common.data_factor)
                 case 3:
                     self._restore(low)
                 case _:
                     yield from self._extended(low, reader)
-        yield self._address, self.state
+        yield self._address, self._entry.end, self.state
 
-    def _advance(self, size: int) -> Iterator[tuple[int, State]]:
-        yield self._address, self.state
-        self._address += size
+    def _advance(self, address: int) -> Iterator[tuple[int, int, State]]:
+        yield self._address, address, self.state
+        self._address = address
 
-    def _extended(self, code: int, reader: Reader) -> Iterator[tuple[int, State]]:
+    def _extended(self, code: int, reader: Reader) -> Iterator[tuple[int, int, State]]:
         factor = self._entry.common.data_factor
         match code:
             case 0x00:  # nop
                 pass
             case 0x01:  # set_loc
-                yield self._address, self.state
-                self._address = reader.pointer(self._entry.common.encoding & 15, 0)
+                yield from self._advance(reader.pointer(self._entry.common.encoding & 15))
             case 0x02 | 0x03 | 0x04:  # advance_loc1, 2, 4
-                yield from self._advance(reader.unsigned(1 << (code - 2)) * self._entry.common.code_factor)
+                size = reader.unsigned(1 << (code - 2)) * self._entry.common.code_factor
+                yield from self._advance(self._address + size)
             case 0x05:  # offset_extended
                 self._set(reader.uleb(), Rule.AT_CFA, reader.uleb() * factor)
             case 0x06:  # restore_extended
@@ -303,9 +344,9 @@ class _Machine:
             case 0x0E:  # def_cfa_offset
                 self._define(self.state.base, reader.uleb())
             case 0x0F:  # def_cfa_expression
-                self.state.cfa = _cfa(reader.bytes(reader.uleb()))
+                self.state.cfa = _cfa(reader.take(reader.uleb()))
             case 0x10:  # expression
-                self._set(reader.uleb(), *_rule(reader.bytes(reader.uleb())))
+                self._set(reader.uleb(), *_rule(reader.take(reader.uleb())))
             case 0x11:  # offset_extended_sf
                 self._set(reader.uleb(), Rule.AT_CFA, reader.sleb() * factor)
             case 0x12:  # def_cfa_sf
@@ -317,7 +358,7 @@ class _Machine:
                 reader.uleb()
             case 0x16:  # val_expression
                 self._set(reader.uleb(), Rule.OTHER)
-                reader.bytes(reader.uleb())
+                reader.take(reader.uleb())
             case 0x2E:  # GNU_args_size
                 reader.uleb()
             case _:
@@ -360,6 +401,6 @@ def _based(expression: bytes) -> tuple[int, int, bytes]:
     """Read an expression that begins with a register and an offset; the register is −1 where it does not."""
     if not expression or not OP_BREG0 <= expression[0] < OP_BREG0 + 32:
         return -1, 0, expression
-    reader = Reader(expression, 1, len(expression))
+    reader = Reader(expression[1:])
     offset = reader.sleb()
-    return expression[0] - OP_BREG0, offset, expression[reader.at :]
+    return expression[0] - OP_BREG0, offset, reader.rest()

@@ -9,13 +9,16 @@ no longer, has code anywhere: more is kept then, and nothing missed.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from struct import Struct
 from typing import Protocol
 
 from offwake.recorder.files import FileKeeper
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.python import Interpreter, Pythons
+from offwake.recorder.user_frames import UserFrames
 
-__all__ = ["CODE_ANYWHERE", "CODE_WORDS", "CodeMaps", "code_map"]
+__all__ = ["ANYWHERE", "CODE_ANYWHERE", "CODE_WORDS", "Code", "CodeMaps", "code_map"]
 
 # As in bpf/user_stack.bpf.c, struct code.
 GRANULE_BITS, GRANULES = 16, 4096
@@ -25,13 +28,31 @@ WORD = (1 << 64) - 1
 USER_ADDRESSES = 1 << 47
 CODE_ANYWHERE = [WORD] * CODE_WORDS
 SETTLED_NS = 250_000_000
+CODE = Struct(f"<{CODE_WORDS}Q2IQ")  # struct code: how often its stacks were looked through comes last
+IS_TRUE, IS_PYTHON = 1, 2
+
+
+@dataclass(frozen=True)
+class Code:
+    """Where a process has its code, whether it may be a Python, and the space of its addresses (user_frames.py; 0: none)."""
+
+    words: list[int]
+    may_be_python: bool = True
+    space: int = 0
+
+    def packed(self) -> bytes:
+        """Return struct code of user_stack.bpf.c."""
+        return CODE.pack(*self.words, IS_TRUE | IS_PYTHON * self.may_be_python, self.space, 0)
+
+
+ANYWHERE = Code(CODE_ANYWHERE)
 
 
 class _Kernel(Protocol):
     @property
     def user_stack_bytes(self) -> int: ...
 
-    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = ...) -> None: ...
+    def set_code(self, tgid: int, code: Code | None) -> None: ...
 
     def set_python(self, tgid: int, interpreter: Interpreter | None) -> None: ...
 
@@ -43,8 +64,10 @@ class CodeMaps:
     too late would make the kernel miss what it has mapped since.
     """
 
-    def __init__(self, program: _Kernel, table: ProcessTable, keeper: FileKeeper) -> None:
-        self._program, self._table, self._pythons = program, table, Pythons(keeper)
+    def __init__(
+        self, program: _Kernel, table: ProcessTable, keeper: FileKeeper, frames: UserFrames | None = None
+    ) -> None:
+        self._program, self._table, self._pythons, self._frames = program, table, Pythons(keeper), frames
         self._changed: dict[int, int] = {}  # when, of those that are unknown
 
     def follow(self, now_ns: int) -> None:
@@ -54,6 +77,8 @@ class CodeMaps:
             return
         for tgid in changed:
             self._program.set_code(tgid, None)
+            if self._frames:
+                self._frames.leave(tgid)
             self._program.set_python(tgid, self._pythons.find(self._table.files(tgid)))
             self._changed[tgid] = now_ns
         self.tell([tgid for tgid, since_ns in self._changed.items() if now_ns - since_ns >= SETTLED_NS])
@@ -71,7 +96,9 @@ class CodeMaps:
         for tgid in tgids if self._program.user_stack_bytes else ():
             self._changed.pop(tgid, None)
             if ranges := self._table.executable(tgid):
-                self._program.set_code(tgid, code_map(ranges), self._pythons.find(self._table.files(tgid)) is not None)
+                may_be_python = self._pythons.find(self._table.files(tgid)) is not None
+                space = self._frames.enter(tgid) if self._frames else 0
+                self._program.set_code(tgid, Code(code_map(ranges), may_be_python, space))
 
 
 def code_map(ranges: Iterable[tuple[int, int]]) -> list[int]:

@@ -1,35 +1,38 @@
-"""Function symbols and build-ids of ELF files, with nothing but the standard library.
+"""ELF files, with nothing but the standard library, and no more of them in memory than what is asked for.
 
-A production box carries no ELF library, and libbcc's resolver wants a live process. Only what naming an address needs is
-read: program headers, .symtab, .dynsym, the compressed .gnu_debugdata of some distributions, and separate debug files.
-Layouts: the System V ABI, `man 5 elf`.
+A production box carries no ELF library, and libbcc's resolver wants a live process. Only what naming and unwinding an
+address needs is read: headers, symbol tables, call frame information, the compressed .gnu_debugdata of some distributions,
+and separate debug files. Layouts: the System V ABI, `man 5 elf`.
 """
 
 import lzma
 import struct
 import zlib
-from bisect import bisect_right
+from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-__all__ = ["ElfError", "ElfImage", "Function"]
+from offwake.recorder.octets import FileOctets, Octets, open_safely, unpacked
 
-DEBUG_FILES = Path("/usr/lib/debug/.build-id")
+__all__ = ["NAME_BITS", "SHF_EXECINSTR", "SHT_DYNSYM", "SHT_SYMTAB", "SYMBOLS_AT_ONCE", "ElfError", "ElfImage", "Section"]
+
+DEBUG_FILES = "/usr/lib/debug/.build-id"
 PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
-INFLATED_AT_MOST = 64 << 20
+INFLATED_AT_MOST = 16 << 20
 SHT_NOBITS, SHF_COMPRESSED, COMPRESSED_ZLIB = 8, 0x800, 1
 COMPRESSION = struct.Struct("<IIQQ")  # type, reserved, size, alignment
 NT_GNU_BUILD_ID, BUILD_ID_AT_MOST = 3, 64
-SEGMENTS_AT_MOST = 256
-NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
+SEGMENTS_AT_MOST, SECTION_NAME_AT_MOST, NOTES_AT_MOST = 256, 64, 1 << 16
+OBJECT = 1
 IMAGE_AT_MOST = 4 << 30
 DEBUG_DATA_AT_MOST = 256 << 20
+SYMBOLS_AT_ONCE, SYMBOLS_AT_MOST = 1 << 14, 1 << 24  # of an image: it may be anybody's
 
 SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, addr, offset, size, link, info, addralign, entsize
 SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
-SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, value, size
+SYMBOL_BYTES, NAME_BITS = 24, (1 << 32) - 1
 
 
 class ElfError(Exception):
@@ -37,20 +40,9 @@ class ElfError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
-    """A function: its virtual address in the file, its size (0 when the file does not say) and its name.
+class Section:
+    """A section's header."""
 
-    One that `chooses` is called once, to say which of several others is meant (IFUNC).
-    """
-
-    address: int
-    size: int
-    name: str
-    chooses: bool = False
-
-
-@dataclass(frozen=True)
-class _Section:
     name: str
     type: int
     flags: int
@@ -61,12 +53,12 @@ class _Section:
 
 
 class ElfImage:
-    """An ELF file's bytes, parsed as far as asked. Raises ElfError on the first thing that is out of bounds."""
+    """An ELF file, read and parsed as far as asked. Raises ElfError on the first thing that is out of bounds."""
 
-    def __init__(self, data: bytes) -> None:
-        if data[:6] != b"\x7fELF\x02\x01" or len(data) > IMAGE_AT_MOST:
+    def __init__(self, octets: Octets) -> None:
+        if octets.read(0, 6) != b"\x7fELF\x02\x01" or octets.size > IMAGE_AT_MOST:
             raise ElfError("not a 64-bit little-endian ELF file")
-        self._data = data
+        self.octets = octets
 
     @cached_property
     def _segments(self) -> list[tuple[int, int, int]]:
@@ -82,23 +74,27 @@ class ElfImage:
         return found
 
     @cached_property
-    def _sections(self) -> list[_Section]:
+    def sections(self) -> list[Section]:
+        """All sections."""
         at, size, count, names = self._unpack("<Q", 40)[0], *self._unpack("<HHH", 58)
         rows = [self._unpack(SECTION.format, at + index * size) for index in range(count)] if at else []
         strings = rows[names][4] if names < len(rows) else 0
-        return [_Section(self._text(strings + r[0]) if strings else "", *r[1:7]) for r in rows]
+        return [Section(self._section_name(strings + r[0]) if strings else "", *r[1:7]) for r in rows]
+
+    def _section_name(self, at: int) -> str:
+        return self.octets.text(at, SECTION_NAME_AT_MOST).decode(errors="replace")
 
     @cached_property
     def build_id(self) -> bytes:
         """The GNU build-id, b"" when there is none."""
-        for section in self._sections:
+        for section in self.sections:
             if section.type == SHT_NOTE:
-                at, end = section.offset, section.offset + section.size
+                at, end = section.offset, section.offset + min(section.size, NOTES_AT_MOST)
                 while at + 12 <= end:
                     name, length, kind = self._unpack("<III", at)
                     at += 12 + -(-name // 4) * 4
                     if kind == NT_GNU_BUILD_ID and name == 4 and length <= BUILD_ID_AT_MOST:
-                        return self._data[at : at + length]
+                        return self.octets.read(at, length)
                     at += -(-length // 4) * 4
         return b""
 
@@ -116,118 +112,78 @@ class ElfImage:
                 return file_offset - offset + base
         return None
 
-    @cached_property
-    def functions(self) -> list[Function]:
-        """All functions by address, one name each, those of debug data and of separate debug files included."""
-        names: dict[int, Function] = {}
-        for image in self._with_debug_images():
-            for function in image._own_functions():
-                known = names.get(function.address)
-                if known is None or _preference(function) < _preference(known):
-                    names[function.address] = function
-        return sorted(names.values(), key=lambda function: function.address)
-
-    def all_names(self) -> Iterator[Function]:
-        """Yield all functions with all their names."""
-        for image in self._with_debug_images():
-            yield from image._own_functions()
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        return [function.address for function in self.functions]
-
-    def function_at(self, address: int) -> Function | None:
-        """Return the function that a virtual address lies in."""
-        index = bisect_right(self._starts, address) - 1
-        if index < 0:
-            return None
-        function = self.functions[index]
-        return function if not function.size or address < function.address + function.size else None
-
     def object_address(self, name: str) -> int | None:
         """Return the virtual address of an object (not a function) that other files may use, by its name."""
-        for section in self._sections:
-            if section.type == SHT_DYNSYM and section.link < len(self._sections):
-                strings, wanted = self._sections[section.link].offset, name.encode() + b"\0"
-                table = memoryview(self._data)[section.offset : section.offset + section.size - section.size % SYMBOL.size]
-                for at, info, _, _, value, _ in SYMBOL.iter_unpack(table):
-                    if info & 15 == OBJECT and self._data.startswith(wanted, strings + at):
-                        return int(value)
+        wanted = name.encode()
+        for words, names in self.symbols(SHT_DYNSYM):
+            for head, address in zip(words[::3], words[1::3], strict=True):
+                if head >> 32 & 15 == OBJECT and self.octets.text(names + (head & NAME_BITS), len(wanted) + 1) == wanted:
+                    return address
         return None
 
-    def section(self, name: str) -> tuple[int, bytes] | None:
+    def symbols(self, *kinds: int) -> Iterator[tuple["array[int]", int]]:
+        """Yield the symbol tables of these kinds in pieces of at most SYMBOLS_AT_ONCE, and where their names lie.
+
+        A symbol is three words: name, info << 32, section << 48; address; size. Raises ElfError where a table lies outside.
+        """
+        left = SYMBOLS_AT_MOST
+        for section in self.sections:
+            if section.type not in kinds or section.link >= len(self.sections):
+                continue
+            at, end = section.offset, section.offset + section.size - section.size % SYMBOL_BYTES
+            if end > self.octets.size:
+                raise ElfError("a symbol table lies outside the file")
+            while at < end and left > 0:
+                words = array("Q", self._bytes(at, min(end - at, SYMBOLS_AT_ONCE * SYMBOL_BYTES)))
+                at += len(words) * words.itemsize
+                left -= len(words) // 3
+                yield words, self.sections[section.link].offset
+
+    def section(self, name: str) -> tuple[int, Octets] | None:
         """Return the address and the bytes of a section, None when there is none of this name that has any.
 
         What is loaded is not compressed.
         """
-        for section in self._sections:
+        for section in self.sections:
             if section.name == name and section.type != SHT_NOBITS:
-                data = self._data[section.offset : section.offset + section.size]
-                return section.address, _inflated(data) if section.flags & SHF_COMPRESSED and not section.address else data
+                part = self.octets.part(section.offset, section.size)
+                return section.address, _inflated(part) if section.flags & SHF_COMPRESSED and not section.address else part
         return None
 
-    def debug_section(self, name: str) -> tuple[int, bytes] | None:
-        """Return a section of this file or else of its debug files."""
-        found = (image.section(name) for image in self._with_debug_images())
-        return next((section for section in found if section), None)
-
-    def _with_debug_images(self) -> Iterator["ElfImage"]:
-        yield self
-        for section in self._sections:
-            if section.name == ".gnu_debugdata":
-                try:
-                    packed = self._data[section.offset : section.offset + section.size]
-                    unpacker = lzma.LZMADecompressor(memlimit=DEBUG_DATA_AT_MOST)
-                    yield ElfImage(unpacker.decompress(packed, max_length=DEBUG_DATA_AT_MOST))
-                except (lzma.LZMAError, ElfError):
-                    continue
-        if self.build_id and not any(section.type == SHT_SYMTAB for section in self._sections):
-            name = self.build_id.hex()
-            try:
-                yield ElfImage((DEBUG_FILES / name[:2] / f"{name[2:]}.debug").read_bytes())
-            except (OSError, ElfError):
-                return
-
-    def _own_functions(self) -> Iterator[Function]:
-        executable = {index for index, section in enumerate(self._sections) if section.flags & SHF_EXECINSTR}
-        for section in self._sections:
-            if section.type not in (SHT_SYMTAB, SHT_DYNSYM) or section.link >= len(self._sections):
-                continue
-            strings = self._sections[section.link].offset
-            whole = section.size - section.size % SYMBOL.size
-            if section.offset + whole > len(self._data):
-                raise ElfError("a symbol table lies outside the file")
-            for name, info, _, index, value, size in SYMBOL.iter_unpack(
-                memoryview(self._data)[section.offset : section.offset + whole]
-            ):
-                kind = info & 15
-                if index and (kind in (FUNC, IFUNC) or (kind == NOTYPE and index in executable)):
-                    text = self._text(strings + name)
-                    if text and not text.startswith((".", "$")):
-                        yield Function(value, size, text, kind == IFUNC)
+    @contextmanager
+    def with_debug_images(self) -> Iterator[list["ElfImage"]]:
+        """Give this image and those of its debug data and of its separate debug file, which are open as long."""
+        images = [self]
+        with ExitStack() as stack:
+            for section in self.sections:
+                if section.name == ".gnu_debugdata":
+                    with suppress(lzma.LZMAError, OSError, ElfError):
+                        packed = self.octets.part(section.offset, section.size)
+                        debug_data = stack.enter_context(unpacked(packed, DEBUG_DATA_AT_MOST))
+                        images.append(ElfImage(FileOctets(debug_data)))
+            if self.build_id and not any(section.type == SHT_SYMTAB for section in self.sections):
+                name = self.build_id.hex()
+                if debug_file := open_safely(f"{DEBUG_FILES}/{name[:2]}/{name[2:]}.debug", b""):
+                    with suppress(ElfError):
+                        images.append(ElfImage(FileOctets(stack.enter_context(debug_file))))
+            yield images
 
     def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
-        try:
-            return struct.unpack_from(layout, self._data, at)
-        except (struct.error, OverflowError) as error:
-            raise ElfError(f"offset {at} lies outside the file") from error
+        return struct.unpack(layout, self._bytes(at, struct.calcsize(layout)))
 
-    def _text(self, at: int) -> str:
-        end = self._data.find(b"\0", at)
-        return self._data[at:end].decode(errors="replace") if end >= 0 else ""
+    def _bytes(self, at: int, size: int) -> bytes:
+        found = self.octets.read(at, size)
+        if len(found) < size:
+            raise ElfError(f"offset {at} lies outside the file")
+        return found
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflated(octets: Octets) -> Octets:
     try:
-        kind, _, size, _ = COMPRESSION.unpack_from(data)
+        kind, _, size, _ = COMPRESSION.unpack(octets.read(0, COMPRESSION.size))
         if kind == COMPRESSED_ZLIB and size <= INFLATED_AT_MOST:
-            return zlib.decompressobj().decompress(data[COMPRESSION.size :], size)
+            packed = octets.read(COMPRESSION.size, min(octets.size, INFLATED_AT_MOST))
+            return Octets(zlib.decompressobj().decompress(packed, size))
     except (struct.error, zlib.error) as error:
         raise ElfError("a compressed section is damaged") from error
-    return b""
-
-
-def _preference(function: Function) -> tuple[bool, int, int, str]:
-    """Of several names of one address take one with a size, without underscores in front, short."""
-    name = function.name
-    return not function.size, len(name) - len(name.lstrip("_")), len(name), name
+    return Octets(b"")

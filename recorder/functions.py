@@ -1,94 +1,109 @@
-"""Functions and tracepoints by pattern: what `count:` and `time:` are about.
+"""Functions of an ELF image, by the addresses that lie in them: of hundreds of thousands a recording meets some dozens.
 
-`u:LIBRARY:GLOB` are functions of a program or library that runs, or lies at a path; `t:GROUP:GLOB` tracepoints; without
-either the kernel's functions, where the kernel has kprobes.
+So symbol tables are gone through once, in pieces, for all addresses together. Between an address and the one before it only
+the last symbol counts; nothing else is kept of them, and only names of what was found are read.
 """
 
-import re
-import shutil
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import BinaryIO
 
-from offwake.errors import CannotRecord, UsageError
-from offwake.recorder.btf import Btf
-from offwake.recorder.files import open_safely
-from offwake.recorder.libraries import mapped_files, sites_of
-from offwake.recorder.tracefs import tracepoints_of
-from offwake.recorder.uprobes import KPROBES, has_kprobes, has_links, has_uprobes
+from offwake.recorder.elf import (
+    NAME_BITS,
+    SHF_EXECINSTR,
+    SHT_DYNSYM,
+    SHT_SYMTAB,
+    SYMBOLS_AT_ONCE,
+    ElfImage,
+)
+from offwake.recorder.octets import Octets
 
-__all__ = ["Function", "kernel_functions", "tracepoints", "user_functions"]
+__all__ = ["NAME_AT_MOST", "Function", "functions_at"]
 
-FUNCTIONS_AT_MOST, WITHOUT_LINKS_AT_MOST = 1000, 100
-"""Without one link for all of a file's probes each takes a tenth of a second to attach and to detach."""
-KERNEL_TEXT = "tT"
-LIBRARY = re.compile(r"[^/]+")
+NAME_AT_MOST = 1 << 16
+NOTYPE, FUNC, IFUNC = 0, 2, 10
+PLACES = SYMBOLS_AT_ONCE
+"""A symbol's address times this, and its place in a piece of its table, the first last: symbols in order, as numbers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Function:
-    """A function by its name, in a file at an offset; of the kernel, in no file."""
+    """A function: its virtual address in the file, its size (0 when the file does not say) and its name."""
 
+    address: int
+    size: int
     name: str
-    where: str
-    file: BinaryIO | None = None
-    offset: int = 0
 
 
-def user_functions(library: str, glob: str) -> list[Function]:
-    """Find functions by a library's path or name (`c` and `libc` are libc.so.6), in every file of that name that runs.
+@dataclass(frozen=True, slots=True)
+class _Symbol:
+    address: int
+    size: int
+    octets: Octets
+    name_at: int
 
-    Raises UsageError where there are none, or too many, CannotRecord without uprobes.
+    @property
+    def is_named(self) -> bool:
+        return self.octets.read(self.name_at, 1) not in (b"", b"\0", b".", b"$")
+
+    def name(self) -> str:
+        return self.octets.text(self.name_at, NAME_AT_MOST).decode(errors="replace")
+
+    def preference(self) -> tuple[bool, int, int, str]:
+        """Of several names of one address take one with a size, without underscores in front, short."""
+        name = self.name()
+        return not self.size, len(name) - len(name.lstrip("_")), len(name), name
+
+
+def functions_at(image: ElfImage, addresses: list[int]) -> Iterator[Function | None]:
+    """Yield for each of these virtual addresses (in order, none twice) the function that it lies in.
+
+    Those of debug data and of separate debug files are among them. Raises ElfError.
     """
-    if not has_uprobes():
-        raise CannotRecord(f"u:{library}:{glob}: this kernel has no uprobes (CONFIG_UPROBE_EVENTS)")
-    files = list(mapped_files(lambda path: _is_called(path, library)))
-    at = library if "/" in library else shutil.which(library)
-    if not files and at and (opened := open_safely(str(Path(at).resolve()), b"")):
-        files = [(at, opened)]
-    if not files:
-        raise UsageError(f"u:{library}:{glob}: nobody has such a file mapped, and it is no path; name it by its path")
-    found = [
-        Function(name, path, file, offset)
-        for path, file in files
-        for name, offset in sites_of(file, lambda name: fnmatchcase(name, glob))
-    ]
-    most = FUNCTIONS_AT_MOST if has_links() else WITHOUT_LINKS_AT_MOST
-    if not 0 < len(found) <= most:
-        for _, file in files:
-            file.close()
-    return _some(f"u:{library}:{glob}", found, most)
+    nearest: list[_Symbol | None] = [None] * len(addresses)
+    with image.with_debug_images() as images:
+        for each in images if addresses else ():
+            executable = {index for index, section in enumerate(each.sections) if section.flags & SHF_EXECINSTR}
+            for words, names in each.symbols(SHT_SYMTAB, SHT_DYNSYM):
+                _Piece(words, names, each.octets, executable).improve(nearest, addresses)
+        symbol, function = None, None
+        for address, found in zip(addresses, nearest, strict=True):
+            if found:
+                symbol, function = found, Function(found.address, found.size, found.name())
+            yield function if symbol and (not symbol.size or address < symbol.address + symbol.size) else None
 
 
-def tracepoints(group: str, glob: str) -> list[Function]:
-    """Find tracepoints of a group. Raises UsageError where there are none, CannotRecord where tracefs cannot be read."""
-    btf = Btf()
-    names = [name for name in tracepoints_of(group) if fnmatchcase(name, glob) and btf.has_tracepoint(name)]
-    return _some(f"t:{group}:{glob}", [Function(name, group) for name in names], WITHOUT_LINKS_AT_MOST)
+class _Piece:
+    """A piece of a symbol table."""
 
+    def __init__(self, words: "array[int]", names: int, octets: Octets, executable: set[int]) -> None:
+        self._words, self._names, self._octets = words, names, octets
+        self._order = sorted(
+            address * PLACES + PLACES - 1 - place
+            for place, (head, address) in enumerate(zip(words[::3], words[1::3], strict=True))
+            if head >> 48 and ((kind := head >> 32 & 15) in (FUNC, IFUNC) or (kind == NOTYPE and head >> 48 in executable))
+        )
 
-def kernel_functions(glob: str) -> list[Function]:
-    """Find functions of the kernel. Raises CannotRecord on a kernel without kprobes, UsageError where there are none."""
-    if not has_kprobes():
-        why = f"{glob}: this kernel has no kprobes (CONFIG_KPROBES; there is no {KPROBES.parent})"
-        raise CannotRecord(f"{why}: its functions cannot be counted; u:LIBRARY:GLOB and t:GROUP:GLOB can")
-    with open("/proc/kallsyms") as file:
-        words = (line.split() for line in file)
-        names = {name for _, kind, name, *_ in words if kind in KERNEL_TEXT and fnmatchcase(name, glob)}
-    return _some(glob, [Function(name, "kernel") for name in sorted(names)], WITHOUT_LINKS_AT_MOST)
+    def improve(self, nearest: list[_Symbol | None], addresses: list[int]) -> None:
+        """Put symbols of this piece where they are nearer to an address, or called better, than what is known."""
+        end = bisect_left(self._order, (addresses[-1] + 1) * PLACES)
+        while end:
+            number = bisect_left(addresses, self._order[end - 1] // PLACES)
+            begin = bisect_left(self._order, (addresses[number - 1] + 1) * PLACES, 0, end) if number else 0
+            nearest[number] = self._last(begin, end, nearest[number])
+            end = begin
 
-
-def _is_called(path: str, library: str) -> bool:
-    if "/" in library:
-        return path == library
-    name = path.rpartition("/")[2]
-    return name == library or bool(re.match(rf"(lib)?{re.escape(library)}(-[\d.]+)?\.so(\.|$)", name))
-
-
-def _some(pattern: str, found: list[Function], most: int) -> list[Function]:
-    if not found:
-        raise UsageError(f"{pattern}: nothing fits it; a pattern is a name with * and ?")
-    if len(found) > most:
-        raise UsageError(f"{pattern}: {len(found):,} fit it, and at most {most:,} can be counted at once; narrow it")
-    return found
+    def _last(self, begin: int, end: int, best: _Symbol | None) -> _Symbol | None:
+        """Return the last symbol that has a name, of these or the best that is known."""
+        for index in range(end - 1, begin - 1, -1):
+            address, back = divmod(self._order[index], PLACES)
+            if best and address < best.address:
+                break
+            head, _, size = self._words[3 * (PLACES - 1 - back) : 3 * (PLACES - back)]
+            symbol = _Symbol(address, size, self._octets, self._names + (head & NAME_BITS))
+            if symbol.is_named and (
+                best is None or address > best.address or symbol.preference() < best.preference()
+            ):
+                best = symbol
+        return best

@@ -8,21 +8,20 @@ random, the programs are told so.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from struct import Struct, unpack_from
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from typing import Protocol
 
-from offwake.format.records import CONTEXT_MAX, RECORD_SAMPLE
 from offwake.recorder.files import KALLSYMS, MODULES
+from offwake.recorder.lessons import Lesson
 
-__all__ = ["LAST", "NEVER", "TO_TOP", "KernelFrames"]
+__all__ = ["INTERRUPT", "LAST", "NEVER", "ON_STACK_OF_INTERRUPTS", "TO_TOP", "KernelFrames"]
 
-TO_TOP, LAST, NEVER = 1, 2, 3  # as in kernel_stack.bpf.c, in place of a step
+TO_TOP, LAST, NEVER, INTERRUPT = 1, 2, 3, 4  # as in kernel_stack.bpf.c, in place of a step
+ON_STACK_OF_INTERRUPTS = 0x8000  # beside the kind of event
 LESSONS_NEEDED, LESSONS_ENOUGH = 8, 64  # what so many do not tell, more will not
-PROGRAM_FRAMES = 2  # the BPF program, and what called it
 TEXT_AT_MOST = 64 << 20
-RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
-LESSON = Struct("<IHHI")  # size of what follows; kind of event, flags; bytes from its first word to the top of the stack
+INTERRUPT_ENTRIES, SYMBOLS_OF_ENTRIES = ("asm_common_interrupt", "asm_sysvec_"), 256  # arch/x86/entry
 
 
 class _Kernel(Protocol):
@@ -40,6 +39,8 @@ class _Frame:
     to_top: bool = True
     """Whether the next one is always the last one, and can be the topmost word of the stack."""
     is_last: bool | None = None
+    is_interrupt: bool = False
+    """Whether what follows is no longer the interrupt, but what was interrupted."""
     lessons: int = 0
     told: int = 0
 
@@ -57,14 +58,60 @@ class KernelFrames:
     lines: Callable[[str], Iterable[str]] = _lines
     _frames: dict[int, _Frame] = field(default_factory=dict)
     _core: range = range(0)
+    _entries: list[range] = field(default_factory=list)
     _modules: list[range] = field(default_factory=list)
 
-    def learn(self, records: bytes) -> None:
-        """Take the lessons of a span of records."""
+    def learn(self, lesson: Lesson) -> None:
+        """Take a lesson."""
         if not self._core:
-            self._core, self._modules = _core(self.lines(KALLSYMS)), list(_modules(self.lines(MODULES)))
-        for kind, chain, words, depth in _lessons(records):
-            self._learn(kind, chain, words, depth)
+            self._core, self._entries = _code(self.lines(KALLSYMS))
+            self._modules = list(_modules(self.lines(MODULES)))
+        cut = self._cut(lesson)
+        ways = [lesson.kind, *cut.chain]
+        if self._is_as_told(ways, cut):
+            return
+        for index, (places, following) in enumerate(self._places(ways, cut.words, cut.number)):
+            is_last = index == len(cut.chain)
+            frame = self._frames.setdefault(ways[index], _Frame())
+            frame.lessons += 1
+            if frame.is_last is None:
+                frame.is_last = is_last
+            if frame.is_last != is_last or not self._is_stable(ways[index]):
+                frame.steps, frame.to_top, frame.is_last = set(), False, False
+            elif is_last:
+                frame.is_interrupt = len(cut.chain) < len(lesson.chain) or self._is_entry(ways[index])
+            else:
+                steps = {8 * (to - at) for at in places for to in following if to > at}
+                frame.steps = steps if frame.steps is None else frame.steps & steps
+                frame.to_top &= index + 1 == len(cut.chain) and cut.number // 8 - 1 in following
+            self._tell(ways[index], frame)
+
+    def _cut(self, lesson: Lesson) -> Lesson:
+        """Return a lesson without what was interrupted.
+
+        On the stack of interrupts the topmost word is where the stack before it ended, and the one below returns to whoever
+        changed stacks: the interrupt's entry is no longer there.
+        """
+        chain, words = lesson.chain, lesson.words
+        entry = next((index for index, address in enumerate(chain) if self._is_entry(address)), len(chain))
+        shows_end = lesson.kind & ON_STACK_OF_INTERRUPTS and len(words) > 1 and lesson.number == 8 * len(words)
+        has_changed = 0 < entry < len(chain) and shows_end and chain[entry - 1] == words[-2]
+        return replace(lesson, chain=chain[: entry if has_changed else entry + 1])
+
+    def _is_entry(self, address: int) -> bool:
+        return any(address in entry for entry in self._entries)
+
+    def _is_as_told(self, ways: list[int], lesson: Lesson) -> bool:
+        """Whether a walk by what the programs have been told finds the chain of a lesson."""
+        at, top = 0, lesson.number // 8 - 1
+        for way, following in zip(ways, [*lesson.chain, None], strict=True):
+            told = self._frames[way].told if way in self._frames else 0
+            if told in (LAST, INTERRUPT):
+                return following is None
+            at = top if told == TO_TOP else at + told // 8 if told > INTERRUPT else len(lesson.words)
+            if at >= len(lesson.words) or lesson.words[at] != following:
+                return False
+        return False
 
     def follow(self) -> None:
         """Forget what was learned of modules if one was unloaded: another may have come to lie at its place."""
@@ -73,22 +120,6 @@ class KernelFrames:
                 del self._frames[address]
                 self.kernel.set_frame(address, 0)
             self._modules = list(_modules(self.lines(MODULES)))
-
-    def _learn(self, kind: int, chain: list[int], words: tuple[int, ...], depth: int) -> None:
-        ways = [kind, *chain]
-        for index, (places, following) in enumerate(self._places(ways, words, depth)):
-            is_last = index == len(chain)
-            frame = self._frames.setdefault(ways[index], _Frame())
-            frame.lessons += 1
-            if frame.is_last is None:
-                frame.is_last = is_last
-            if frame.is_last != is_last or not self._is_stable(ways[index]):
-                frame.steps, frame.to_top, frame.is_last = set(), False, False
-            elif not is_last:
-                steps = {8 * (to - at) for at in places for to in following if to > at}
-                frame.steps = steps if frame.steps is None else frame.steps & steps
-                frame.to_top &= index + 1 == len(chain) and depth // 8 - 1 in following
-            self._tell(ways[index], frame)
 
     def _places(self, ways: list[int], words: tuple[int, ...], depth: int) -> Iterator[tuple[set[int], set[int]]]:
         """Yield for each return address the places where it may lie, and those where the next one may."""
@@ -101,7 +132,7 @@ class KernelFrames:
             first = min(forward[-1], default=len(words))
             frame = self._frames.get(before)
             places = {place for place in found[way] if place > first}
-            if frame and frame.told > NEVER and (known := {at + frame.told // 8 for at in forward[-1]} & places):
+            if frame and frame.told > INTERRUPT and (known := {at + frame.told // 8 for at in forward[-1]} & places):
                 places = known
             if not places:
                 if depth > 8 * len(words):  # it lies above what the lesson shows
@@ -126,7 +157,7 @@ class KernelFrames:
             step = NEVER
         elif frame.lessons >= LESSONS_NEEDED:
             if frame.is_last:
-                step = LAST
+                step = INTERRUPT if frame.is_interrupt else LAST
             elif frame.to_top:
                 step = TO_TOP
             elif frame.steps and len(frame.steps) == 1:
@@ -138,27 +169,15 @@ class KernelFrames:
             self.kernel.set_frame(address, step)
 
 
-def _lessons(records: bytes) -> Iterator[tuple[int, list[int], tuple[int, ...], int]]:
-    """Yield of each lesson the kind of event, the return addresses from the leaf on, the words, and the stack's bytes."""
-    at = 0
-    while at + RECORD.size <= len(records):
-        record, _, size, _, _, count = RECORD.unpack_from(records, at)
-        raw = at + RECORD.size + 8 * count
-        if record == RECORD_SAMPLE and raw + LESSON.size <= at + size:
-            chain = [address for address in unpack_from(f"<{count}Q", records, at + RECORD.size) if address < CONTEXT_MAX]
-            length, kind, _, depth = LESSON.unpack_from(records, raw)
-            words = unpack_from(f"<{(length - 8) // 8}Q", records, raw + 12)
-            yield kind, chain[PROGRAM_FRAMES:], words, depth
-        at += size or len(records)
+def _code(symbols: Iterable[str]) -> tuple[range, list[range]]:
+    """Return where the kernel's own code lies, or more, but no module; and the entries of interrupts that lie at its start.
 
-
-def _core(symbols: Iterable[str]) -> range:
-    """Return where the kernel's own code lies, or more, but no module."""
-    for line in symbols:
-        address, kind, _ = line.split(maxsplit=2)
-        if kind in "tT" and int(address, 16):
-            return range(int(address, 16), int(address, 16) + TEXT_AT_MOST)
-    return range(0)
+    An entry that is linked elsewhere is taken for a system call's: then more is sent of a stack than tells anything.
+    """
+    text = (symbol for line in symbols if (symbol := line.split())[1] in "tT" and int(symbol[0], 16))
+    first = [(int(address, 16), name) for address, _, name, *_ in islice(text, SYMBOLS_OF_ENTRIES)]
+    entries = [range(at, end) for (at, name), (end, _) in pairwise(first) if name.startswith(INTERRUPT_ENTRIES)]
+    return (range(first[0][0], first[0][0] + TEXT_AT_MOST) if first else range(0)), entries
 
 
 def _modules(modules: Iterable[str]) -> Iterator[range]:

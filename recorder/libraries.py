@@ -5,15 +5,17 @@ inode and opened through a process that maps it.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
-from offwake.recorder.elf import ElfError, ElfImage, Function
-from offwake.recorder.files import open_safely
+from offwake.recorder.elf import NAME_BITS, SHF_EXECINSTR, SHT_DYNSYM, SHT_SYMTAB, ElfError, ElfImage
+from offwake.recorder.octets import FileOctets, open_safely
 from offwake.recorder.snapshot import Mapping, mappings_of, processes
 
 __all__ = ["mapped_files", "sites_of"]
 
-FILE_AT_MOST = 1 << 30
+NOTYPE, FUNC = 0, 2
+NAME_AT_MOST = 1 << 12
 
 
 def mapped_files(wanted: Callable[[str], bool]) -> Iterator[tuple[str, BinaryIO]]:
@@ -35,17 +37,21 @@ def sites_of(file: BinaryIO, wanted: Callable[[str], bool]) -> list[tuple[str, i
 
     A function that only chooses which of several others is called (an IFUNC) is none: it is called once.
     """
-    file.seek(0)
-    try:
-        image = ElfImage(file.read(FILE_AT_MOST))
-        found: dict[int, Function] = {}
-        for function in image.all_names():
-            if not function.chooses and wanted(function.name):
-                found.setdefault(function.address, function)
-        placed = [(function.name, image.file_offset(address)) for address, function in sorted(found.items())]
-    except ElfError:
-        return []
-    return [(name, offset) for name, offset in placed if offset is not None]
+    found: dict[int, str] = {}
+    image = ElfImage(FileOctets(file))
+    with suppress(ElfError), image.with_debug_images() as images:
+        for each in images:
+            executable = {index for index, section in enumerate(each.sections) if section.flags & SHF_EXECINSTR}
+            for words, names in each.symbols(SHT_SYMTAB, SHT_DYNSYM):
+                for head, address in zip(words[::3], words[1::3], strict=True):
+                    section, kind = head >> 48, head >> 32 & 15
+                    if section and (kind == FUNC or (kind == NOTYPE and section in executable)):
+                        name = each.octets.text(names + (head & NAME_BITS), NAME_AT_MOST).decode(errors="replace")
+                        if wanted(name):
+                            found.setdefault(address, name)
+        placed = [(name, image.file_offset(address)) for address, name in sorted(found.items())]
+        return [(name, offset) for name, offset in placed if offset is not None]
+    return []
 
 
 def _opened(pid: int, path: str, mapping: Mapping) -> BinaryIO | None:

@@ -17,10 +17,12 @@ from typing import Any
 from offwake.errors import CannotRecord
 from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
 from offwake.recorder.btf import Btf
-from offwake.recorder.code_map import CODE_ANYWHERE
+from offwake.recorder.code_map import ANYWHERE, Code
 from offwake.recorder.compiler import compiled
 from offwake.recorder.counted import CountedMap
+from offwake.recorder.frame_rules import FrameRules
 from offwake.recorder.program_text import (
+    STEPS,
     Build,
     common_text,
     source_text,
@@ -34,14 +36,12 @@ from offwake.recorder.uprobes import Site, attach_sites, has_uprobes, load_probe
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
-USER_STACK_PROGRAMS = {"from_tracepoint": RAW_TRACEPOINT, "from_sample": PERF_EVENT}
-"""Tables of the programs that look through user stacks and walk Python's, and what type of program they are called from."""
-CODE_IS_TRUE, CODE_IS_PYTHON = 1, 2  # TRUE and IS_PYTHON of user_stack.bpf.c
+STEP_TABLES = {"from_tracepoint": RAW_TRACEPOINT, "from_sample": PERF_EVENT}
+"""What type of program the tables of STEPS hold."""
 FORK, WATCHED = "sched_process_fork", ("sched_process_exec", "module_free")
 """Tracepoints at which a thread becomes a member, and at which what stacks rest on is no longer true. A kernel may have no
 modules."""
 MEMBER, ALONE = 0, 254  # as in members.bpf.c
-HASH_FACTOR, BUCKET_BITS = 0x9E3779B97F4A7C15, 15  # as in kernel_stack.bpf.c
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 PYTHON, TALLY = struct.Struct("<Q7I4x"), struct.Struct("<4Q")  # struct python and struct tally
@@ -86,12 +86,14 @@ class Program:
     kinds: dict[str, int]
     build: Build
     unavailable: dict[str, str] = field(default_factory=dict)
+    enums: dict[str, dict[int, str]] = field(default_factory=dict)
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
     _probes: dict[str, list[int]] = field(default_factory=dict)
     _counted: dict[str, CountedMap] = field(default_factory=dict)
     _watched: list[str] = field(default_factory=list)
-    _frames: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    _frames: FrameRules = field(default_factory=FrameRules)
+    _user_frames: FrameRules = field(default_factory=FrameRules)
 
     @staticmethod
     def compile(sources: list[Source], build: Build) -> "Program":
@@ -116,6 +118,9 @@ class Program:
             program.unavailable |= lacking
             try:
                 texts[source.name] = source_text(reduced, btf)
+                program.enums |= {
+                    name: {value: text for text, value in btf.enum(name).items()} for name in source.enums
+                }
                 chosen.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
@@ -156,9 +161,9 @@ class Program:
                     load_probe(module, function, source.in_kernel)
             for watched in self._watched:
                 module.load(f"on_{watched}", RAW_TRACEPOINT)
-            for table, kind in USER_STACK_PROGRAMS.items() if self.user_stack_bytes else ():
-                for number, program in enumerate(("look_on_", "walk_python_")):
-                    module.maps[table].set(number, U32.pack(module.load(program + table, kind)))
+            for table, kind in STEP_TABLES.items() if self.user_stack_bytes else ():
+                for number, step in enumerate(STEPS[table]):
+                    module.maps[table].set(number, U32.pack(module.load(f"{step}_{table}", kind)))
         except CannotRecord:
             module.close()
             raise
@@ -170,7 +175,7 @@ class Program:
         self.sources = [source for source in self.sources if source.name not in loaded] + sources
         module.maps["own"].set(0, U32.pack(self.build.recorder))
         if self.user_stack_bytes:
-            self.set_code(0, CODE_ANYWHERE)
+            self.set_code(0, ANYWHERE)
 
     @property
     def user_stack_bytes(self) -> int:
@@ -257,11 +262,10 @@ class Program:
         """Count the waits so far that the trigger is about."""
         return sum(self._count("trigger_hits")) if self.build.trigger else 0
 
-    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = True) -> None:
+    def set_code(self, tgid: int, code: Code | None) -> None:
         """Say where a process has its code (see code_map.py); None when it is gone. Where there is no room for it, it is
         taken to be anywhere."""
-        flags = CODE_IS_TRUE | (CODE_IS_PYTHON if may_be_python else 0)
-        self._set("code_of", tgid, struct.pack(f"<{len(code) + 1}Q", *code, flags) if code else None)
+        self._set("code_of", tgid, code.packed() if code else None)
 
     def set_python(self, tgid: int, interpreter: Interpreter | None) -> None:
         """Say that a process is a Python, and where its frames are; None when it is none."""
@@ -269,13 +273,11 @@ class Program:
 
     def set_frame(self, address: int, step: int) -> None:
         """Say how far it is from a return address of the kernel to the next one, see kernel_frames.py; 0: not known."""
-        bucket = (address * HASH_FACTOR & (1 << 64) - 1) >> 64 - BUCKET_BITS
-        frames = [frame for frame in self._frames.get(bucket, []) if frame[0] != address]
-        if len(frames) < 2 and step:
-            frames.append((address, step))
-        self._frames[bucket] = frames
-        words = [word for frame in [*frames, (0, 0), (0, 0)][:2] for word in frame]
-        self._set("frames", bucket, struct.pack("<4Q", *words))
+        self._set("frames", *self._frames.put(address, step))
+
+    def set_user_frame(self, key: int, rule: int) -> None:
+        """Say where the caller of a return address is, see user_frames.py; 0: not known."""
+        self._set("user_frames", *self._user_frames.put(key, rule))
 
     def take_unsure(self) -> bool:
         """Tell whether a module of the kernel was unloaded since the last call: other code may lie in its place."""
@@ -334,6 +336,7 @@ class Program:
                 for source in self.sources
                 if (counting := source.counting)
             ],
+            "enums": self.enums,
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
         }

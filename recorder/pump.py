@@ -15,13 +15,16 @@ from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_recor
 from offwake.format.writer import Block
 from offwake.recorder.code_map import CodeMaps
 from offwake.recorder.files import FileKeeper
+from offwake.recorder.growth import Growth
 from offwake.recorder.kernel_frames import KernelFrames
+from offwake.recorder.lessons import ASKED_FOR, lessons
 from offwake.recorder.output import WriterThread
 from offwake.recorder.processes import ProcessTable
 from offwake.recorder.program import Program
 from offwake.recorder.ring import Ring, RingSpan
 from offwake.recorder.rings import Rings
 from offwake.recorder.snapshot import clocks
+from offwake.recorder.user_frames import UserFrames
 
 __all__ = ["Pump", "SegmentSize"]
 
@@ -59,8 +62,9 @@ class Pump:
         self.table = ProcessTable()
         self.keeper = FileKeeper()
         self.segment_size = SegmentSize()
-        self._code = CodeMaps(program, self.table, self.keeper)
-        self._frames = KernelFrames(program, self.keeper.kernel)
+        self._kernel_frames = KernelFrames(program, self.keeper.kernel)
+        self._user_frames = UserFrames(program, self.table, self.keeper)
+        self._code = CodeMaps(program, self.table, self.keeper, self._user_frames)
         self._rings, self._program, self._thread, self._keyframe = rings, program, thread, keyframe
         self._samples: list[_Stream] = []
         self._sideband: list[_Stream] = []
@@ -82,17 +86,19 @@ class Pump:
         self._take_up(now_ns)
         self._code.begin()
         self._round_ns = now_ns
+        self._growth = Growth(self._program.sources)
         self._open_segment(now_ns)
 
-    def empty(self) -> None:
+    def empty(self) -> bool:
         """Take what lies in the rings. Once a second everything taken is written, with the counters.
 
-        When the disk stalls, the rings are left as they are: the kernel counts what finds no room in them.
+        When the disk stalls, the rings are left as they are: the kernel counts what finds no room in them. Returns whether
+        the kernel has asked for something: when it has been told it will ask on.
         """
         now = time.monotonic_ns()
         self._follow([(stream, span) for stream in self._sideband for span in self._take(stream, now)])
         self._code.follow(now)
-        self._learn()
+        has_asked = self._learn()
         for stream in self._samples:
             for _ in self._take(stream, now):
                 pass
@@ -103,12 +109,18 @@ class Pump:
             segment_ends = now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes
             if cpus_changed or segment_ends:
                 self._open_segment(now)
+        return has_asked
 
-    def _learn(self) -> None:
+    def _learn(self) -> bool:
         for cpu in self._rings.cpus:
             if cpu.lessons and (span := cpu.lessons.take()):
-                self._frames.learn(span.data)
-        self._frames.follow()
+                for lesson in lessons(span.data):
+                    if lesson.kind == ASKED_FOR:
+                        self._user_frames.ask(lesson.number, lesson.words[0])
+                    else:
+                        self._kernel_frames.learn(lesson)
+        self._kernel_frames.follow()
+        return self._user_frames.answer()
 
     def close_round(self, now: int) -> bool:
         """Write everything that was taken before `now`, and what was lost until then; returns whether CPUs came or went."""
@@ -118,6 +130,7 @@ class Pump:
         tick = self._tick(now) | {
             "cpu_gaps": [list(astuple(gap)) for gap in gaps],
             "ns_pids": self.table.take_contained(),
+            "grown": self._growth.taken(),
         }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
@@ -151,7 +164,10 @@ class Pump:
         return self._thread.pending_bytes + self._held_bytes < bound
 
     def _take(self, stream: _Stream, now: int) -> Iterator[RingSpan]:
-        """Take what lies in a ring, as long as there is room for it in the queue."""
+        """Take what lies in a ring, as long as there is room for it in the queue.
+
+        What comes meanwhile can wait, but for a ring that is taken in parts: small spans cost more than large ones.
+        """
         bound = QUEUE_BYTES + (SIDEBAND_BYTES if stream.kind == Kind.SIDEBAND else 0)
         while self._has_room(bound) and (span := stream.ring.take()):
             stream.spans.append(span)
@@ -162,6 +178,8 @@ class Pump:
             elif self._held_bytes >= QUEUE_BYTES // 2:  # many CPUs, none of which has a whole block
                 self._close_blocks(now)
             yield span
+            if len(span.data) < BLOCK_BYTES:
+                break
 
     def _close_blocks(self, now: int) -> None:
         for stream in (*self._sideband, *self._samples):

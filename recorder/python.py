@@ -98,14 +98,13 @@ class Pythons:
         """Return how far from a mapping's start _PyRuntime lies."""
         key = (file, mapping[2])
         if key not in self._found:
-            data = self._keeper.read(file, [mapping])
-            self._found[key] = _distance_of(data, mapping[2]) if data else None
+            image = self._keeper.image(file, [mapping])
+            self._found[key] = _distance_of(image, mapping[2]) if image else None
         return self._found[key]
 
 
-def _distance_of(data: bytes, offset: int) -> int | None:
+def _distance_of(image: ElfImage, offset: int) -> int | None:
     try:
-        image = ElfImage(data)
         runtime, start = image.object_address("_PyRuntime"), image.address(offset)
     except ElfError:
         return None

@@ -48,7 +48,7 @@ from offwake.recorder.stream import OutputStream
 
 __all__ = ["record"]
 
-POLL_MS = 250
+POLL_MS, LEARNING_MS = 250, 20
 SHORTEST_SLEEP_S = 0.01  # a storm of side-band records must not turn into a storm of wake-ups
 DUMPS_REMEMBERED = 8
 PREPARING_S = 1.0  # what opening rings and looking at all processes may take, before a moment that is to be met
@@ -202,7 +202,7 @@ class _Capture:
         """Empty the rings until something ends the capture; returns what did."""
         poller = self._rings.poller
         poller.register(self._stopper.fd, select.POLLIN)
-        next_report = 1.0
+        next_report, is_learning = 1.0, False
         while True:
             elapsed = (time.monotonic_ns() - self._began_ns) / 1e9
             left = (self._options.duration_s - elapsed) if self._options.duration_s is not None else POLL_MS
@@ -224,8 +224,8 @@ class _Capture:
                 written = self._thread.writer.bytes_written
                 watch(Progress(elapsed, *self._counts.totals(), written, self._own_cpu_s()))
                 self._disk.visit(self._thread)
-            ready = poller.poll(min(POLL_MS, left * 1000))
-            self._pump.empty()
+            ready = poller.poll(min(LEARNING_MS if is_learning else POLL_MS, left * 1000))
+            is_learning = self._pump.empty()
             self._members.follow()
             self._stopper.heard()
             if self._flight:

@@ -6,16 +6,19 @@ recording itself, so `offwake recover` can do the same for a killed one.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.stacks import ROW
 from offwake.format.writer import Block, TraceWriter
 from offwake.recorder.addresses import Addresses
-from offwake.recorder.elf import ElfError, ElfImage, Function
-from offwake.recorder.files import KALLSYMS, FileKeeper, Row, open_safely
+from offwake.recorder.elf import ElfError, ElfImage
+from offwake.recorder.files import KALLSYMS, FileKeeper, Row
+from offwake.recorder.functions import NAME_AT_MOST, Function, functions_at
 from offwake.recorder.namespaces import ns_pid
+from offwake.recorder.octets import open_safely
 from offwake.recorder.unwind_tables import entries_of, unwind_rows
 
 __all__ = ["add_symbols"]
@@ -23,7 +26,7 @@ __all__ = ["add_symbols"]
 BYTES_PER_BLOCK = 512 << 10
 LAST_BYTES = 256 << 10  # of a bounded file: room for one block more, the index and the footer
 FUNCTION_BYTES = 32  # beside its name
-NAME_AT_MOST = 1 << 16
+LAST_SIZE = 4096  # of the kernel's last function, which nothing follows
 ROWS_PER_BLOCK = 16384
 ADDRESSES = (1 << 64) - 1
 PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
@@ -37,19 +40,20 @@ def add_symbols(
     A file of `max_bytes` takes what finds room; returns whether that was all.
     """
     bounded = _Bounded(writer, max_bytes)
-    named: list[tuple[str, list[Any], list[list[Any]]]] = [("kernel", [], _kernel_functions(addresses.kernel, keeper))]
+    names = _Names(bounded)
+    names.add("kernel", [], _kernel_functions(addresses.kernel, keeper))
     for file, mappings in addresses.mappings.items():
         if file[0].startswith("//anon"):
-            named += [("jit", [pid], functions) for pid, functions in _jit_functions(mappings, addresses)]
+            for pid, functions in _jit_functions(mappings, addresses):
+                names.add("jit", [pid], functions)
         elif offsets := addresses.file_offsets(file):
-            data = keeper.read(file, mappings)
-            functions, build_id, rows = _read_elf(data, offsets, addresses.of_user_stacks) if data else ([], b"", b"")
-            named.append(("files", [*file], functions))
-            size = ROWS_PER_BLOCK * ROW.size
-            for at in range(0, len(rows), size):
-                bounded.write(Kind.UNWIND, {"files": [[*file, build_id, rows[at : at + size]]]})
-    for payload in _payloads(named):
-        bounded.write(Kind.SYMBOLS, payload)
+            with suppress(ElfError):
+                if image := keeper.image(file, mappings):
+                    found = _Found(image, offsets)
+                    names.add("files", [*file], found.functions())
+                    for rows in found.unwind_tables() if addresses.of_user_stacks else ():
+                        bounded.write(Kind.UNWIND, {"files": [[*file, image.build_id, rows]]})
+    names.write()
     return bounded.wrote_all
 
 
@@ -67,70 +71,98 @@ class _Bounded:
             self.wrote_all = False
 
 
-def _payloads(named: list[tuple[str, list[Any], list[list[Any]]]]) -> Iterator[dict[str, Any]]:
-    """Pack functions (what they belong to, its key, the functions) into payloads of bounded size."""
-    payload: dict[str, Any] = {"kernel": [], "files": [], "jit": []}
-    room = BYTES_PER_BLOCK
-    for what, key, functions in named:
-        while functions or what == "files":
-            size, count = 0, 0
-            while count < len(functions) and size < room:
-                functions[count][2] = functions[count][2][:NAME_AT_MOST]
-                size += FUNCTION_BYTES + len(functions[count][2].encode(errors="surrogateescape"))
-                count += 1
-            part, functions = functions[:count], functions[count:]
-            payload[what] += [[*key, part]] if key else part
-            room -= size
-            if not functions:
-                break
-            yield payload
-            payload, room = {"kernel": [], "files": [], "jit": []}, BYTES_PER_BLOCK
-    yield payload
+class _Names:
+    """Packs functions into SYMBOLS blocks of bounded size, and writes each when it is full."""
+
+    def __init__(self, bounded: _Bounded) -> None:
+        self._bounded = bounded
+        self._begin()
+
+    def _begin(self) -> None:
+        self._payload: dict[str, list[Any]] = {"kernel": [], "files": [], "jit": []}
+        self._room = BYTES_PER_BLOCK
+
+    def add(self, what: str, key: list[Any], functions: Iterable[list[Any]]) -> None:
+        """Take functions, [start, size, name, …], of the kernel or of what this is the key of."""
+        part = self._part(what, key)
+        for function in functions:
+            if self._room <= 0:
+                self.write()
+                part = self._part(what, key)
+            function[2] = function[2][:NAME_AT_MOST]
+            self._room -= FUNCTION_BYTES + len(function[2].encode(errors="surrogateescape"))
+            part.append(function)
+
+    def _part(self, what: str, key: list[Any]) -> list[Any]:
+        part: list[Any] = []
+        if not key:
+            return self._payload[what]
+        self._payload[what].append([*key, part])
+        return part
+
+    def write(self) -> None:
+        """Write what has been taken since the last time."""
+        self._bounded.write(Kind.SYMBOLS, self._payload)
+        self._begin()
 
 
-def _read_elf(data: bytes, offsets: set[int], tables: bool) -> tuple[list[list[Any]], bytes, bytes]:
-    """Read of a file what these file offsets need.
+class _Found:
+    """What file offsets need of an image."""
 
-    Returns [start as file offset, size, name] of the functions that they lie in, the build-id, and, if asked for, rows for
-    unwinding. A function that only call frame information tells of, as in a stripped program, has "" for a name.
-    """
-    try:
-        image = ElfImage(data)
-        addresses = sorted(address for offset in offsets if (address := image.address(offset)) is not None)
-        functions = {function.address: function for at in addresses if (function := image.function_at(at))}
-        entries = entries_of(image, addresses)
-        for entry in entries:
-            if image.function_at(entry.begin) is None:
-                functions.setdefault(entry.begin, Function(entry.begin, entry.end - entry.begin, ""))
-        rows = [[image.file_offset(f.address), min(f.size, ADDRESSES), f.name] for _, f in sorted(functions.items())]
-        table = unwind_rows(image, entries) if tables else b""
-        return [row for row in rows if row[0] is not None], image.build_id, table
-    except ElfError:
-        return [], b"", b""
+    def __init__(self, image: ElfImage, offsets: set[int]) -> None:
+        self._image = image
+        self._addresses = sorted(address for offset in offsets if (address := image.address(offset)) is not None)
+        self._entries = entries_of(image, self._addresses)
+
+    def functions(self) -> Iterator[list[Any]]:
+        """Yield [start as file offset, size, name] of the functions that they lie in, in order.
+
+        A function that only call frame information tells of, as in a stripped program, has "" for a name.
+        """
+        asked, ends = set(self._addresses), {entry.begin: entry.end for entry in self._entries}
+        wanted, last = sorted(asked.union(ends)), -1
+        for address, function in zip(wanted, functions_at(self._image, wanted), strict=True):
+            if function is None and address in ends:
+                function = Function(address, ends[address] - address, "")
+            elif function is None or address not in asked or function.address == last:
+                continue
+            last = function.address
+            start = self._image.file_offset(last)
+            if start is not None:
+                yield [start, min(function.size, ADDRESSES), function.name]
+
+    def unwind_tables(self) -> Iterator[bytes]:
+        """Yield their rows for unwinding, so many at once as a block holds."""
+        rows, size = unwind_rows(self._image, self._entries), ROWS_PER_BLOCK * ROW.size
+        for at in range(0, len(rows), size):
+            yield rows[at : at + size]
 
 
 def _kernel_functions(addresses: list[int], keeper: FileKeeper) -> list[list[Any]]:
-    """Return [start, size, name, module] of the kernel functions that the addresses lie in."""
-    if not addresses:
-        return []
-    symbols: list[tuple[int, str, str]] = []
-    for line in keeper.kernel(KALLSYMS):
+    """Return [start, size, name, module] of the kernel functions that the addresses lie in.
+
+    /proc/kallsyms is gone through once: of the symbols between an address and the one before it only the last counts, by its
+    first name, and as the end of what is before, the first.
+    """
+    first: list[int] = [ADDRESSES] * (len(addresses) + 1)
+    last: list[tuple[int, str, str] | None] = [None] * len(addresses)
+    symbol: tuple[int, str, str] | None
+    for line in keeper.kernel(KALLSYMS) if addresses else ():
         parts = line.split()
         if parts[1] in "tTwW":
-            symbols.append((int(parts[0], 16), parts[2], parts[3].strip("[]") if len(parts) > 3 else ""))
-    symbols.sort()
-    starts = [symbol[0] for symbol in symbols]
-    found: dict[int, list[Any]] = {}
-    for address in addresses:
-        index = bisect_right(starts, address) - 1
-        if index < 0 or not starts[index]:  # all zero: kptr_restrict hides them
-            continue
-        start = starts[index]
-        following = bisect_right(starts, start)
-        size = starts[following] - start if following < len(starts) else 4096
-        _, name, module = symbols[bisect_left(starts, start)]
-        found[start] = [start, size, name, module]
-    return list(found.values())
+            start = int(parts[0], 16)
+            gap = bisect_left(addresses, start)
+            first[gap] = min(first[gap], start)
+            if gap < len(addresses):
+                symbol = (-start, parts[2], parts[3].strip("[]") if len(parts) > 3 else "")
+                last[gap] = min(last[gap] or symbol, symbol)
+    found: list[list[Any]] = []
+    for gap in reversed(range(len(addresses))):
+        if (symbol := last[gap]) and symbol[0]:  # all zero: kptr_restrict hides them
+            start, end = -symbol[0], first[gap + 1]
+            found.append([start, end - start if end < ADDRESSES else LAST_SIZE, *symbol[1:]])
+        first[gap] = min(first[gap], first[gap + 1])
+    return found
 
 
 def _jit_functions(mappings: set[Row], addresses: Addresses) -> list[list[Any]]:

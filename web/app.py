@@ -7,7 +7,7 @@ from flask import Flask, render_template
 from werkzeug.exceptions import HTTPException
 
 from offwake.analyzer.render.table import cell_text
-from offwake.analyzer.render.text import count, duration, percent, printable, weighed
+from offwake.analyzer.render.text import count, duration, percent, printable, weight
 from offwake.errors import OffwakeError
 from offwake.web.downloads import downloads
 from offwake.web.library import Library
@@ -23,7 +23,7 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.extensions["library"] = Library(paths)
     app.jinja_env.finalize = _printable
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(count=count, duration=duration, percent=percent, weighed=weighed)
+    app.jinja_env.globals.update(count=count, duration=duration, percent=percent, weight=weight)
     app.jinja_env.globals.update(link=link, cell_text=cell_text)
     guard(app, hosts, token)
     app.register_blueprint(pages)

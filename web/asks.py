@@ -35,14 +35,19 @@ KEY_AT_MOST = 2**32
 class Ask:
     """How a flame graph was asked for, besides the selection.
 
-    The view's options, the frame to zoom to, what to search, which way up.
+    The view's options, the frame to zoom to, what to search, which way up (None: what suits it).
     """
 
     options: ViewOptions
     zoom: int | None
     search: str | None
     ignore_case: bool
-    icicle: bool
+    icicle: bool | None
+
+    @property
+    def way_up(self) -> list[str]:
+        """The option of a command line that turns the picture so."""
+        return [] if self.icicle is None else ["--icicle" if self.icicle else "--flame"]
 
 
 def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
@@ -52,7 +57,7 @@ def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
         zoom=_key(query, "zoom"),
         search=_search(query),
         ignore_case="icase" in query,
-        icicle="icicle" in query,
+        icicle=True if "icicle" in query else False if "flame" in query else None,
     )
 
 

@@ -8,8 +8,9 @@ from flask import Blueprint, Response, request
 
 from offwake.analyzer.options import chosen
 from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
-from offwake.analyzer.render.flamegraph import flame_graph
+from offwake.analyzer.render.flamegraph import FlameOptions, flame_graph
 from offwake.analyzer.render.folded import folded
+from offwake.analyzer.render.frames import frame_table
 from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.table import csv_table
 from offwake.web.asks import parse_ask, parse_selection
@@ -22,15 +23,18 @@ TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", 
 downloads = Blueprint("downloads", __name__)
 
 
-@downloads.get("/recording/<entry_id>/flame/<name>.<any(svg, folded, json):form>")
+@downloads.get("/recording/<entry_id>/flame/<name>.<any(svg, folded, json, csv):form>")
 def flame(entry_id: str, name: str, form: str) -> Response:
-    """Send a view's selected stacks."""
+    """Send a view's selected stacks; as CSV, their frames by self and total time."""
     entry = entry_or_404(entry_id, "flame", name)
     selection, ask = parse_selection(request.args), parse_ask(name, request.args)
-    profile = library().stacks(entry, name, selection, ask.options).profile
+    stacks = library().stacks(entry, name, selection, ask.options)
+    profile = stacks.profile
     if form == "svg":
         caption = flame_caption(entry, profile, chosen(selection, ask.options))
-        return _file(entry, f"{name}.svg", flame_graph(profile, caption))
+        return _file(entry, f"{name}.svg", flame_graph(stacks.tree, caption, FlameOptions(icicle=ask.icicle)))
+    if form == "csv":
+        return _file(entry, f"{name}-frames.csv", csv_table(frame_table(stacks.tree.root)))
     if form == "folded":
         return _file(entry, f"{name}.folded", folded(profile))
     return _file(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))

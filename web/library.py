@@ -18,6 +18,7 @@ from offwake.analyzer import query
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.sandwich import frame_tree
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
@@ -91,17 +92,18 @@ class Library:
         return self._infos.get(entry, lambda: self._listed(entry), self._working)
 
     def stacks(self, entry: Entry, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Stacks:
-        """Return the selected stacks of a view. Another `grep` needs no other pass."""
+        """Return the selected stacks of a view. Another `grep`, `hide` or `sandwich` needs no other pass."""
 
         def make() -> Stacks:
-            if selection.grep is None:
+            plain, whole = replace(selection, grep=None), replace(options, hide=None, sandwich=None)
+            if (plain, whole) == (selection, options):
                 profile = query.profile(self._recording(entry), view, selection, options)
             else:
-                every = replace(selection, grep=None)
-                shown = self.stacks(entry, view, every, options).profile
-                everything = self.stacks(entry, view, replace(every, show_all=True), options).profile
-                profile = query.matching(shown, selection.grep, everything)
-            return Stacks(profile, FrameTree(profile))
+                shown = everything = self.stacks(entry, view, plain, whole).profile
+                if shown.hidden_ns:
+                    everything = self.stacks(entry, view, replace(plain, show_all=True), whole).profile
+                profile = query.shaped(shown, everything, selection.grep, options)
+            return Stacks(profile, frame_tree(profile, options.sandwich))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)
         return answer
@@ -121,11 +123,11 @@ class Library:
         )
         return answer
 
-    def why_nothing(self, entry: Entry, name: str, selection: Selection) -> str:
+    def why_nothing(self, entry: Entry, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
         """Say why nothing was found of a view, heat map or table."""
-        key = (entry, "why", name, selection, DEFAULTS)
+        key = (entry, "why", name, selection, options)
         answer: str = self._answers.get(
-            key, lambda: query.why_nothing(self._recording(entry), name, selection), self._working
+            key, lambda: query.why_nothing(self._recording(entry), name, selection, options), self._working
         )
         return answer
 

@@ -24,8 +24,9 @@ from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.options import chosen
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, svg
+from offwake.analyzer.render.frames import frame_table
 from offwake.analyzer.render.table import heading
-from offwake.analyzer.render.tree import FrameTree, top_frames
+from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
@@ -129,7 +130,7 @@ def flame(entry_id: str, name: str) -> str:
     stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
     picture = _flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
-    frames = top_frames(top)
+    frames = _arranged(frame_table(top))
     return _page(
         ("flame.html", entry, "flame", name),
         picture=Markup(picture),
@@ -137,12 +138,15 @@ def flame(entry_id: str, name: str) -> str:
         frames_in_all=len(frames),
         top=top,
         unit=stacks.profile.unit,
-        nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection),
+        kept_here=(*CARRIED, "zoom", "icicle", "flame", "search", "icase"),
+        nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection, ask.options),
         hidden_ns=stacks.profile.hidden_ns,
-        command=command_line(["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg"], selection, ask.options),
-        forms=("svg", "folded", "json"),
+        command=command_line(
+            ["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg", *ask.way_up], selection, ask.options
+        ),
+        forms=("svg", "folded", "json", "csv"),
         filters=(*SELECTION_FIELDS, *query.OPTIONS[name]),
-        kept=("zoom", "icicle", *VIEW_FIELDS),
+        kept=("zoom", "icicle", "flame", "sort", "down", *VIEW_FIELDS),
     )
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from enum import Enum, auto
+from functools import lru_cache
 
 __all__ = ["MATCH", "Family", "frame_colour", "heat_colour"]
 
@@ -20,6 +21,7 @@ class Family(Enum):
     COLD = auto()
 
 
+@lru_cache(maxsize=20_000)
 def frame_colour(name: str, family: Family) -> str:
     """Return a frame's colour as `#rrggbb`: kernel code orange, except where that would look hot; else the family's.
 

@@ -11,19 +11,18 @@ __all__ = ["heatmap_document", "histogram_document", "profile_document", "table_
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
-    """Return a profile's stacks, root first, in nanoseconds, sorted by frames; one of events has only their counts."""
-    if profile.unit != "ns":
-        stacks = [{"frames": list(frames), "count": weight.value_ns} for frames, weight in profile]
-        return {"view": profile.view, "unit": profile.unit, "total": profile.total_ns, "stacks": stacks}
+    """Return a profile's stacks, root first, in nanoseconds, sorted by frames; of one that counts, without `_ns`."""
+    in_unit = "_ns" if profile.unit == "ns" else ""
     return {
         "view": profile.view,
-        "unit": "ns",
-        "total_ns": profile.total_ns,
+        "unit": profile.unit,
+        f"total{in_unit}": profile.total_ns,
         "hidden_ns": profile.hidden_ns,
         "open_ns": profile.open_ns,
         "unknown_ns": profile.unknown_ns,
         "stacks": [
-            {"frames": list(frames), "value_ns": weight.value_ns, "count": weight.count} for frames, weight in profile
+            {"frames": list(frames), f"value{in_unit}": weight.value_ns, "count": weight.count}
+            for frames, weight in profile
         ],
     }
 

@@ -11,7 +11,12 @@ function flameGraph(svg, visit) {
   const KEYS = {
     "click, Enter": "zoom to a frame", "click all": "show everything again", "Ctrl-F, F3": "search (regular expression)",
     "Ctrl-I": "ignore case", "n, Shift-n": "next, previous match", "Esc": "clear the search",
-    "i": "icicle or flame", "arrows": "walk the frames", "?": "these keys",
+    "i": "icicle or flame", "arrows": "walk the frames",
+    ...visit && {
+      "s": "callers and callees of the frame", "f": "only stacks with the frame", "h": "hide the frame",
+      "right click, m": "these as a menu",
+    },
+    "?": "these keys",
   };
   const data = JSON.parse(svg.querySelector("metadata").textContent);
   const rectangles = svg.querySelectorAll(".frames rect");
@@ -22,13 +27,13 @@ function flameGraph(svg, visit) {
     depth, ns, key, name: data.names[name], rect: rectangles[index], children: [],
   }));
   const byRect = new Map(frames.map(frame => [frame.rect, frame]));
-  const deepest = Math.max(...frames.map(frame => frame.depth));
-  let shown = frames[0], current = null, ignoreCase = false, icicle = data.icicle;
+  const lowest = Math.min(...frames.map(frame => frame.depth)), highest = Math.max(...frames.map(frame => frame.depth));
+  let shown = frames[0], current = null, pointed = null, ignoreCase = false, icicle = data.icicle;
 
   const path = [];
   for (const frame of frames) {
-    path.length = frame.depth;
-    frame.parent = path[frame.depth - 1];
+    path.length = Math.abs(frame.depth);  // callers in a sandwich have depths below 0
+    frame.parent = path.at(-1);
     frame.parent?.children.push(frame);
     path.push(frame);
     const fill = frame.rect.getAttribute("fill");
@@ -36,10 +41,14 @@ function flameGraph(svg, visit) {
     frame.fill = fill;
   }
   frames[0].begin = 0;
-  for (const frame of frames) {
-    let begin = frame.begin + frame.ns - frame.children.reduce((sum, child) => sum + child.ns, 0);
-    for (const child of frame.children) { child.begin = begin; begin += child.ns; }
-  }
+  const callees = frame => frame.children.filter(child => child.depth > 0);
+  const callers = frame => frame.children.filter(child => child.depth < 0);
+  const sum = (all, part) => all.reduce((total, frame) => total + part(frame), 0);
+  for (const frame of frames)
+    for (const half of [callees(frame), callers(frame)]) {
+      let begin = frame.begin + frame.ns - sum(half, child => child.ns);
+      for (const child of half) { child.begin = begin; begin += child.ns; }
+    }
 
   // State: in the address.
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
@@ -52,7 +61,7 @@ function flameGraph(svg, visit) {
   function show() {
     const now = state();
     ignoreCase = now.has("icase");
-    icicle = now.has("icicle") || data.icicle && !now.has("flame");
+    icicle = visit ? data.icicle : now.has("icicle") || data.icicle && !now.has("flame");
     const key = Number(now.get("zoom") ?? data.zoom);
     shown = frames.find(frame => frame.key && frame.key === key) ?? frames[0];
     if (!visit) searchDrawn(now.get("search"));
@@ -63,7 +72,7 @@ function flameGraph(svg, visit) {
   function layout() {
     const width = Math.max(500, svg.parentElement ? svg.parentElement.clientWidth : innerWidth);
     const scale = (width - 2 * MARGIN) / Math.max(shown.ns, 1);
-    const height = top + 24 + (deepest + 1) * ROW + MARGIN;
+    const height = top + 24 + (highest - lowest + 1) * ROW + MARGIN;
     svg.setAttribute("width", width);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const ancestors = new Set();
@@ -75,7 +84,7 @@ function flameGraph(svg, visit) {
       const inside = above || frame === shown || (frame.parent?.visible && !ancestors.has(frame.parent));
       frame.visible = inside && w >= 0.05;
       if (!frame.visible) { rect.setAttribute("display", "none"); continue; }
-      const y = (icicle ? frame.depth : deepest - frame.depth) * ROW;
+      const y = (icicle ? frame.depth - lowest : highest - frame.depth) * ROW;
       rect.removeAttribute("display");
       rect.setAttribute("x", x.toFixed(1));
       rect.setAttribute("y", y);
@@ -106,7 +115,7 @@ function flameGraph(svg, visit) {
   // Words.
   const percent = (part, whole, digits = 2) => (whole ? 100 * part / whole : 0).toFixed(digits) + " %";
   function weight(ns) {
-    if (data.unit !== "ns") return `${ns.toLocaleString("en")} ${ns === 1 ? data.unit.replace(/s$/, "") : data.unit}`;
+    if (data.unit !== "ns") return `${ns.toLocaleString("en")} ${data.unit}`;
     for (const [size, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]])
       if (ns >= size) {
         const value = ns / size, digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
@@ -115,8 +124,8 @@ function flameGraph(svg, visit) {
     return ns + " ns";
   }
   function describe(frame) {
-    const all = percent(frame.ns, frames[0].ns);
-    const share = shown === frames[0] ? all : `${percent(frame.ns, shown.ns)} of zoomed, ${all} of all`;
+    const all = percent(frame.ns, data.all_ns), shownAs = shown === frames[0] ? data.sandwich : "zoomed";
+    const share = shown.ns === data.all_ns || !shownAs ? all : `${percent(frame.ns, shown.ns)} of ${shownAs}, ${all} of all`;
     return `${frame.name} (${weight(frame.ns)}, ${share})`;
   }
   function point(frame) {
@@ -139,9 +148,13 @@ function flameGraph(svg, visit) {
       frame.rect.setAttribute("fill", frame.match ? MATCH : frame.fill);
     }
     if (!expression) return;
-    const found = frame => frame.match ? frame.ns : frame.children.reduce((sum, child) => sum + found(child), 0);
-    matched.textContent = `Matched: ${percent(found(shown), shown.ns, 1)}`;
-    if (shown !== frames[0]) matched.textContent += ` (${percent(found(frames[0]), frames[0].ns, 1)} of all)`;
+    const found = (frame, half) => frame.match ? frame.ns : sum(half(frame), child => found(child, half));
+    const share = (frame, half) => percent(found(frame, half), frame.ns, 1);
+    const words = `Matched: ${share(shown, shown.depth < 0 ? callers : callees)}`;
+    if (data.sandwich)
+      matched.textContent = words + (shown === frames[0] ? ` of callees, ${share(shown, callers)} of callers` : "");
+    else
+      matched.textContent = words + (shown === frames[0] ? "" : ` (${share(frames[0], callees)} of all)`);
   }
   function ask() {
     const field = document.querySelector("input[name=search]");
@@ -160,11 +173,15 @@ function flameGraph(svg, visit) {
     frame.rect.setAttribute("aria-label", details.textContent);
     frame.rect.focus();
   }
-  function walk(right, up) {
+  function walk(right, deeper) {
     const from = current?.visible ? current : shown;
     if (!current?.visible) return focus(shown);
-    if (up > 0) return focus(from.children.filter(child => child.visible).sort((a, b) => b.ns - a.ns)[0]);
-    if (up < 0) return focus(from.parent);
+    if (deeper) {
+      const depth = from.depth + deeper;
+      if (from.parent?.depth === depth) return focus(from.parent);
+      const there = from.children.filter(child => child.visible && child.depth === depth);
+      return focus(there.sort((a, b) => b.ns - a.ns)[0]);
+    }
     const row = frames.filter(frame => frame.visible && frame.depth === from.depth);
     focus(row[row.indexOf(from) + right]);
   }
@@ -177,8 +194,47 @@ function flameGraph(svg, visit) {
     if (frame?.key) go({ zoom: frame === frames[0] ? null : frame.key });
   }
   function flip() {
-    go({ icicle: icicle ? null : 1, flame: icicle && data.icicle && !visit ? 1 : null });
+    const hangs = visit ? data.hangs : data.icicle;  // what it does when nobody says
+    go({ icicle: icicle || hangs ? null : 1, flame: icicle && hangs ? 1 : null });
   }
+
+  // What a page can do with a frame besides, by asking the server.
+  const DEEDS = {
+    s: ["Callers and callees", frame => ({ sandwich: frame.name, zoom: null })],
+    f: ["Only stacks with it", frame => ({ grep: only(frame), zoom: null })],
+    h: ["Hide it", frame => ({
+      hide: [state().get("hide"), only(frame)].filter(Boolean).join("|"),
+      zoom: onPath(shown, frame.name) ? null : state().get("zoom"),
+    })],
+  };
+  const isWhole = frame => [...frame.name].length < data.name_at_most;
+  const only = frame => "^" + frame.name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replaceAll("\ufffd", ".") + (isWhole(frame) ? "$" : "");
+  const onPath = (frame, name) => Boolean(frame) && (frame.name === name || onPath(frame.parent, name));
+  function deed(key, frame = pointed ?? current ?? shown) {
+    closeMenu();
+    if (can(key, frame)) go(DEEDS[key][1](frame));
+  }
+  function can(key, frame) {
+    return visit && frame?.key && (frame !== frames[0] || data.sandwich && key !== "s") && (key !== "s" || isWhole(frame));
+  }
+  function menu(frame = pointed ?? current ?? shown) {
+    closeMenu();
+    const open = Object.keys(DEEDS).filter(key => can(key, frame));
+    if (!open.length) return;
+    const box = frame.rect.getBBox(), { e: left, f: above } = frame.rect.parentNode.transform.baseVal.getItem(0).matrix;
+    const x = Math.min(Math.max(left + box.x, 0), svg.width.baseVal.value - 250);
+    const panel = element("g", { class: "menu", role: "menu", transform: `translate(${x},${above + box.y + ROW})` });
+    panel.append(element("rect", { class: "paper rule", width: 240, height: open.length * 22 + 8, fill: "#fff", stroke: "#999" }));
+    open.forEach((key, row) => {
+      const item = element("text", { class: "button", x: 10, y: 20 + row * 22, role: "menuitem", tabindex: 0 }, `${DEEDS[key][0]} (${key})`);
+      item.addEventListener("click", event => { event.stopPropagation(); deed(key, frame); });
+      item.addEventListener("keydown", event => { if (event.key === "Enter") deed(key, frame); });
+      panel.append(item);
+    });
+    svg.append(panel);
+    panel.querySelector("text").focus();
+  }
+  function closeMenu() { svg.querySelector(".menu")?.remove(); }
   function help() {
     const open = svg.querySelector(".help");
     if (open) { open.remove(); return; }
@@ -189,17 +245,23 @@ function flameGraph(svg, visit) {
       element("text", { class: "ink", x: 12, y: 24 + row * 18 }, keys), element("text", { class: "ink", x: 120, y: 24 + row * 18 }, meaning)));
     svg.append(box);
   }
+  function escape() {
+    const open = svg.querySelector(".help, .menu");
+    if (open) open.remove();
+    else if (state().has("search")) go({ search: null });
+  }
   function press(event) {
     const typing = event.target.closest?.("input, select, textarea");
     const control = event.ctrlKey || event.metaKey, key = event.key;
     const actions = control
       ? { f: ask, i: () => go({ icase: ignoreCase ? null : 1 }) }
       : {
-          F3: ask, Escape: () => { svg.querySelector(".help")?.remove(); if (state().has("search")) go({ search: null }); },
+          F3: ask, Escape: escape,
           n: () => nextMatch(1), N: () => nextMatch(-1), i: flip, "?": help,
           ArrowUp: () => walk(0, icicle ? -1 : 1), ArrowDown: () => walk(0, icicle ? 1 : -1),
           ArrowLeft: () => walk(-1, 0), ArrowRight: () => walk(1, 0),
           Enter: () => { if (byRect.has(event.target)) zoom(current); },
+          ...visit && { s: () => deed("s"), f: () => deed("f"), h: () => deed("h"), m: () => menu() },
         };
     const anywhere = control || key === "F3" || key === "Escape";
     if (event.altKey || !Object.hasOwn(actions, key) || typing && !anywhere) return;
@@ -210,6 +272,7 @@ function flameGraph(svg, visit) {
   }
 
   const buttons = [["Reset zoom", () => go({ zoom: null })], ["Search", ask], ["Flip", flip], ["Keys", help]];
+  if (visit && data.sandwich) buttons.unshift(["All stacks", () => go({ sandwich: null, zoom: null })]);
   let right = MARGIN;
   const [reset] = buttons.reverse().map(([name, action]) => {
     const button = element("text", { class: "button", x: "100%", dx: -right, y: 24, "text-anchor": "end", role: "button", tabindex: 0 }, name);
@@ -218,12 +281,18 @@ function flameGraph(svg, visit) {
     button.addEventListener("keydown", event => { if (event.key === "Enter") action(); });
     svg.append(button);
     return button;
-  }).reverse();
+  }).filter(button => button.textContent === "Reset zoom");
 
   svg.setAttribute("role", "application");
   svg.setAttribute("tabindex", "0");
-  svg.addEventListener("mouseover", event => point(byRect.get(event.target) ?? null));
-  svg.addEventListener("click", event => zoom(byRect.get(event.target)));
+  svg.addEventListener("mouseover", event => point(pointed = byRect.get(event.target) ?? null));
+  svg.addEventListener("mouseleave", () => pointed = null);
+  svg.addEventListener("click", event => { closeMenu(); zoom(byRect.get(event.target)); });
+  if (visit) svg.addEventListener("contextmenu", event => {
+    if (!byRect.has(event.target)) return;
+    event.preventDefault();
+    menu(byRect.get(event.target));
+  });
   const listening = new AbortController(), { signal } = listening;
   addEventListener("keydown", press, { signal });
   addEventListener("scroll", follow, { signal, passive: true });

@@ -5,13 +5,13 @@ JSON text in <metadata>; the rectangles and labels are there for readers without
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
+from offwake.analyzer.render.layout import OTHER, Box, boxes, rows
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
-from offwake.analyzer.render.text import percent, weighed
-from offwake.analyzer.render.tree import OTHER, Box, Frame, FrameTree, boxes, matched_ns
+from offwake.analyzer.render.text import percent, weight
+from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
 
 __all__ = ["FlameOptions", "draw", "flame_graph"]
 
@@ -22,6 +22,8 @@ BAR = 24
 """Height of the line that names the frame under the pointer."""
 NAME_AT_MOST = 300
 """Characters of a name that the script gets; beyond them it knows no more than the label."""
+ROWS_STANDING = 40
+"""A picture of more rows is higher than most windows. It hangs from its root, so that the wide frames are seen first."""
 ON_CPU_VIEWS = {"on-cpu"}
 WAKER_VIEWS = {"wakeup"}
 """Views whose stacks are all wakers'."""
@@ -31,35 +33,38 @@ MIXED_VIEWS = {"wall"}
 
 @dataclass(frozen=True)
 class FlameOptions:
-    """How to draw: how wide in pixels, growing up (flame) or down (icicle), which frame fills the width (its key), and
-    which names are marked as matches (None: there is no search)."""
+    """How to draw: how wide in pixels, hanging (icicle) or standing (flame), which frame fills the width (its key), and
+    which names are marked as matches (None: there is no search). None as `icicle` is what suits the height."""
 
     width: int = 1200
-    icicle: bool = False
+    icicle: bool | None = None
     zoom: int | None = None
     matches: frozenset[str] | None = None
 
 
-def flame_graph(profile: Profile, caption: Caption, options: FlameOptions | None = None) -> str:
-    """Return a profile's flame graph as an SVG file that zooms and searches by itself in a browser."""
-    return document(draw(FrameTree(profile), caption, options or FlameOptions()), "flamegraph.js")
+def flame_graph(tree: FrameTree, caption: Caption, options: FlameOptions | None = None) -> str:
+    """Return a tree's flame graph as an SVG file that zooms and searches by itself in a browser."""
+    return document(draw(tree, caption, options or FlameOptions()), "flamegraph.js")
 
 
 def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     """Return a tree's flame graph as an `<svg>` element without script and style, for a page that brings both."""
     top = (tree.find(options.zoom) if options.zoom is not None else None) or tree.root
     laid = boxes(top, options.width - 2 * MARGIN)
-    deepest = max(box.depth for box in laid)
+    lowest, highest = min(box.depth for box in laid), max(box.depth for box in laid)
+    hangs = _hangs(tree, options.width)
+    icicle = hangs if options.icicle is None else options.icicle
     header = head(caption, options.width)
     above = header.height + BAR
-    height = above + (deepest + 1) * ROW + MARGIN
-    rows = [box.depth if options.icicle else deepest - box.depth for box in laid]
+    height = above + (highest - lowest + 1) * ROW + MARGIN
+    places = [box.depth - lowest if icicle else highest - box.depth for box in laid]
+    data = _Data(tree.all_ns, icicle, hangs, tree.root.name if tree.callers else None, tree.unit)
     scale = (options.width - 2 * MARGIN) / max(top.value_ns, 1)
-    frames, labels = _frames(tree, laid, rows, _Scale(scale, options.matches))
-    name = f"{caption.title}, {caption.subtitle}: {weighed(tree.root.value_ns, tree.unit)}"
+    frames, labels = _frames(tree, laid, places, _Scale(scale, options.matches))
+    name = f"{caption.title}, {caption.subtitle}: {weight(tree.root.value_ns, tree.unit)}"
     return "\n".join(
         [
-            opening("flame", options.width, height, (name, _description(tree), _metadata(tree, laid, top, options.icicle))),
+            opening("flame", options.width, height, (name, _description(tree), _metadata(laid, top, data))),
             _background(tree.view),
             header.svg,
             f'<g class="frames" transform="translate({MARGIN},{above})">',
@@ -84,6 +89,11 @@ class _Scale:
 
     px_per_ns: float
     matches: frozenset[str] | None
+
+
+def _hangs(tree: FrameTree, width: int) -> bool:
+    """Tell whether a picture of the whole tree hangs when nobody says how it is to be: a sandwich and a high one do."""
+    return tree.callers is not None or rows(tree.root, width - 2 * MARGIN) > ROWS_STANDING
 
 
 def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) -> tuple[list[str], list[str]]:
@@ -115,29 +125,44 @@ def _family(box: Box, view: str) -> Family:
     return Family.WAKER if box.waker or view in WAKER_VIEWS else Family.OFF_CPU
 
 
-def _metadata(tree: FrameTree, laid: list[Box], top: Frame, icicle: bool) -> str:
+@dataclass(frozen=True)
+class _Data:
+    """What the script is told of a picture besides its frames: what shares are of, how it is turned, what it is of."""
+
+    all_ns: int
+    icicle: bool
+    hangs: bool
+    sandwich: str | None
+    unit: str
+    name_at_most: int = NAME_AT_MOST
+
+
+def _metadata(laid: list[Box], top: Frame, data: _Data) -> str:
     names = {name: index for index, name in enumerate(dict.fromkeys(box.name for box in laid))}
     frames = [[box.depth, names[box.name], box.value_ns, box.key] for box in laid]
-    zoom = next(box.key for box in laid if not box.ancestor) if top.parent else None
-    shown = [name[:NAME_AT_MOST] for name in names]
-    data = {"icicle": icicle, "zoom": zoom, "unit": tree.unit, "names": shown, "frames": frames}
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    zoom = next(box.key for box in laid if not box.ancestor) if top.index else None
+    known = asdict(data) | {"zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
+    return json.dumps(known, ensure_ascii=False, separators=(",", ":"))
 
 
 def _matched(tree: FrameTree, top: Frame, matches: frozenset[str] | None) -> str:
     if matches is None:
         return ""
     text = f"Matched: {percent(matched_ns(top, matches), top.value_ns, 1)}"
-    if top is not tree.root:
+    if tree.callers and top == tree.root:
+        text += f" of callees, {percent(matched_ns(tree.callers.root, matches), top.value_ns, 1)} of callers"
+    elif not tree.callers and top != tree.root:
         text += f" ({percent(matched_ns(tree.root, matches), tree.root.value_ns, 1)} of all)"
     return text
 
 
 def _description(tree: FrameTree) -> str:
     widest = sorted(tree.root.children.values(), key=lambda frame: -frame.value_ns)[:5]
-    listed = ", ".join(f"{frame.name} {weighed(frame.value_ns, tree.unit)}" for frame in widest)
+    listed = ", ".join(f"{frame.name} {weight(frame.value_ns, tree.unit)}" for frame in widest) or "nothing"
     what = "time" if tree.unit == "ns" else tree.unit
-    return f"Flame graph. Width is {what}, each row calls the row after it. Most {what}: {listed or 'nothing'}."
+    if tree.callers:
+        return f"What called {tree.root.name}, and what it called. Width is {what}. Most {what}: {listed}."
+    return f"Flame graph. Width is {what}, each row calls the row after it. Most {what}: {listed}."
 
 
 def _background(view: str) -> str:

@@ -7,14 +7,14 @@ __all__ = ["folded"]
 
 
 def folded(profile: Profile) -> str:
-    """Return `frame;frame;… N` lines, sorted, N in whole microseconds, or events.
+    """Return `frame;frame;… N` lines, sorted, N in whole microseconds.
 
-    Each N of a time is its stack's nanoseconds rounded to the nearest microsecond, so a line is true to half a microsecond
-    and a sum to half a microsecond a line. A stack that rounds to 0 is printed: it was there. `;` inside a name becomes `:`,
-    and what is not printable U+FFFD.
+    Each N is its stack's nanoseconds rounded to the nearest microsecond, so a line is true to half a microsecond and a
+    sum to half a microsecond a line. A stack that rounds to 0 is printed: it was there. `;` inside a name becomes `:`,
+    and what is not printable U+FFFD. Of a profile that counts, N are counts.
     """
-    divisor = 1000 if profile.unit == "ns" else 1
+    of_one = 1000 if profile.unit == "ns" else 1
     return "".join(
-        f"{';'.join(printable(name).replace(';', ':') for name in frames)} {round(weight.value_ns / divisor)}\n"
+        f"{';'.join(printable(name).replace(';', ':') for name in frames)} {round(weight.value_ns / of_one)}\n"
         for frames, weight in profile
     )

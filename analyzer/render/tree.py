@@ -1,4 +1,4 @@
-"""Frame trees: a profile's stacks merged from the root, and what of them a picture of some width can show.
+"""Frame trees: a profile's stacks merged from the root, as columns with a frame a row, parents before children.
 
 Names are made printable here, so everything that is drawn, searched or linked from a tree is safe to write anywhere.
 A frame is addressed by the CRC-32 of its folded path (`all;nginx;read_[k];`): a link to it stays valid when a filter
@@ -6,64 +6,218 @@ changes or another recording of the same program is opened.
 """
 
 import zlib
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from heapq import heappop, heappush
-from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Box", "Frame", "FrameTree", "boxes", "frame_key", "matched_ns", "top_frames"]
+__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns", "stacks"]
 
 ROOT = "all"
-OTHER = "other"
-DEEP, SLIVER = 48, 0.02
-"""Rows from which on a picture ends where a row holds less than this share of it."""
-WAKER_MARK = "--"
 ON_CPU_MARK = "[on CPU]"
-NARROWEST_PX = 0.1
-BOXES_AT_MOST = 4000
-"""So that a picture stays under 500 KB, whatever the profile: the widest are drawn, the rest is folded into "other"."""
 
 
-class Frame:
-    """One function, thread or mark under one path of callers, with its nanoseconds and those of all that it called.
+class Stack(NamedTuple):
+    """One stack of a tree, root first: its nanoseconds, and whether they were spent on the CPU."""
 
-    `on_cpu_ns` is the part of stacks that end in `[on CPU]`.
+    frames: tuple[str, ...]
+    value_ns: int
+    hot: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stacks that stand on a root of another name; in those of its callers, the nearest caller stands on it."""
+
+    root: str
+    stacks: Iterable[Stack]
+    of_callers: bool = False
+
+
+class FrameTree:
+    """All stacks of a profile under one root. It is not changed after it is built, so threads may share it.
+
+    Frames are numbered in the order in which they are met from the root, siblings alphabetically; so all that a frame
+    called lies between it and `end`, and sums over it are differences of running sums. Columns, a row a frame: `name`
+    (an index of `texts`, which are sorted), `depth`, `end` (int64); and a row more: `before_ns` and `hot_before_ns`,
+    the nanoseconds (on the CPU) of stacks that end in frames before this one.
+
+    `part` is what it is made of where that is not all of the profile. In a sandwich `callers` is the tree of those that
+    called the root, the nearest first. `all_ns` is what shares are of.
     """
 
-    __slots__ = ("children", "name", "on_cpu_ns", "parent", "value_ns")
+    def __init__(self, profile: Profile, part: Part | None = None, callers: "FrameTree | None" = None) -> None:
+        part = part or Part(ROOT, stacks(profile))
+        self.view, self.unit = profile.view, profile.unit
+        self.callers, self.of_callers = callers, part.of_callers
+        self.all_ns = profile.total_ns
+        self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))
+        grown = list(part.stacks)
+        frames = _safe_frames(grown)
+        order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
+        names, self.depth, self.end, leaf = _merged(part.root, [frames[index] for index in order])
+        self.texts = sorted(set(names))
+        number = {text: index for index, text in enumerate(self.texts)}
+        self.name = np.array([number[name] for name in names])
+        value_ns = np.array([grown[index].value_ns for index in order], np.int64)
+        hot = np.array([grown[index].hot for index in order], np.bool_)
+        self.before_ns = _running(leaf, value_ns, len(names))
+        self.hot_before_ns = _running(leaf, value_ns * hot, len(names))
 
-    def __init__(self, name: str, parent: "Frame | None" = None) -> None:
-        self.name = name
-        self.parent = parent
-        self.value_ns = 0
-        self.on_cpu_ns = 0
-        self.children: dict[str, Frame] = {}
+    @property
+    def root(self) -> "Frame":
+        """The frame that all stacks stand on."""
+        return Frame(self, 0)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def __iter__(self) -> Iterator["Frame"]:
+        """Yield every frame, parents before children."""
+        return (Frame(self, index) for index in range(len(self)))
+
+    @cached_property
+    def value_ns(self) -> NDArray[np.int64]:
+        """Nanoseconds of every frame and all that it called."""
+        return self.before_ns[self.end] - self.before_ns[:-1]
+
+    @cached_property
+    def self_ns(self) -> NDArray[np.int64]:
+        """Nanoseconds of the stacks that end in every frame."""
+        return np.diff(self.before_ns)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name that occurs, once; in a sandwich those of the callers too."""
+        return frozenset(self.texts) | (self.callers.names if self.callers else frozenset())
+
+    def find(self, key: int) -> "Frame | None":
+        """Return the frame with this key, the widest of several, or None where this tree has no such path."""
+        found = np.flatnonzero(self._keys == key)
+        if len(found):
+            return Frame(self, int(found[np.argmax(self.value_ns[found])]))
+        return self.callers.find(key) if self.callers else None
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        encoded = [f"{text};".encode() for text in self.texts]
+        path, keys = [self.first_key] * (int(self.depth.max()) + 1), [self.first_key]
+        for depth, name in zip(self.depth[1:].tolist(), self.name[1:].tolist(), strict=True):
+            path[depth] = key = zlib.crc32(encoded[name], path[depth - 1])
+            keys.append(key)
+        return np.array(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One function, thread or mark under one path of callers: a row of a tree."""
+
+    tree: FrameTree
+    index: int
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.tree.texts[int(self.tree.name[self.index])]
+
+    @property
+    def value_ns(self) -> int:
+        """Nanoseconds of it and all that it called."""
+        return int(self.tree.value_ns[self.index])
 
     @property
     def self_ns(self) -> int:
         """Nanoseconds of the stacks that end here."""
-        return self.value_ns - sum([child.value_ns for child in self.children.values()])
+        return int(self.tree.self_ns[self.index])
 
     @property
     def is_hot(self) -> bool:
-        """Whether most of its time is of stacks that end in `[on CPU]`."""
-        return 2 * self.on_cpu_ns > self.value_ns
+        """Whether most of its time was on the CPU."""
+        before = self.tree.hot_before_ns
+        return bool(2 * (before[self.tree.end[self.index]] - before[self.index]) > self.value_ns)
+
+    @property
+    def end(self) -> int:
+        """The row after the last of what it called."""
+        return int(self.tree.end[self.index])
+
+    @property
+    def children(self) -> dict[str, "Frame"]:
+        """What it called, by name, alphabetically."""
+        found, index = {}, self.index + 1
+        while index < self.end:
+            child = Frame(self.tree, index)
+            found[child.name] = child
+            index = child.end
+        return found
 
     def path(self) -> list["Frame"]:
         """Return the frames from the root to this one."""
-        path = [self]
-        while path[-1].parent:
-            path.append(path[-1].parent)
-        return path[::-1]
+        above = np.flatnonzero(self.tree.end[: self.index] > self.index)
+        return [*(Frame(self.tree, index) for index in above.tolist()), self]
 
-    def ordered(self) -> list["Frame"]:
-        """Return the children alphabetically."""
-        return [self.children[name] for name in sorted(self.children)]
+
+class Function(NamedTuple):
+    """A name wherever it occurs: nanoseconds of stacks that end in it, and of all that have it."""
+
+    name: str
+    self_ns: int
+    total_ns: int
+
+
+def frame_key(parent_key: int, name: str) -> int:
+    """Return a frame's key: the CRC-32 of its path's names, each followed by `;`."""
+    return zlib.crc32(f"{name};".encode(), parent_key)
+
+
+def matched_ns(top: Frame, names: frozenset[str]) -> int:
+    """Return the nanoseconds under `top` of frames with one of these names, a matched frame's callees counted once."""
+    tree = top.tree
+    is_match = np.array([text in names for text in tree.texts])
+    found = top.index + np.flatnonzero(is_match[tree.name[top.index : top.end]])
+    return int(tree.value_ns[found[~_inside(tree.end[found], found)]].sum())
+
+
+def functions(top: Frame) -> list[Function]:
+    """Return every name under `top` with its self and its total time, most self time first.
+
+    A total counts time once where a function calls itself.
+    """
+    tree, rows = top.tree, slice(top.index, top.end)
+    name, length = tree.name[rows], len(tree)
+    order = np.argsort(name, kind="stable")  # by name, then in the order of the rows
+    apart = name[order] * length  # so that no row of one name lies inside one of another
+    outer = order[~_inside(apart + tree.end[rows][order], apart + top.index + order)]
+    self_ns, total_ns = np.zeros(len(tree.texts), np.int64), np.zeros(len(tree.texts), np.int64)
+    np.add.at(self_ns, name, tree.self_ns[rows])
+    np.add.at(total_ns, name[outer], tree.value_ns[rows][outer])
+    there = np.unique(name)
+    most_first = there[np.lexsort((there, -total_ns[there], -self_ns[there]))]
+    return [
+        Function(tree.texts[index], own, total)
+        for index, own, total in zip(
+            most_first.tolist(), self_ns[most_first].tolist(), total_ns[most_first].tolist(), strict=True
+        )
+    ]
+
+
+def _inside(end: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which of these rows, ascending, lie under one that comes before them."""
+    inside = np.zeros(len(begin), np.bool_)
+    inside[1:] = begin[1:] < np.maximum.accumulate(end)[:-1]
+    return inside
+
+
+def stacks(profile: Profile) -> Iterator[Stack]:
+    """Yield a profile's stacks."""
+    for frames, weight in profile.weights.items():
+        yield Stack(frames, weight.value_ns, frames[-1:] == (ON_CPU_MARK,))
 
 
 class _SafeNames(dict[str, str]):
@@ -74,167 +228,43 @@ class _SafeNames(dict[str, str]):
         return safe
 
 
-class FrameTree:
-    """All stacks of a profile under one root `all`. It is not changed after it is built, so threads may share it."""
-
-    def __init__(self, profile: Profile) -> None:
-        self.view, self.unit = profile.view, profile.unit
-        self.root = Frame(ROOT)
-        safe = _SafeNames()
-        for frames, weight in profile.weights.items():
-            frame = self.root
-            frame.value_ns += weight.value_ns
-            on_cpu_ns = weight.value_ns if frames and frames[-1] == ON_CPU_MARK else 0
-            frame.on_cpu_ns += on_cpu_ns
-            for name in frames:
-                name = safe[name]
-                child = frame.children.get(name)
-                if child is None:
-                    child = frame.children[name] = Frame(name, frame)
-                child.value_ns += weight.value_ns
-                child.on_cpu_ns += on_cpu_ns
-                frame = child
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame, parents before children."""
-        waiting = [self.root]
-        while waiting:
-            frame = waiting.pop()
-            yield frame
-            waiting.extend(frame.children.values())
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Every name that occurs, once."""
-        return frozenset(frame.name for frame in self)
-
-    def find(self, key: int) -> Frame | None:
-        """Return the frame with this key, or None where this tree has no such path.
-
-        Looks at the widest frames first: what was clicked on was wide enough to see.
-        """
-        order = count()
-        waiting = [(-self.root.value_ns, next(order), self.root, frame_key(0, ROOT))]
-        while waiting:
-            _, _, frame, found = heappop(waiting)
-            if found == key:
-                return frame
-            for name, child in frame.children.items():
-                heappush(waiting, (-child.value_ns, next(order), child, frame_key(found, name)))
-        return None
+def _safe_frames(stacks: list[Stack]) -> list[tuple[str, ...]]:
+    safe = _SafeNames()
+    return [tuple([safe[name] for name in stack.frames]) for stack in stacks]
 
 
-def frame_key(parent_key: int, name: str) -> int:
-    """Return a frame's key: the CRC-32 of its path's names, each followed by `;`."""
-    return zlib.crc32(f"{name};".encode(), parent_key)
+Merged = tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def matched_ns(top: Frame, names: frozenset[str]) -> int:
-    """Return the nanoseconds under `top` of frames with one of these names, a matched frame's callees counted once."""
-    matched, waiting = 0, [top]
-    while waiting:
-        frame = waiting.pop()
-        if frame.name in names:
-            matched += frame.value_ns
-        else:
-            waiting.extend(frame.children.values())
-    return matched
+def _merged(root: str, stacks: list[tuple[str, ...]]) -> Merged:
+    """Merge sorted stacks: every frame's name, its depth, its end, and in which row each stack ends."""
+    names, path = [printable(root)], [0]
+    shared, ended, ended_at = list[int](), list[int](), list[int]()
+    before: tuple[str, ...] = ()
+    for frames in stacks:
+        common = 0
+        for name, other in zip(before, frames, strict=False):
+            if name != other:
+                break
+            common += 1
+        row = len(names)
+        names += frames[common:]
+        ended += path[common + 1 :]
+        ended_at += [row] * (len(path) - common - 1)
+        path[common + 1 :] = range(row, len(names))
+        shared.append(common)
+        before = frames
+    end = np.full(len(names), len(names))
+    end[ended] = ended_at
+    length = np.array([0, *map(len, stacks)])
+    new = length - np.array([-1, *shared])
+    leaf = np.cumsum(new) - 1
+    depth = np.arange(len(names)) + np.repeat(length - leaf, new)
+    return names, depth, end, leaf[1:]
 
 
-def top_frames(top: Frame) -> list[tuple[str, int, int]]:
-    """Return every name under `top` with its self and its total nanoseconds, most self time first.
-
-    A total counts time once where a function calls itself.
-    """
-    self_ns: dict[str, int] = defaultdict(int)
-    total_ns: dict[str, int] = defaultdict(int)
-    callers: set[str] = set()
-    waiting: list[Frame | str] = [top]
-    while waiting:
-        frame = waiting.pop()
-        if isinstance(frame, str):  # all that this caller called is done
-            callers.discard(frame)
-            continue
-        self_ns[frame.name] += frame.self_ns
-        if frame.name not in callers:
-            total_ns[frame.name] += frame.value_ns
-            callers.add(frame.name)
-            waiting.append(frame.name)
-        waiting.extend(frame.children.values())
-    rows = [(name, self_ns[name], total) for name, total in total_ns.items()]
-    return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
-
-    `begin_ns` counts from the left of the shown frame, whose width is the picture's; its ancestors span it. `waker` is
-    set behind a `--`, `hot` where most of the time is on the CPU. `key` is 0 for what was folded into "other".
-    """
-
-    name: str
-    depth: int
-    begin_ns: int
-    value_ns: int
-    key: int
-    waker: bool
-    hot: bool = False
-    ancestor: bool = False
-
-
-def boxes(top: Frame, width_px: float) -> list[Box]:
-    """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
-
-    At most 4,000, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
-    into its parent's "other"; an "other" that is itself too narrow is left blank. So is what stands on more than 48 rows
-    where all of a row together is a sliver: a single chain of sixty wakers would make the picture ten times as high as
-    all others need. Time of stacks that end in a frame comes first in its row.
-    """
-    narrowest_ns = top.value_ns * NARROWEST_PX / width_px
-    laid = _lay_out(top, *_widest(top, narrowest_ns, BOXES_AT_MOST * 9 // 10))
-    if len(laid) > BOXES_AT_MOST:  # too many "other", of which there is at most one a frame
-        laid = _lay_out(top, *_widest(top, narrowest_ns, BOXES_AT_MOST // 2))
-    return laid
-
-
-def _lay_out(top: Frame, drawn: set[Frame], least_ns: float) -> list[Box]:
-    laid: list[Box] = []
-    key, waker = 0, False
-    for depth, frame in enumerate(top.path()):
-        key, waker = frame_key(key, frame.name), waker or frame.name == WAKER_MARK
-        laid.append(Box(frame.name, depth, 0, frame.value_ns, key, waker, frame.is_hot, ancestor=frame is not top))
-    waiting = [(top, laid.pop())]
-    while waiting:
-        frame, box = waiting.pop()
-        laid.append(box)
-        shown = [child for child in frame.ordered() if child in drawn]
-        other_ns = sum(child.value_ns for child in frame.children.values()) - sum(child.value_ns for child in shown)
-        if other_ns <= least_ns:
-            other_ns = 0
-        begin_ns = box.begin_ns + frame.value_ns - other_ns - sum(child.value_ns for child in shown)
-        depth, row = box.depth + 1, []
-        for child in shown:
-            waker, key = box.waker or child.name == WAKER_MARK, frame_key(box.key, child.name)
-            row.append((child, Box(child.name, depth, begin_ns, child.value_ns, key, waker, child.is_hot)))
-            begin_ns += child.value_ns
-        if other_ns:
-            row.append((Frame(OTHER), Box(OTHER, depth, begin_ns, other_ns, 0, box.waker)))
-        waiting.extend(reversed(row))
-    return laid
-
-
-def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[set[Frame], float]:
-    """Return the frames under `top` of at least `least_ns`, or so many of the widest, shallow first; and the least."""
-    found, level = [top], [top]
-    for depth in count(1):
-        level = [child for frame in level for child in frame.children.values() if child.value_ns >= least_ns]
-        if not level or (depth > DEEP and sum(frame.value_ns for frame in level) < SLIVER * top.value_ns):
-            break
-        found += level
-    if len(found) <= at_most:
-        return set(found), least_ns
-    least_ns = sorted((frame.value_ns for frame in found), reverse=True)[at_most]
-    wider = [frame for frame in found if frame.value_ns > least_ns]
-    as_wide = [frame for frame in found if frame.value_ns == least_ns]
-    return {*wider, *as_wide[: at_most - len(wider)]}, least_ns
+def _running(row: NDArray[np.int64], value: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return, for every row and one more, the sum of the values that belong to rows before it."""
+    own = np.zeros(length + 1, np.int64)
+    np.add.at(own, row + 1, value)
+    return np.cumsum(own)

@@ -15,6 +15,7 @@ COMMANDS = {
     "dump": "raw records in time order",
     "folded": "stacks as folded lines",
     "flamegraph": "stacks as one SVG file",
+    "frames": "functions of stacks, by self and total time",
     "heatmap": "latency over time",
     "histogram": "latency distribution in text",
     "table": "rows: threads, who waited for whom, block I/O, TCP sessions",

@@ -12,11 +12,12 @@ from offwake.analyzer.options import IDLE_RULES, SELECTION, VIEW, Option, parse_
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.text import printable
 from offwake.analyzer.select import Selection
-from offwake.analyzer.views import ViewOptions
+from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import DamagedRecording, OutputError, UsageError
 
 __all__ = [
     "Question",
+    "add_form",
     "add_of",
     "add_output",
     "add_recording",
@@ -40,6 +41,13 @@ def add_of(parser: argparse.ArgumentParser, metavar: str, default: str) -> None:
     """Add --of."""
     about = f"default: {default}; `help` lists what FILE can give"
     parser.add_argument("--of", dest="name", default=default, metavar=metavar, help=about)
+
+
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """Add --json and --csv, of which at most one."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a JSON list, a row an object")
+    form.add_argument("--csv", action="store_true", help="comma-separated values, times in nanoseconds")
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str = "OUT.svg") -> None:
@@ -85,10 +93,10 @@ class Question:
     recording: Recording
     selection: Selection
 
-    def wonder(self, found: int) -> None:
+    def wonder(self, found: int, options: ViewOptions = DEFAULTS) -> None:
         """Say on standard error why nothing was found, where that is so."""
         if not found:
-            self.say(query.why_nothing(self.recording, self.args.name, self.selection))
+            self.say(query.why_nothing(self.recording, self.args.name, self.selection, options))
 
     def say(self, sentence: str) -> None:
         """Say something on standard error, of this file."""

@@ -26,8 +26,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stacks(asked: Question) -> str:
-    profile = query.profile(asked.recording, asked.args.name, asked.selection, view_options(asked.args))
-    asked.wonder(len(profile))
+    options = view_options(asked.args)
+    profile = query.profile(asked.recording, asked.args.name, asked.selection, options)
+    asked.wonder(len(profile), options)
     info = asked.recording.info()
     asked.say("; ".join([completeness(info), *wholeness(info), *remarks(profile)]))
     return json.dumps(profile_document(profile) | trust(info)) + "\n" if asked.args.json else folded(profile)

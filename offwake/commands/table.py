@@ -6,7 +6,7 @@ import json
 from offwake.analyzer import query
 from offwake.analyzer.render.documents import table_document
 from offwake.analyzer.render.table import csv_table, text_table
-from offwake.commands.arguments import Question, add_of, add_recording, add_selection, answer
+from offwake.commands.arguments import Question, add_form, add_of, add_recording, add_selection, answer
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,9 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `table`."""
     add_recording(parser)
     add_of(parser, "T", "threads")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a JSON list, a row an object")
-    form.add_argument("--csv", action="store_true", help="comma-separated values, times in nanoseconds")
+    add_form(parser)
     add_selection(parser)
 
 

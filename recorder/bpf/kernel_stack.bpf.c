@@ -4,7 +4,9 @@
  * The kernel unwinds itself by tables, at 0.2 us a frame: most of what an event with a stack costs. But a function's frame is as
  * large at a return address as it was the last time. So from each return address on the stack, `frames` says where the next
  * one is, as kernel_frames.py has learned it from stacks that the kernel walked; and the id is the hash of all of them. Where
- * it does not know, and on the stack of interrupts, the kernel walks.
+ * it does not know the kernel walks.
+ *
+ * On the stack of interrupts the way ends where that does, or at the interrupt's entry: what was interrupted has done nothing of this.
  */
 
 #define FRAMES_AT_MOST 48
@@ -12,21 +14,36 @@
 #define LESSONS_IN_KNOWN 0xfff /* one walk in so many is a lesson too: what is known is held against it */
 #define TO_TOP 1               /* in place of a step: the next return address is the topmost word of the stack, … */
 #define LAST 2                 /* … there is none … */
-#define NEVER 3                /* … or it is not always at the same distance */
+#define NEVER 3                /* … or it is not always at the same distance; … */
+#define INTERRUPT 4            /* … or the rest is what was interrupted */
+#define ON_STACK_OF_INTERRUPTS 0x8000 /* beside the kind of event; there its frames begin with rules of their own */
 
-struct frames { struct { u64 address, step; } frame[2]; };
-BPF_ARRAY(frames, struct frames, 32768); /* by the hash of the return address; before the first one is the kind of event */
-BPF_ARRAY(unsure, u64, 1);               /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
+BPF_ARRAY(frames, struct frames, BUCKETS); /* of return addresses; before the first one is the kind of event */
+BPF_ARRAY(unsure, u64, 1);                 /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
 BPF_PERF_OUTPUT(lessons);
 
-/* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
-static __always_inline void teach(void *ctx, struct stacks *stack)
+/* Find the top of the stack of interrupts: behind its last page there is none. */
+static __always_inline u64 top_of_interrupts(u64 place)
 {
-    u64 size = stack->top - stack->place;
+    u64 top = (place + PAGE - 1) & -PAGE, word;
 
+    for (int i = 1; i < KERNEL_STACK_BYTES / PAGE; i++)
+        if (!bpf_probe_read_kernel(&word, sizeof(word), (void *)top))
+            top += PAGE;
+    return top;
+}
+
+/* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
+static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
+{
+    u64 size;
+
+    if (begin & ON_STACK_OF_INTERRUPTS)
+        stack->top = top_of_interrupts(stack->place);
+    size = stack->top - stack->place;
     if (size > 8 * LESSON_WORDS)
         size = 8 * LESSON_WORDS;
-    stack->word[0] = stack->kind | (stack->top - stack->place) << 32;
+    stack->word[0] = begin | (stack->top - stack->place) << 32;
     if (!bpf_probe_read_kernel(stack->word + 1, size, (void *)stack->place))
         lessons.perf_submit(ctx, stack->word, size + 8);
 }
@@ -34,32 +51,36 @@ static __always_inline void teach(void *ctx, struct stacks *stack)
 /* Find the kernel stack's id, 0 where it has to be walked. */
 static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack)
 {
-    u64 address = stack->kind, at, id = HASH_FACTOR;
+    u64 begin = stack->kind | (is_on_own_stack(ctx) ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, at, id = HASH_FACTOR;
     u32 zero = 0;
     u64 *is_unsure = unsure.lookup(&zero);
 
-    stack->kernel_id = 0;
-    if (!is_on_own_stack(ctx) || !is_unsure || *is_unsure)
+    stack->kernel_id = stack->is_interrupt = 0;
+    if (!is_unsure || *is_unsure)
         return;
     stack->place = at = place_of(ctx);
-    *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    if (begin & ON_STACK_OF_INTERRUPTS)
+        stack->top = at + KERNEL_STACK_BYTES;
+    else
+        *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
     for (int i = 0; i < FRAMES_AT_MOST; i++) {
-        u32 bucket = address * HASH_FACTOR >> 49;
+        u32 bucket = bucket_of(address), way;
         struct frames *found = frames.lookup(&bucket);
-        u64 which, step;
+        u64 step;
 
         if (!found)
             return;
-        which = found->frame[0].address != address;
-        if (found->frame[which & 1].address != address)
+        way = way_of(found, address) & (WAYS - 1);
+        if (found->key[way] != address)
             break;
-        step = found->frame[which & 1].step;
+        step = found->rule[way];
         if (step == NEVER)
             return;
-        if (step == LAST) {
+        if (step == LAST || step == INTERRUPT) {
             stack->kernel_id = id | 1;
+            stack->is_interrupt = step == INTERRUPT;
             if (!(++stack->walks & LESSONS_IN_KNOWN))
-                teach(ctx, stack);
+                teach(ctx, stack, begin);
             return;
         }
         at = step == TO_TOP ? stack->top - 8 : at + step;
@@ -68,7 +89,7 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
         address = read_u64(at);
         id = mixed(id, address);
     }
-    teach(ctx, stack);
+    teach(ctx, stack, begin);
 }
 
 int on_module_free(struct bpf_raw_tracepoint_args *ctx)

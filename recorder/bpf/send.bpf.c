@@ -2,7 +2,11 @@
  * An event and its stacks on their way: noted, looked through page by page, sent.
  */
 
-BPF_PROG_ARRAY(from_tracepoint, 2);
+#define LOOK_ON 0
+#define WALK_PYTHON 1
+#define FOLLOW_FRAMES 2
+#define DONE 3
+BPF_PROG_ARRAY(from_tracepoint, 3);
 BPF_PROG_ARRAY(from_sample, 2);
 
 /* Note an event, whose stacks will follow. */
@@ -39,20 +43,38 @@ static __always_inline int submit(void *ctx, struct stacks *stack, u64 end)
     return error;
 }
 
-/* Send the event with the user stack that was looked through. */
-static __always_inline int send_user_stack(void *ctx, struct stacks *stack)
+/* Send the event with the id of its user stack, if the stack was sent in this segment; returns whether it was. */
+static __always_inline int send_user_stack_id(void *ctx, struct stacks *stack)
 {
     u32 zero = 0, slot = stack->id & 65535;
     u64 *seen = told.lookup(&slot), *now = segment.lookup(&zero);
 
-    if (!seen || !now)
+#ifdef WALKED
+    return 0;
+#endif
+    if (!seen || !now || *seen != stack->id + *now)
         return 0;
-    if (*seen == stack->id + *now) {
-        stack->words = stack->flags = 0;
-        submit(ctx, stack, __builtin_offsetof(struct stacks, ip));
-    } else if (!submit(ctx, stack, __builtin_offsetof(struct stacks, word) + 8 * (stack->words & WORDS_AT_MOST))) {
-        *seen = stack->id + *now;
+    stack->words = stack->flags = 0;
+    submit(ctx, stack, __builtin_offsetof(struct stacks, ip));
+    return 1;
+}
+
+/* Send the event with the user stack that was looked through. */
+static __always_inline int send_user_stack(void *ctx, struct stacks *stack)
+{
+    u32 zero = 0, slot;
+    u64 *seen, *now = segment.lookup(&zero);
+
+    if (stack->name) {
+        stack->id = stack->name;
+        stack->flags |= FOLLOWED;
     }
+    slot = stack->id & 65535;
+    seen = told.lookup(&slot);
+    if (send_user_stack_id(ctx, stack) || !seen || !now)
+        return 0;
+    if (!submit(ctx, stack, __builtin_offsetof(struct stacks, word) + 8 * (stack->words & WORDS_AT_MOST)))
+        *seen = stack->id + *now;
     return 0;
 }
 
@@ -79,14 +101,14 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
     if (!stack)
         return 0;
     set_number(event, size, kind);
-    user = begins_user_stack(stack);
+    note_event(stack, event, size, kind, KERNEL_STACK_FLAG);
+    find_kernel_stack_id(ctx, stack);
+    user = stack->is_interrupt ? NO_USER_STACK : begins_user_stack(stack);
     if (user == NOT_OURS)
         return counted(kind, with_stack.perf_submit(ctx, event, size));
-    note_event(stack, event, size, kind, KERNEL_STACK_FLAG | (user == OURS ? USER_STACK_FLAG : 0));
-    find_kernel_stack_id(ctx, stack);
     if (user == OURS) {
-        stack->place = 0;
-        from_tracepoint.call(ctx, 0);
+        *(u16 *)(stack->event + EVENT_ROOM - size + 2) |= USER_STACK_FLAG;
+        from_tracepoint.call(ctx, stack->space ? FOLLOW_FRAMES : LOOK_ON);
     }
     submit(ctx, stack, __builtin_offsetof(struct stacks, id));
     return 0;
@@ -104,56 +126,51 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
     return 0;
 }
 
-int look_on_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
-{
-    u32 zero = 0;
-    struct stacks *stack = scratch.lookup(&zero);
+/*
+ * The steps of a user stack. Each says which is the next; one that names itself goes on where it stopped. program_text.py makes
+ * programs of them, of the two types that events have: the verifier goes through them one by one.
+ */
 
-    if (!stack)
-        return 0;
-    stack->flags &= ~CUT;
-    if (look_through_page(stack))
-        from_tracepoint.call(ctx, 0);
+/* The last step; a stack that has a name and was not sent yet is looked through after all. */
+static __always_inline u32 end_user_stack(void *ctx, struct stacks *stack)
+{
+    if (!stack->is_followed) {
+        send_user_stack(ctx, stack);
+        return DONE;
+    }
+    if (send_user_stack_id(ctx, stack))
+        return DONE;
+    stack->name = stack->id;
+    stack->words = stack->is_followed = 0;
+    return LOOK_ON;
+}
+
+static __always_inline u32 go_on_with_python(void *ctx, struct stacks *stack)
+{
     if (stack->is_python && (stack->python_frame = first_python_frame(stack)))
-        from_tracepoint.call(ctx, 1);
-    return send_user_stack(ctx, stack);
+        return WALK_PYTHON;
+    return end_user_stack(ctx, stack);
 }
 
-int walk_python_from_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline u32 step_look_on(void *ctx, struct stacks *stack)
 {
-    u32 zero = 0;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
-    if (walk_python(ctx, stack))
-        from_tracepoint.call(ctx, 1);
-    return send_user_stack(ctx, stack);
-}
-
-int look_on_from_sample(struct bpf_perf_event_data *ctx)
-{
-    u32 zero = 0;
-    struct stacks *stack = scratch.lookup(&zero);
-
-    if (!stack)
-        return 0;
     stack->flags &= ~CUT;
-    if (look_through_page(stack))
-        from_sample.call(ctx, 0);
-    if (stack->is_python && (stack->python_frame = first_python_frame(stack)))
-        from_sample.call(ctx, 1);
-    return send_user_stack(ctx, stack);
+    return look_through_page(stack) ? LOOK_ON : go_on_with_python(ctx, stack);
 }
 
-int walk_python_from_sample(struct bpf_perf_event_data *ctx)
+static __always_inline u32 step_walk_python(void *ctx, struct stacks *stack)
 {
-    u32 zero = 0;
-    struct stacks *stack = scratch.lookup(&zero);
+    return walk_python(ctx, stack) ? WALK_PYTHON : end_user_stack(ctx, stack);
+}
 
-    if (!stack)
-        return 0;
-    if (walk_python(ctx, stack))
-        from_sample.call(ctx, 1);
-    return send_user_stack(ctx, stack);
+static __always_inline u32 step_follow_frames(void *ctx, struct stacks *stack)
+{
+    stack->is_followed = find_user_stack_id(ctx, stack);
+    return stack->is_followed ? go_on_with_python(ctx, stack) : LOOK_ON;
+}
+
+/* There was no further step, or too many for the kernel: the stack goes as it is. */
+static __always_inline int stopped(void *ctx, struct stacks *stack, u32 next)
+{
+    return next == DONE ? 0 : send_user_stack(ctx, stack);
 }

@@ -28,7 +28,10 @@ struct stacks {
     u64 ip, sp, bp, bx, di;             /* … or all of it */
     u64 word[WORDS_AT_MOST + 1];        /* place above the stack pointer, in words, << 48 | what is there */
     u64 piece[2 * PIECE_WORDS], place, end, top;
-    u32 kind, begin, code; /* of the event; where it begins; whose map of code holds */
+    u32 kind, begin, code, space; /* of the event; where it begins; whose map of code holds; which frames are known */
+    u64 is_interrupt;             /* its kernel stack is that of an interrupt, on top of a thread's own code */
+    u64 is_followed, name;        /* the id is by what was followed; the id, if not the hash of what was looked at */
+    u64 registers[REGS_BYTES / 8];
     u64 is_python, python_frame, python_id, walks;
     u8 frame[128]; /* of Python */
     struct code_object object;
@@ -56,4 +59,23 @@ static __always_inline u64 mixed(u64 hash, u64 value)
 {
     hash = (hash ^ value) * HASH_FACTOR;
     return hash ^ hash >> 29;
+}
+
+/*
+ * What is known of return addresses: where the way goes on to the caller's. frame_rules.py keeps a copy, and says of what a
+ * key is: an address, or one in a space of addresses.
+ */
+#define WAYS 4
+#define BUCKETS 32768
+struct frames { u64 key[WAYS], rule[WAYS]; };
+
+static __always_inline u32 bucket_of(u64 key)
+{
+    return key * HASH_FACTOR >> 49;
+}
+
+/* Where a key's rule stands in its bucket, if anywhere. */
+static __always_inline u32 way_of(struct frames *bucket, u64 key)
+{
+    return bucket->key[0] == key ? 0 : bucket->key[1] == key ? 1 : bucket->key[2] == key ? 2 : 3;
 }

@@ -16,8 +16,9 @@
 #define LOWEST_ADDRESS (1ULL << GRANULE_BITS) /* nothing is mapped below, vm.mmap_min_addr */
 #define HIGHEST_ADDRESS (1ULL << ADDRESS_BITS)
 #define STACK_BYTES (1 << STACK_BITS)
-#define CUT 1 /* flags of a stack: it goes on above what was looked at; its words are here, not only its id */
-#define HERE 2
+#define CUT 1      /* flags of a stack: it goes on above what was looked at; … */
+#define HERE 2     /* … its words are here, not only its id; … */
+#define FOLLOWED 4 /* … and the id is of the return addresses, not of the words */
 #define COMPAT_CODE_SEGMENT 0x23
 
 /* By their numbers: bcc looks the names up, each time, in all of /proc/kallsyms, which takes a second. */
@@ -26,7 +27,7 @@ static long (*read_user_text)(void *to, u32 size, const void *from) = (void *)BP
 
 #define TRUE 1      /* of code: it is of the program that the process runs … */
 #define IS_PYTHON 2 /* … which is one */
-struct code { u64 granules[64], regions[8], flags; };
+struct code { u64 granules[64], regions[8]; u32 flags, space; u64 looks; }; /* space: of those with the same mappings, or 0 */
 BPF_F_TABLE("hash", u32, struct code, code_of, 65536, 1); /* by process; 0: of one that is not known yet; 1: BPF_F_NO_PREALLOC */
 
 /* 1 if a number is 0, else 0; it is less than 1 << 63. */
@@ -122,7 +123,7 @@ static __always_inline int look_through_page(struct stacks *stack)
 static __always_inline int begins_user_stack(struct stacks *stack)
 {
     u32 zero = 0, tgid = bpf_get_current_pid_tgid() >> 32;
-    u64 registers, mm = tgid ? read_u64(bpf_get_current_task() + TASK_MM) : 0;
+    u64 mm = tgid ? read_u64(bpf_get_current_task() + TASK_MM) : 0;
     struct code *code = code_of.lookup(&tgid);
 
     if (!mm)
@@ -134,13 +135,13 @@ static __always_inline int begins_user_stack(struct stacks *stack)
         if (!code)
             return NOT_OURS;
     }
-    registers = (u64)bpf_task_pt_regs(bpf_get_current_task_btf());
-    stack->ip = read_u64(registers + REGS_IP);
-    stack->sp = read_u64(registers + REGS_SP);
-    stack->bp = read_u64(registers + REGS_BP);
-    stack->bx = read_u64(registers + REGS_BX);
-    stack->di = read_u64(registers + REGS_DI);
-    if (!stack->sp || stack->sp & 7 || stack->sp >> ADDRESS_BITS || (u16)read_u64(registers + REGS_CS) == COMPAT_CODE_SEGMENT)
+    bpf_probe_read_kernel(stack->registers, sizeof(stack->registers), (void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
+    stack->ip = stack->registers[REGS_IP / 8];
+    stack->sp = stack->registers[REGS_SP / 8];
+    stack->bp = stack->registers[REGS_BP / 8];
+    stack->bx = stack->registers[REGS_BX / 8];
+    stack->di = stack->registers[REGS_DI / 8];
+    if (!stack->sp || stack->sp & 7 || stack->sp >> ADDRESS_BITS || (u16)stack->registers[REGS_CS / 8] == COMPAT_CODE_SEGMENT)
         return NOT_OURS;
     if ((stack->bp - stack->sp) >> STACK_BITS)
         stack->bp = 0;
@@ -150,6 +151,8 @@ static __always_inline int begins_user_stack(struct stacks *stack)
         stack->di = 0;
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
+    stack->space = stack->code ? code->space : 0;
+    stack->is_followed = stack->name = 0;
     stack->words = 0;
     stack->flags = HERE;
     stack->place = 0;

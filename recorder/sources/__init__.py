@@ -39,7 +39,9 @@ class Field:
 
     - `args[N]`: the raw tracepoint's argument;
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
+      `member(struct)` says what struct lies in one;
     - `tid`, `tgid`: the current thread's;
+    - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
 
     One that `is_address` holds an IP address, and stays 0 in a recording that is redacted.
@@ -57,8 +59,8 @@ class Field:
 
     @property
     def numpy_type(self) -> str:
-        """The type with its byte order, where it has one."""
-        return self.type if self.size == 1 or self.type[0] in "SV" else f"<{self.type}"
+        """The type as the file has it: with its byte order, where it has one."""
+        return self.type if self.alignment == 1 else f"<{self.type}"
 
     @property
     def alignment(self) -> int:
@@ -72,9 +74,11 @@ class Event:
     sites.
 
     `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
-    value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
-    names its field carries the same value. An `optional` event is left out where the kernel lacks what it takes; the rest
-    of its source is recorded.
+    value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns` one in
+    so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
+    time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
+    all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
+    what it takes; the rest of its source is recorded.
     """
 
     name: str
@@ -82,7 +86,11 @@ class Event:
     fields: tuple[Field, ...]
     when: str = ""
     once_per: str = ""
+    again_after_ns: int = 0
+    notes: str = ""
+    sent: bool = True
     forgets: str = ""
+    with_stack: bool = False
     optional: bool = False
 
     @property
@@ -176,6 +184,8 @@ class Traced:
 class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
+    `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
+    numbers that only grow, by their names; how much they grew is kept once a second.
     `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where. The two that
     are `traced` belong together by the fields of `pair`, if there are any. What is `counting` needs no events.
     """
@@ -186,6 +196,9 @@ class Source:
     sampling: Sampling | None = None
     program: "Traversable | Text | None" = None
     default: bool = False
+    needs: tuple[str, ...] = ()
+    enums: tuple[str, ...] = ()
+    counters: Callable[[], dict[str, int]] | None = None
     sites: Callable[[], list[Site]] | None = None
     probes: tuple[str, ...] = ()
     traced: tuple[Traced, ...] = ()
@@ -225,7 +238,7 @@ def default_sources() -> list[str]:
 
 
 def chosen_sources(names: list[str]) -> list[Source]:
-    """Look sources up by name. Raises UsageError for one that does not exist."""
+    """Look sources up by name, with those that they need. Raises UsageError for one that does not exist."""
     known = all_sources()
     makers = {module.FORM.partition(":")[0]: module.make for module in _modules() if hasattr(module, "FORM")}
     for name in names:
@@ -234,7 +247,8 @@ def chosen_sources(names: list[str]) -> list[Source]:
             known[name] = makers[what](argument)
         if name not in known:
             raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted([*known, *forms()]))}")
-    chosen = [known[name] for name in dict.fromkeys(names)]
+    needed = [needs for name in names for needs in known[name].needs]
+    chosen = [known[name] for name in dict.fromkeys([*names, *needed])]
     traced = [one.name for source in chosen for one in source.traced]
     if twice := [name for name in traced if traced.count(name) > 1]:
         raise UsageError(f"trace:{twice[0]} is named twice: a recording has a tracepoint once")

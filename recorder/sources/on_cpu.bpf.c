@@ -22,8 +22,8 @@ int on_cpu_sample_whole(struct bpf_perf_event_data *ctx)
     if (stack && !is_own(e.tgid) && begins_user_stack(stack) == OURS) {
         set_number(&e, sizeof(e), KIND_cpu_sample_whole);
         note_event(stack, &e, sizeof(e), KIND_cpu_sample_whole, KERNEL_STACK_FLAG | USER_STACK_FLAG);
-        stack->kernel_id = stack->place = 0;
-        from_sample.call(ctx, 0);
+        stack->kernel_id = 0;
+        from_sample.call(ctx, LOOK_ON);
     }
 #endif
     return 1;

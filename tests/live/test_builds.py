@@ -4,6 +4,9 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from struct import Struct
 
@@ -13,13 +16,25 @@ import pytest
 from offwake.analyzer.decode import Decoder
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.stacks import StackTable
+from offwake.analyzer.user_stacks import UserStacks
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.records import RECORD_SAMPLE
-from offwake.format.stacks import KERNEL_ID, KERNEL_STACK_FLAG
+from offwake.format.stacks import FOLLOWED, HEAD, KERNEL_ID, KERNEL_STACK_FLAG, USER_STACK_FLAG
 
 PROGRAM_FRAMES = 2
+INTERRUPT_ENTRIES = ("asm_common_interrupt", "asm_sysvec_")
 KIND_AND_FLAGS = Struct("<HH")
+PYTHON = """
+import sys, time
+def doze(depth):
+    if depth:
+        return sorted([depth], key=lambda depth: doze(depth - 1) or depth)
+    time.sleep(0.0005)
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    doze(int(1000 * time.monotonic()) % 7)
+"""
 RECORD = """
 import sys
 from pathlib import Path
@@ -72,8 +87,17 @@ def test_every_event_is_in_the_file_or_counted_as_lost(numbered: Path) -> None:
     assert lost > 0, "nothing was lost: the test shows little"
 
 
-def chains_by_id(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield the id and the walked chain of every event's kernel stack."""
+@dataclass(frozen=True)
+class Walked:
+    """An event of which the kernel walked its stack: that, and what follows the payload."""
+
+    time_ns: int
+    flags: int
+    chain: tuple[int, ...]
+    follows: bytes
+
+
+def walked_events(path: Path) -> Iterator[Walked]:
     with TraceReader.open(path) as reader:
         keyframe = next(reader.values(block) for block in reader.blocks if block.kind == Kind.KEYFRAME)
         assert keyframe
@@ -89,11 +113,23 @@ def chains_by_id(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
                     count = int(words[at + 3])
                     raw = 8 * (at + 4 + count) + 4
                     kind, flags = KIND_AND_FLAGS.unpack_from(octets, raw)
-                    if flags & KERNEL_STACK_FLAG:
-                        follows = raw + sizes[kind]
-                        [its_id] = KERNEL_ID.unpack_from(span, follows)
-                        yield its_id, tuple(words[at + 5 + PROGRAM_FRAMES : at + 4 + count].tolist())
+                    chain = tuple(words[at + 5 + PROGRAM_FRAMES : at + 4 + count].tolist())
+                    yield Walked(int(words[at + 2]), flags, chain, span[raw + sizes[kind] : 8 * (at + size)])
                 at += size
+
+
+@cache
+def interrupt_entries() -> list[range]:
+    """Where the kernel's entries of interrupts lie."""
+    lines = [line.split() for line in Path("/proc/kallsyms").read_text().splitlines()]
+    starts = sorted((int(address, 16), name) for address, kind, name, *_ in lines if kind in "tT")
+    return [range(at, end) for (at, name), (end, _) in pairwise(starts) if name.startswith(INTERRUPT_ENTRIES)]
+
+
+def without_what_was_interrupted(chain: tuple[int, ...]) -> tuple[int, ...]:
+    entries = interrupt_entries()
+    ends = (index + 1 for index, address in enumerate(chain) if any(address in entry for entry in entries))
+    return chain[: next(ends, len(chain))]
 
 
 @pytest.mark.parametrize("load", ["pipe", "tcp_echo", "sync_writes", "lock"])
@@ -106,11 +142,56 @@ def test_an_id_stands_for_one_chain_as_the_kernel_walks_it(
     record_as("walked", path, bench if load == "pipe" else [workload(load), *arguments])
     chains: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     events = named = 0
-    for its_id, chain in chains_by_id(path):
-        events += 1
-        if its_id:
-            chains[its_id].add(chain)
-            named += 1
+    for event in walked_events(path):
+        if event.flags & KERNEL_STACK_FLAG:
+            events += 1
+            [its_id] = KERNEL_ID.unpack_from(event.follows)
+            if its_id:
+                chains[its_id].add(without_what_was_interrupted(event.chain))
+                named += 1
     assert all(len(its_chains) == 1 for its_chains in chains.values())
     assert len({chain for its_chains in chains.values() for chain in its_chains}) == len(chains), "and a chain has one id"
     assert events > 100 and named > events // 4
+
+
+def unwound(path: Path) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Yield the id, the flags and the call chain of every event's user stack, each unwound on its own."""
+    stacks = UserStacks()
+    found: list[tuple[int, int, int, int, int]] = []
+    for event in walked_events(path):
+        if event.flags & USER_STACK_FLAG:
+            head = event.follows[KERNEL_ID.size :]
+            its_id, tgid, words, flags = HEAD.unpack_from(head)
+            octets = HEAD.pack(len(found), tgid, words, flags) + head[HEAD.size :]
+            [number] = stacks.take(np.frombuffer(octets, np.uint8), np.array([0]), np.array([len(octets)]))
+            found.append((number, its_id, flags, tgid, event.time_ns))
+    with Recording.open(path) as recording:
+        replay = recording.replay()
+        for _ in replay:
+            pass
+        for number, its_id, flags, tgid, time_ns in found:
+            space = replay.whole.space_at(tgid, time_ns)
+            addresses, _, _ = replay.whole.unwinder.unwind(stacks, np.array([number], np.int32), space)
+            yield its_id, flags, tuple(addresses.tolist())
+
+
+@pytest.mark.parametrize("load", ["deep", "python"])
+def test_an_id_of_a_user_stack_stands_for_one_chain_as_it_is_unwound(
+    load: str, workload: Callable[[str], Path], tmp_path: Path
+) -> None:
+    commands = {
+        "deep": ["sh", "-c", f"sleep {{0}} | timeout {{0}} {workload('deep')}; true"],
+        "python": ["/usr/bin/python3", "-c", PYTHON, "{0}"],
+    }
+    chains: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+    followed = 0
+    for seconds in (2, 4, 8, 16, 32):  # until the recorder has learned the way
+        path = tmp_path / f"{seconds}.offwake"
+        record_as("walked", path, [word.format(seconds) for word in commands[load]])
+        for its_id, flags, chain in unwound(path):
+            chains[its_id].add(chain)
+            followed += bool(flags & FOLLOWED)
+        if followed > 100:
+            break
+    assert all(len(its_chains) == 1 for its_chains in chains.values())
+    assert followed > 100

@@ -8,6 +8,7 @@ from offwake.recorder.code_map import (
     CODE_WORDS,
     GRANULES,
     SETTLED_NS,
+    Code,
     CodeMaps,
     code_map,
 )
@@ -60,9 +61,9 @@ class Kernel:
         self.code: dict[int, list[int]] = {}
         self.pythons: dict[int, Interpreter] = {}
 
-    def set_code(self, tgid: int, code: list[int] | None, may_be_python: bool = True) -> None:
+    def set_code(self, tgid: int, code: Code | None) -> None:
         if code:
-            self.code[tgid] = code
+            self.code[tgid] = code.words
         else:
             self.code.pop(tgid, None)
 

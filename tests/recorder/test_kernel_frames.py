@@ -3,17 +3,19 @@
 import struct
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from offwake.format.records import RECORD_SAMPLE
-from offwake.recorder.kernel_frames import LAST, NEVER, TO_TOP, KernelFrames
+from offwake.recorder.files import KALLSYMS
+from offwake.recorder.kernel_frames import INTERRUPT, LAST, NEVER, ON_STACK_OF_INTERRUPTS, TO_TOP, KernelFrames
+from offwake.recorder.lessons import Lesson, lessons
 
 TEXT = 0xFFFFFFFF81000000
 ENTRY, SYSCALL = TEXT + 0x130, TEXT + 0x500  # behind SYSCALL lies an offset of random size, ENTRY is the topmost word
 CONTEXT_KERNEL = 2**64 - 128
 KIND = 1
+INTERRUPTED = TEXT + 0x210
 MODULE = range(2**64 - 2**29, 2**64 - 2**28)
 
 
@@ -31,10 +33,10 @@ class Kernel:
         was, self.unsure = self.unsure, False
         return was
 
-    def walk(self, words: list[int]) -> list[int] | None:
-        address, at, chain = KIND, 0, list[int]()
+    def walk(self, words: list[int], begin: int = KIND) -> list[int] | None:
+        address, at, chain = begin, 0, list[int]()
         while step := self.frames.get(address, 0):
-            if step == LAST:
+            if step in (LAST, INTERRUPT):
                 return chain
             if step == NEVER:
                 return None
@@ -67,41 +69,47 @@ class Code:
         words.append(ENTRY)
         return words, [*chain, SYSCALL, ENTRY]
 
+    def depth(self, calls: list[int]) -> int:
+        """Return how many of a stack's words lie below SYSCALL."""
+        return 9 + sum(self.sizes[call] for call in calls)
+
     def calls(self) -> list[int]:
         return self.random.choices(list(self.sizes), k=self.random.randint(1, 12))
 
 
-def lesson(words: list[int], chain: list[int], shown: int | None = None) -> bytes:
-    """Return the record of a lesson that shows so many of the words."""
+def lines(path: str) -> list[str]:
+    """Return what the made-up kernel says of its symbols, or of its modules."""
+    if path != KALLSYMS:
+        return [f"module {len(MODULE)} 0 - Live {MODULE.start:#x}"]
+    at = INTERRUPTED - TEXT
+    symbols = {"_stext": 0, "asm_sysvec_call_function": at - 16, "asm_exc_page_fault": at + 16}
+    return ["0000000000000000 A per_cpu", *(f"{TEXT + at:x} T {name}" for name, at in symbols.items())]
+
+
+def lesson(words: list[int], chain: list[int], shown: int | None = None, kind: int = KIND) -> Lesson:
+    """Return a lesson that shows so many of the words, by way of its record."""
     seen = words[:shown]
-    raw = struct.pack("<HHI", KIND, 0, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
+    raw = struct.pack("<HHI", kind, 0, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
     raw += bytes(-(len(raw) + 4) % 8)
     addresses = [CONTEXT_KERNEL, TEXT - 0x100, TEXT - 0x80, *chain]  # the program, and what called it
     body = struct.pack(f"<QQQ{len(addresses)}Q", 1, 2, len(addresses), *addresses) + struct.pack("<I", len(raw)) + raw
-    return struct.pack("<IHH", RECORD_SAMPLE, 0, 8 + len(body)) + body
+    [found] = lessons(struct.pack("<IHH", RECORD_SAMPLE, 0, 8 + len(body)) + body)
+    return found
 
 
-@pytest.fixture
-def core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offwake.recorder.kernel_frames._core", lambda symbols: range(TEXT, TEXT + (64 << 20)))
-    monkeypatch.setattr("offwake.recorder.kernel_frames._modules", lambda modules: iter([MODULE]))
-
-
-@pytest.mark.usefixtures("core")
 @given(st.integers(0, 2**32), st.integers(1, 40))
 def test_a_walk_by_what_was_learned_finds_the_chain_or_nothing(seed: int, functions: int) -> None:
     code, kernel = Code(Random(seed), functions), Kernel()
-    frames = KernelFrames(kernel)
+    frames = KernelFrames(kernel, lines)
     for _ in range(60):
         words, chain = code.stack(code.calls())
         assert kernel.walk(words) in (None, chain)
         frames.learn(lesson(words, chain, 400))
 
 
-@pytest.mark.usefixtures("core")
 def test_what_was_seen_often_enough_is_walked() -> None:
     code, kernel = Code(Random(1), 30), Kernel()
-    frames = KernelFrames(kernel)
+    frames = KernelFrames(kernel, lines)
     for _ in range(300):
         frames.learn(lesson(*code.stack(code.calls())))
     assert (kernel.frames[SYSCALL], kernel.frames[ENTRY]) == (TO_TOP, LAST)
@@ -111,10 +119,9 @@ def test_what_was_seen_often_enough_is_walked() -> None:
         assert kernel.walk(words) == chain
 
 
-@pytest.mark.usefixtures("core")
 def test_a_frame_of_several_sizes_is_left_to_the_kernel() -> None:
     code, kernel = Code(Random(2), 5), Kernel()
-    frames = KernelFrames(kernel)
+    frames = KernelFrames(kernel, lines)
     first = next(iter(code.sizes))
     for size in [3] * 20 + [4]:
         code.sizes[first] = size
@@ -123,11 +130,10 @@ def test_a_frame_of_several_sizes_is_left_to_the_kernel() -> None:
     assert kernel.frames[first] == NEVER
 
 
-@pytest.mark.usefixtures("core")
 def test_an_end_that_is_not_always_one_is_left_to_the_kernel() -> None:
     """As of a page fault: it can come from a program and from the kernel."""
     code, kernel = Code(Random(3), 5), Kernel()
-    frames = KernelFrames(kernel)
+    frames = KernelFrames(kernel, lines)
     fault, caller = list(code.sizes)[:2]
     for _ in range(10):
         frames.learn(lesson([0] * 9 + [fault] + [0] * code.sizes[fault], [fault]))
@@ -136,12 +142,39 @@ def test_an_end_that_is_not_always_one_is_left_to_the_kernel() -> None:
     assert kernel.frames[fault] == NEVER
 
 
-@pytest.mark.usefixtures("core")
+def test_the_end_of_an_interrupt_is_told_from_that_of_a_system_call() -> None:
+    code, kernel = Code(Random(5), 5), Kernel()
+    frames = KernelFrames(kernel, lines)
+    for _ in range(10):
+        frames.learn(lesson([0] * 9 + [INTERRUPTED], [INTERRUPTED]))
+        frames.learn(lesson(*code.stack(code.calls())))
+    assert (kernel.frames[INTERRUPTED], kernel.frames[ENTRY]) == (INTERRUPT, LAST)
+
+
+def test_what_an_interrupt_found_is_not_followed() -> None:
+    """On the stack of interrupts: whoever changed stacks, and what the stack pointer was, are its topmost words."""
+    code, kernel = Code(Random(6), 20), Kernel()
+    frames = KernelFrames(kernel, lines)
+    changes = TEXT + 0x700
+    for _ in range(300):
+        calls = code.calls()
+        words, _ = code.stack(calls)
+        shown = [*words[: code.depth(calls)], changes, 0xFFFFC90000000000]
+        found_there = code.random.choices(list(code.sizes), k=3)
+        frames.learn(lesson(shown, [*calls, changes, INTERRUPTED, *found_there], kind=KIND | ON_STACK_OF_INTERRUPTS))
+    assert kernel.frames[changes] == INTERRUPT and INTERRUPTED not in kernel.frames
+    assert {call: kernel.frames[call] // 8 for call in code.sizes} == code.sizes
+    calls = code.calls()
+    words, _ = code.stack(calls)
+    begin = KIND | ON_STACK_OF_INTERRUPTS
+    assert kernel.walk([*words[: code.depth(calls)], changes, 0], begin) == [*calls, changes]
+
+
 def test_code_that_comes_and_goes_is_not_learned_and_that_of_modules_forgotten() -> None:
     module, program = 2**64 - 2**29 + 0x40, 2**64 - 2**27
     code, kernel = Code(Random(4), 5), Kernel()
     code.sizes |= {module: 5, program: 6}
-    frames = KernelFrames(kernel)
+    frames = KernelFrames(kernel, lines)
     for call in [module, program] * 10:
         frames.learn(lesson(*code.stack([call])))
     assert (kernel.frames[module], kernel.frames[program]) == (5 * 8, NEVER)
@@ -152,7 +185,7 @@ def test_code_that_comes_and_goes_is_not_learned_and_that_of_modules_forgotten()
     assert not kernel.frames[module] and kernel.frames[SYSCALL] == TO_TOP
 
 
-@pytest.mark.usefixtures("core")
 @given(st.binary(max_size=400))
 def test_no_bytes_are_too_strange(records: bytes) -> None:
-    KernelFrames(Kernel()).learn(records)
+    for one in lessons(records):
+        KernelFrames(Kernel(), lines).learn(one)

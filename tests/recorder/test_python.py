@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from contextlib import closing
 
 from offwake.recorder.files import FileKeeper
 from offwake.recorder.python import LAYOUTS, Pythons
@@ -13,7 +14,8 @@ def test_the_runtime_of_this_process_is_found() -> None:
     mappings = [
         ((start, end, at, os.getpid()), (path, identity)) for start, end, at, path, identity in mappings_of(os.getpid())
     ]
-    found = Pythons(FileKeeper()).find(mappings)
+    with closing(FileKeeper()) as keeper:
+        found = Pythons(keeper).find(mappings)
     if sys.version_info[1] not in LAYOUTS:
         assert found is None
         return

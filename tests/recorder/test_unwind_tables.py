@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from offwake.format.stacks import ROW, SIGNAL, Cfa, Rule
+from offwake.format.stacks import NO_TABLE, ROW, SIGNAL, Cfa, Rule
 from offwake.recorder.cfi import Common, Entry, states
 from offwake.recorder.elf import ElfError, ElfImage
-from offwake.recorder.unwind_tables import entries_of
+from offwake.recorder.functions import functions_at
+from offwake.recorder.octets import FileOctets, Octets
+from offwake.recorder.unwind_tables import entries_of, row_at
 from offwake.recorder.unwind_tables import unwind_rows as rows_of
 
 Row = tuple[int, ...]
@@ -21,6 +23,10 @@ Row = tuple[int, ...]
 LIBRARIES = ("libc.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2")
 LOCATION = re.compile(r"[0-9a-f]{16} ")
 REGISTERS = {"rsp": Cfa.SP, "rbp": Cfa.FP, "rbx": Cfa.BX}
+
+
+def image_of(data: bytes) -> ElfImage:
+    return ElfImage(Octets(data))
 
 
 def unwind_rows(image: ElfImage, addresses: list[int]) -> bytes:
@@ -38,9 +44,13 @@ def library(name: str) -> Path:
 @cache
 def rows(name: str) -> list[Row]:
     """Every row of a library."""
-    image = ElfImage(library(name).read_bytes())
-    everywhere = sorted(address for address, _, _ in readelf(name))
-    return list(ROW.iter_unpack(unwind_rows(image, everywhere)))
+    image = image_of(library(name).read_bytes())
+    return list(ROW.iter_unpack(unwind_rows(image, everywhere(name))))
+
+
+def everywhere(name: str) -> list[int]:
+    """Every address of a library from which something else holds."""
+    return sorted(address for address, _, _ in readelf(name))
 
 
 @cache
@@ -66,7 +76,7 @@ def _lines(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_every_row_says_what_readelf_says(name: str) -> None:
-    image = ElfImage(library(name).read_bytes())
+    image = image_of(library(name).read_bytes())
     mine = rows(name)
     compared = 0
     for address, cfa, rules in readelf(name):
@@ -97,6 +107,17 @@ def next_below(table: list[Row], offset: int) -> Row:
     return table[low - 1]
 
 
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_single_row_is_that_of_the_table(name: str) -> None:
+    with library(name).open("rb") as file:
+        image = ElfImage(FileOctets(file))
+        for address in everywhere(name)[::97]:
+            offset = image.file_offset(address)
+            assert offset is not None
+            assert row_at(image, offset) == next_below(rows(name), offset)[1:]
+        assert row_at(image, 0) == row_at(image, 1 << 40) == NO_TABLE
+
+
 def test_the_return_from_a_signal_is_found_by_the_kernels_record() -> None:
     signals = [row for row in rows("libc.so.6") if row[1] & SIGNAL]
     assert {(row[1] & ~SIGNAL, row[5]) for row in signals} == {(Cfa.AT_SP, 160)}
@@ -105,15 +126,14 @@ def test_the_return_from_a_signal_is_found_by_the_kernels_record() -> None:
 
 def test_threads_and_programs_begin_where_nobody_called() -> None:
     outermost = {row[0] for row in rows("libc.so.6") if row[2] == Rule.UNDEFINED}
-    image = ElfImage(library("libc.so.6").read_bytes())
-    clones = [f for f in image.functions if f.name in ("clone", "__clone", "clone3", "__clone3")]
-    addresses = [image.address(offset) or 0 for offset in outermost]
-    assert any(f.address <= address < f.address + f.size for f in clones for address in addresses)
+    image = image_of(library("libc.so.6").read_bytes())
+    functions = functions_at(image, sorted(image.address(offset) or 0 for offset in outermost))
+    assert {f.name for f in functions if f} & {"clone", "__clone", "clone3", "__clone3"}
 
 
 def test_only_the_functions_that_are_asked_for_have_rows() -> None:
-    image = ElfImage(library("libc.so.6").read_bytes())
-    read = next(f for f in image.functions if f.name in ("read", "__read"))
+    image = image_of(library("libc.so.6").read_bytes())
+    read = next(f for f in functions_at(image, everywhere("libc.so.6")) if f and f.name in ("read", "__read"))
     table = list(ROW.iter_unpack(unwind_rows(image, [read.address + 4])))
     begin, end = image.file_offset(read.address), image.file_offset(read.address + read.size - 1)
     assert begin is not None and end is not None
@@ -126,8 +146,8 @@ def test_only_the_functions_that_are_asked_for_have_rows() -> None:
 def test_a_file_without_a_search_table_is_read_through() -> None:
     """.eh_frame_hdr renamed: the same rows are found the long way."""
     data = library("ld-linux-x86-64.so.2").read_bytes()
-    image, hidden = ElfImage(data), ElfImage(data.replace(b".eh_frame_hdr\0", b".eh_frame_hid\0"))
-    addresses = sorted(function.address for function in image.functions)
+    image, hidden = image_of(data), image_of(data.replace(b".eh_frame_hdr\0", b".eh_frame_hid\0"))
+    addresses = everywhere("ld-linux-x86-64.so.2")
     assert hidden.section(".eh_frame_hdr") is None
     assert unwind_rows(hidden, addresses) == unwind_rows(image, addresses) != b""
 
@@ -138,19 +158,19 @@ def test_debug_frame_serves_code_that_eh_frame_leaves_out(tmp_path: Path) -> Non
     flags = ["-c", "-O2", "-g", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
     library_of = ["-shared", "-nostdlib", "-fPIC"]
     subprocess.run(["gcc", *flags[1:], *library_of, "-o", program, source], check=True)
-    image = ElfImage(program.read_bytes())
-    [f] = [function for function in image.functions if function.name == "f"]
-    assert image.section(".eh_frame") is None or unwind_rows(image, [f.address]) != b""
-    table = list(ROW.iter_unpack(unwind_rows(image, [f.address])))
-    assert table[0][:3] == (image.file_offset(f.address), Cfa.SP, Rule.AT_CFA)
+    image = image_of(program.read_bytes())
+    f = int(subprocess.check_output(["nm", program], text=True).partition(" T f\n")[0].split()[-1], 16)
+    assert row_at(image, image.file_offset(f) or 0) == NO_TABLE
+    table = list(ROW.iter_unpack(unwind_rows(image, [f])))
+    assert table[0][:3] == (image.file_offset(f), Cfa.SP, Rule.AT_CFA)
     assert (table[0][5], table[0][6]) == (8, -8)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_damaged_file_gives_rows_or_none_but_no_error(seed: int) -> None:
     whole = library("ld-linux-x86-64.so.2").read_bytes()
-    image = ElfImage(whole)
-    addresses = sorted(function.address for function in image.functions)
+    image = image_of(whole)
+    addresses = everywhere("ld-linux-x86-64.so.2")
     chance = random.Random(seed)
     section = image.section(".eh_frame")
     assert section is not None
@@ -159,12 +179,12 @@ def test_a_damaged_file_gives_rows_or_none_but_no_error(seed: int) -> None:
     for _ in range(25):
         data = bytearray(whole)
         for _ in range(chance.choice([1, 3, 40])):
-            data[offset + chance.randrange(len(section[1]))] = chance.randrange(256)
-        table = unwind_rows(ElfImage(bytes(data)), addresses)
+            data[offset + chance.randrange(section[1].size)] = chance.randrange(256)
+        table = unwind_rows(image_of(bytes(data)), addresses)
         assert len(table) % ROW.size == 0
     for length in sorted(chance.sample(range(64, len(whole)), 5)):
         try:
-            unwind_rows(ElfImage(whole[:length]), addresses)
+            unwind_rows(image_of(whole[:length]), addresses)
         except ElfError:
             continue
 
@@ -199,6 +219,6 @@ def test_of_one_function_and_of_one_file_only_so_much_is_run() -> None:
     program = b"".join(b"\x41\x0e" + bytes([8 + 8 * (step % 2)]) for step in range(100_000))
     entry = Entry(0x1000, 0x1000 + (1 << 20), entry_of(b"").common, program)
     assert len(list(states(entry))) <= 1 << 14
-    image = ElfImage(library("libc.so.6").read_bytes())
+    image = image_of(library("libc.so.6").read_bytes())
     entries = [Entry(begin, begin + 100, entry.common, program) for begin in range(0x30000, 0x130000, 100)]
     assert len(rows_of(image, entries)) <= (1 << 18) * ROW.size + 200 * ROW.size

@@ -4,9 +4,7 @@ import json
 
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.documents import profile_document
-from offwake.analyzer.render.flamegraph import flame_graph
 from offwake.analyzer.render.folded import folded
-from offwake.analyzer.render.svg import Caption
 from tests.render.profiles import hostile_profile, large_profile, small_profile
 
 
@@ -31,22 +29,6 @@ def test_a_stack_below_half_a_microsecond_is_still_there() -> None:
     profile = Profile("off-cpu")
     profile.add(("sh", "short_[k]"), 400)
     assert folded(profile) == "sh;short_[k] 0\n"
-
-
-def test_a_profile_of_events_is_counted_and_not_timed() -> None:
-    profile = Profile("tcp-drop", unit="events")
-    profile.add(("sh", "drop_[k]"), 3)
-    profile.add(("sh", "drop_[k]"), 1)
-    profile.add(("sh", "other_[k]"), 1)
-    assert folded(profile + Profile("", unit="events")) == "sh;drop_[k] 4\nsh;other_[k] 1\n"
-    assert profile_document(profile) == {
-        "view": "tcp-drop",
-        "unit": "events",
-        "total": 5,
-        "stacks": [{"frames": ["sh", "drop_[k]"], "count": 4}, {"frames": ["sh", "other_[k]"], "count": 1}],
-    }
-    picture = flame_graph(profile, Caption("drops"))
-    assert "5 events" in picture and "Width is events" in picture
 
 
 def test_no_name_can_make_a_line_or_a_frame() -> None:

@@ -3,7 +3,8 @@
 from itertools import pairwise
 
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.tree import BOXES_AT_MOST, Frame, FrameTree, boxes, matched_ns, top_frames
+from offwake.analyzer.render.layout import BOXES_AT_MOST, boxes
+from offwake.analyzer.render.tree import Frame, FrameTree, functions, matched_ns
 from tests.render.profiles import hostile_profile, large_profile, small_profile
 
 
@@ -119,12 +120,12 @@ def test_the_matched_share_counts_no_time_twice() -> None:
     assert matched_ns(tree.root, frozenset()) == 0
 
 
-def test_top_frames_count_a_recursion_once() -> None:
+def test_functions_count_a_recursion_once() -> None:
     profile = Profile("on-cpu")
     profile.add(("sh", "walk", "walk", "walk"), 30)
     profile.add(("sh", "walk"), 12)
     profile.add(("sh", "other work"), 5)
-    assert top_frames(FrameTree(profile).root) == [
+    assert functions(FrameTree(profile).root) == [
         ("walk", 42, 42),
         ("other work", 5, 5),
         ("all", 0, 47),
@@ -136,6 +137,6 @@ def test_frames_whose_names_print_alike_are_one_and_nothing_is_lost() -> None:
     profile = Profile("off-cpu")
     profile.add(("a\x00",), 3)
     profile.add(("a\x01",), 4)
-    assert [(frame.name, frame.value_ns) for frame in FrameTree(profile).root.ordered()] == [("a�", 7)]
+    assert [(frame.name, frame.value_ns) for frame in FrameTree(profile).root.children.values()] == [("a�", 7)]
     hostile = hostile_profile(1000)
     assert sum(frame.self_ns for frame in FrameTree(hostile)) == hostile.total_ns

@@ -1,4 +1,4 @@
-"""The viewer in Chromium: from the list to a zoomed and searched flame graph, and back; heat maps; tables."""
+"""The viewer in Chromium: heat maps, tables, forms, themes."""
 
 import json
 import re
@@ -15,114 +15,9 @@ from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.svg import Caption
 from tests.render.test_heatmap import random_heatmap, random_latencies
 from tests.web.conftest import Server, serving
+from tests.web.flames import open_off_wake
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
-MAGENTA = ".frames rect[fill='rgb(230,0,230)']"
-
-
-def open_off_wake(page: Page, server: Server) -> None:
-    page.goto(server.url)
-    page.get_by_role("link", name="whole.offwake").click()
-    expect(page.locator("svg.flame .button").first).to_be_visible()
-
-
-def labelled(page: Page, text: str) -> None:
-    """Click the first frame that carries this label."""
-    box = page.locator(".labels text", has_text=re.compile(f"^{re.escape(text)}$")).first.bounding_box()
-    assert box
-    page.mouse.click(box["x"] + 4, box["y"] + box["height"] / 2)
-
-
-def hover_first(page: Page, text: str) -> None:
-    box = page.locator(".labels text", has_text=re.compile(f"^{re.escape(text)}$")).first.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + 4, box["y"] + box["height"] / 2)
-
-
-def test_zoom_search_permalink_back_and_forward(page: Page, server: Server) -> None:
-    open_off_wake(page, server)
-    labelled(page, "nginx")
-    page.wait_for_url(re.compile(r"\?zoom=\d+$"))
-    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
-    page.keyboard.press("Control+f")
-    page.keyboard.type("postgres")
-    page.keyboard.press("Enter")
-    page.wait_for_url(re.compile("search=postgres"))
-    expect(page.locator(".matched")).to_have_text(re.compile(r"^Matched: \d+\.\d % \(\d+\.\d % of all\)$"))
-    expect(page.locator(MAGENTA).first).to_be_attached()
-    shown, url = page.locator(".labels text, .matched").all_text_contents(), page.url
-
-    page.goto(url)
-    expect(page.locator("svg.flame .button").first).to_be_visible()
-    assert page.locator(".labels text, .matched").all_text_contents() == shown
-
-    page.keyboard.press("Escape")
-    page.wait_for_url(re.compile(r"\?zoom=\d+$"))
-    expect(page.locator(MAGENTA)).to_have_count(0)
-    page.go_back()
-    expect(page.locator(".matched")).to_have_text(re.compile("^Matched"))
-    page.go_forward()
-    expect(page.locator(".matched")).to_have_text("")
-    page.get_by_text("Reset zoom").click()
-    page.wait_for_url(re.compile(r"off-wake\?$"))
-    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
-
-
-def test_the_hover_line_and_the_keys(page: Page, server: Server) -> None:
-    open_off_wake(page, server)
-    hover_first(page, "nginx")
-    expect(page.locator(".details")).to_have_text(re.compile(r"^nginx \(\d[\d.,]* [mµn]?s, \d+\.\d\d %\)$"))
-    page.keyboard.press("?")
-    expect(page.locator(".help")).to_contain_text("Ctrl-F")
-    page.keyboard.press("Escape")
-    expect(page.locator(".help")).to_have_count(0)
-    page.locator("svg.flame").focus()
-    page.keyboard.press("ArrowDown")
-    expect(page.locator(".details")).to_have_text(re.compile(r"^all \(.*100\.00 %\)$"))
-    page.keyboard.press("ArrowUp")
-    expect(page.locator(".frames rect:focus")).to_have_attribute("aria-label", re.compile(r"\(.* %\)$"))
-    page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"\?zoom="))
-    root = page.locator(".frames rect").first
-    bottom = float(root.get_attribute("y") or "")
-    page.keyboard.press("i")
-    page.wait_for_url(re.compile("icicle=1"))
-    expect(page.locator(".frames rect").first).to_have_attribute("y", "0")
-    assert bottom > 0
-
-
-def test_matches_are_walked_and_case_is_ignored_on_request(page: Page, server: Server) -> None:
-    page.goto(server.url)
-    page.get_by_role("link", name="whole.offwake").click()
-    page.locator("input[name=search]").fill("POSTGRES")
-    page.keyboard.press("Enter")
-    expect(page.locator(".matched")).to_have_text("Matched: 0.0 %")
-    page.keyboard.press("Control+i")
-    expect(page.locator(".matched")).not_to_have_text("Matched: 0.0 %")
-    page.keyboard.press("Escape")
-    page.goto(page.url.split("?")[0] + "?search=schedule|futex|syscall")
-    page.keyboard.press("n")
-    expect(page.locator(".frames rect:focus")).to_have_attribute("fill", "rgb(230,0,230)")
-    first = page.locator(".frames rect:focus").bounding_box()
-    page.keyboard.press("Shift+N")
-    assert page.locator(".frames rect:focus").bounding_box() != first
-
-
-@pytest.mark.parametrize("width", [700, 1280, 2400])
-def test_labels_stay_inside_their_frames_at_any_width(page: Page, server: Server, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    open_off_wake(page, server)
-    outside = page.evaluate(
-        """() => {
-          const rects = [...document.querySelectorAll('.frames rect')].map(r => r.getBoundingClientRect());
-          return [...document.querySelectorAll('.labels text')].filter(text => {
-            const t = text.getBoundingClientRect(), y = (t.top + t.bottom) / 2;
-            return !rects.some(r => r.left <= t.left && t.right <= r.right + 1 && r.top <= y && y <= r.bottom);
-          }).map(text => text.textContent);
-        }"""
-    )
-    assert outside == []
-    assert page.locator(".labels text").count() > 5
 
 
 def test_a_heat_map_tells_its_cells_and_selects_a_region(page: Page, tmp_path: Path) -> None:
@@ -222,31 +117,6 @@ def test_a_table_is_sorted_by_a_click(page: Page, server: Server) -> None:
     page.get_by_role("link", name="threads", exact=True).click()
     page.get_by_role("link", name="switches").click()
     expect(page.locator("th[aria-sort=descending]")).to_have_text(re.compile("switches"))
-
-
-def test_a_file_zooms_and_searches_by_itself(page: Page, server: Server, tmp_path: Path) -> None:
-    page.goto(server.url)
-    page.get_by_role("link", name="whole.offwake").click()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download svg").click()
-    svg = tmp_path / "off-wake.svg"
-    download.value.save_as(svg)
-    page.goto(svg.as_uri())
-    labelled(page, "nginx")
-    page.wait_for_url(re.compile(r"#zoom=\d+$"))
-    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
-    page.on("dialog", lambda dialog: dialog.accept("POSTGRES"))
-    page.keyboard.press("F3")
-    page.wait_for_url(re.compile("search=POSTGRES"))
-    expect(page.locator(".matched")).to_have_text("Matched: 0.0 % (0.0 % of all)")
-    page.keyboard.press("Control+i")
-    expect(page.locator(MAGENTA).first).to_be_attached()
-    page.reload()
-    expect(page.locator(".matched")).to_have_text(re.compile(r"^Matched: [1-9]"))
-    page.go_back()
-    expect(page.locator(".matched")).to_have_text("Matched: 0.0 % (0.0 % of all)")
-    page.keyboard.press("i")
-    expect(page.locator(".frames rect").first).to_have_attribute("y", "0")
 
 
 def test_without_scripts_links_and_forms_still_work(page: Page, server: Server) -> None:

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from offwake.analyzer import query
+from offwake.web.asks import VIEW_FIELDS
 from offwake.web.library import Library
 
 KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
@@ -123,11 +124,11 @@ def test_a_table_sorts_filters_and_puts_the_unknown_last(client: FlaskClient) ->
 
 def test_each_view_has_the_choices_that_it_understands(client: FlaskClient) -> None:
     for view, understood in query.OPTIONS.items():
-        page = client.get(f"{recording(client)}flame/{view}?by=thread&split=1&chain=path").text
-        shown = {name for name in ("by", "split", "chain") if re.search(rf'(?<!hidden" )name="{name}"', page)}
+        page = client.get(f"{recording(client)}flame/{view}?by=thread&split=1&chain=path&hide=x&sandwich=all").text
+        shown = {name for name in VIEW_FIELDS if re.search(rf'(?<!hidden" )name="{name}"', page)}
         assert shown == set(understood)
         command = re.search("<code>(.*?)</code>", page)
-        assert command and {name for name in ("by", "split", "chain") if f"--{name}" in command[1]} == set(understood)
+        assert command and {name for name in VIEW_FIELDS if f"--{name}" in command[1]} == set(understood)
         assert page.count("split=1") >= len(query.VIEWS)  # the other views' tabs keep what is theirs
 
 
