@@ -85,6 +85,8 @@ NET_STACK = {
     "net_dev_start_xmit": "every packet that goes out",
     "net_dev_xmit": "every packet that goes out",
 }
+SYSCALLS = {"sys_enter": "every system call", "sys_exit": "every return of one"}
+CALLS = "dd if=/dev/zero of=/dev/null bs=1 count=500000"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ CASES = (
     Case("tcp-rtt", "--sources tcp-rtt", TALK, RTT),
     Case("tcp-bytes", "--sources tcp-bytes", TALK, BYTES),
     Case("tcp-drop", "--sources tcp-drop", REFUSED, DROPS),
+    Case("syscalls", "--sources syscalls", CALLS, SYSCALLS),
     Case("net-stack", "--sources net-stack", TALK, NET_STACK),
 )
 
