@@ -167,6 +167,7 @@ def flame(entry_id: str, name: str) -> str:
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
+        unit=stacks.profile.unit,
         kept_here=(*CARRIED, "zoom", "icicle", "flame", "search", "icase"),
         nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection, ask.options),
         hidden_ns=stacks.profile.hidden_ns,
