@@ -60,7 +60,7 @@ packages:
 	@.ci/packages python3-bpfcc python3-venv
 
 test-packages: packages
-	@.ci/packages binutils chromium e2fsprogs fio fonts-liberation g++ gcc gdb libbpf-tools libc6-dev linux-perf mount postgresql \
-		python3-msgpack python3-zstandard redis-server strace zstd
+	@.ci/packages binutils bpftrace chromium e2fsprogs fio fonts-liberation g++ gcc gdb iperf3 iproute2 iptables \
+		libbpf-tools libc6-dev linux-perf mount musl-tools postgresql python3-msgpack python3-zstandard redis-server strace zstd
 
 .PHONY: help demo test torture check bench recorder example pictures clean packages test-packages

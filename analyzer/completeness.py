@@ -9,7 +9,7 @@ from typing import Any
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.text import count, duration, percent
+from offwake.analyzer.render.text import count, duration, percent, weight
 
 __all__ = ["completeness", "open_waits", "remarks", "wholeness"]
 
@@ -43,7 +43,7 @@ def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:
     """Yield what of the selection is not shown, or only in part, and how much is shown."""
     said = {f"{duration(found.hidden_ns)} hidden: idle waits, and threads that slept throughout": found.hidden_ns}
     if isinstance(found, Profile):
-        said = {f"{duration(found.total_ns)} shown": found.hidden_ns} | said
+        said = {f"{weight(found.total_ns, found.unit)} shown": found.hidden_ns} | said
         said[f"{duration(found.open_ns)} in open waits, which last longer than is known"] = found.open_ns
         said[f"{duration(found.unknown_ns)} unknown"] = found.unknown_ns
     else:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.kernel_stacks import KernelStacks
 from offwake.analyzer.stacks import NOT_ELSEWHERE, Chains, StackTable
+from offwake.analyzer.strings import with_strings
 from offwake.analyzer.user_stacks import UserStacks
 from offwake.format.records import (
     RECORD_LOST,
@@ -39,11 +40,17 @@ LOST_DTYPE = np.dtype([("until_ns", "<i8"), ("lost", "<u8")])
 
 @dataclass(frozen=True)
 class KindLayout:
-    """A kind of event: its name, the source it belongs to, and the numpy type of its payload."""
+    """A kind of event: its name, the source it belongs to, and the numpy type of its payload.
+
+    One that was `traced` the kernel wrote itself. Its `strings` are fields that say where a text lies behind the others, in
+    whose place rows have the text.
+    """
 
     name: str
     source: str
     dtype: np.dtype[Any]
+    traced: bool = False
+    strings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
     for kind in keyframe["kinds"]:
         names, formats, offsets = zip(*kind["fields"], strict=True)
         layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": kind["size"]}
-        found[kind["id"]] = KindLayout(kind["name"], kind["source"], np.dtype(layout))  # type: ignore[call-overload]
+        dtype = np.dtype(layout)  # type: ignore[call-overload]
+        strings = tuple(kind.get("strings", ()))
+        found[kind["id"]] = KindLayout(kind["name"], kind["source"], dtype, bool(kind.get("traced")), strings)
     return found
 
 
@@ -114,9 +123,11 @@ class Decoder:
         self.learn(keyframe["events"])
         self._sizes = np.zeros(LOST + 1, np.int64)
         self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
+        self._flags = np.full(LOST + 1, 0xFFFF, np.uint16)
         for kind, layout in self.layouts.items():
             self._sizes[kind] = layout.dtype.itemsize
-            self._skips[kind] = 0 if layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
+            self._skips[kind] = 0 if layout.traced or layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
+            self._flags[kind] = 0 if layout.traced else 0xFFFF  # what lies there are other flags
 
     def learn(self, events: list[dict[str, Any]]) -> None:
         """Take what a segment's keyframe says of the perf events: a CPU that came back has others."""
@@ -136,6 +147,7 @@ class Decoder:
         count, end = _walk(words, self._ids, self._sample_types, records)
         self.unreadable_bytes += len(span) - 8 * end
         records = records[:count]
+        records["flags"] &= self._flags[records["kind"]]
         octets = np.frombuffer(span, np.uint8)
         stack = self._stacks.intern(self._chains(words, octets, records))
         found = {}
@@ -151,7 +163,9 @@ class Decoder:
             payload = np.zeros((len(mine), size), np.uint8)
             _gather(octets, records["payload"][mine], payload)
             times, rows = records["time_ns"][mine], payload.reshape(-1).view(layout.dtype)
-            if "flags" in (layout.dtype.names or ()):
+            if layout.strings:
+                rows = with_strings(rows, octets, records["payload"][mine], layout.strings)
+            elif "flags" in (layout.dtype.names or ()) and not layout.traced:
                 rows["flags"] &= ~np.uint16(KERNEL_STACK_FLAG | USER_STACK_FLAG)
             if kind == LOST:
                 rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from offwake.analyzer.counted import counted_layouts, rows_of
 from offwake.analyzer.groups import Weights
 from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.intervals import UNKNOWN
@@ -83,11 +84,14 @@ def facts(recording: "Recording") -> dict[str, Any]:
 
 
 def _sources(replay: Replay) -> list[dict[str, Any]]:
-    layouts = replay.decoder.layouts.values()
-    return [
-        {"name": source, "events": sum(replay.counts[layout.name] for layout in layouts if layout.source == source)}
-        for source in replay.recording.keyframe["sources"]
-    ]
+    found: Counter[str] = Counter()
+    for layout in replay.decoder.layouts.values():
+        found[layout.source] += replay.counts[layout.name]
+    layouts = counted_layouts(replay.recording.keyframe)
+    for one in replay.recording.keyframe["counted"]:
+        for _, octets in replay.counted.get(one["name"], ()):
+            found[one["source"]] += int(rows_of(octets, layouts[one["name"]])["count"].sum())
+    return [{"name": source, "events": found[source]} for source in replay.recording.keyframe["sources"]]
 
 
 def _lost(recording: "Recording") -> dict[str, int]:

@@ -23,8 +23,8 @@ class Heatmap:
 
     `columns` (int64, C): each column's start in ns since the recording's start, ascending, `column_ns` wide.
     `rows` (int64, R): each row's lower bound in ns, ascending; a row ends where the next begins, the last at `top_ns`.
-    `counts` (int64, R × C). `rows_of` is "latency", on a logarithmic scale, or "offset". `hidden_ns` was left out; `open`
-    of the latencies are longer than is known.
+    `counts` (int64, R × C). `rows_of` is "latency", on a logarithmic scale, or "offset"; `unit` is theirs, "" for numbers
+    that are no time. `hidden_ns` was left out; `open` of the latencies are longer than is known.
     """
 
     of: str
@@ -36,6 +36,7 @@ class Heatmap:
     counts: NDArray[np.int64]
     hidden_ns: int = 0
     open: int = 0
+    unit: str = "ns"
 
     @property
     def total(self) -> int:
@@ -53,17 +54,19 @@ def latency_map(found: Latencies) -> Heatmap:
     columns, column_ns, column = cut.starts_ns, cut.width_ns, cut.of(found.ended_ns)
     decades = len(str(found.latency_ns.max(initial=1)))
     edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
-    edges = np.concatenate(([0], edges))
+    edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length())))
     row = np.searchsorted(edges, found.latency_ns, side="right") - 1
-    counts = _counted(row, column, (len(edges), len(columns)))
+    counts = _counted(row, column, (len(edges), len(columns)), found.count)
     used = np.flatnonzero(counts.any(axis=1))
     if not len(used):
-        return Heatmap(found.of, "latency", columns, column_ns, edges[:0], 0, counts[:0], found.hidden_ns, found.open)
+        nothing = edges[:0], 0, counts[:0], found.hidden_ns, found.open, found.unit
+        return Heatmap(found.of, "latency", columns, column_ns, *nothing)
     kept = np.arange(used[used > 0].min(initial=len(edges) - 2), used[-1] + 1)
     if used[0] == 0:
         kept = np.concatenate(([0], kept))
     top_ns = int(edges[kept[-1] + 1])
-    return Heatmap(found.of, "latency", columns, column_ns, edges[kept], top_ns, counts[kept], found.hidden_ns, found.open)
+    shown = edges[kept], top_ns, counts[kept], found.hidden_ns, found.open, found.unit
+    return Heatmap(found.of, "latency", columns, column_ns, *shown)
 
 
 def offset_map(found: Latencies, period_ns: int = SECOND) -> Heatmap:
@@ -83,9 +86,12 @@ def offset_map(found: Latencies, period_ns: int = SECOND) -> Heatmap:
     columns = np.arange(first, last + 1) * period_ns
     rows = -(-np.arange(OFFSET_ROWS) * period_ns // OFFSET_ROWS)
     period, offset = np.divmod(found.ended_ns, period_ns)
-    counts = _counted(offset * OFFSET_ROWS // period_ns, period - first, (OFFSET_ROWS, len(columns)))
+    counts = _counted(offset * OFFSET_ROWS // period_ns, period - first, (OFFSET_ROWS, len(columns)), found.count)
     return Heatmap(found.of, "offset", columns, period_ns, rows, period_ns, counts, found.hidden_ns, found.open)
 
 
-def _counted(row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
+def _counted(
+    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int], weights: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    counts = np.bincount(row * shape[1] + column, weights, minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(np.int64)

@@ -10,9 +10,11 @@ from offwake.analyzer.groups import Groups
 from offwake.analyzer.latencies import Latencies
 from offwake.errors import UsageError
 
-__all__ = ["PLAIN", "UNITS", "Buckets", "Histogram", "Histograms", "bounds", "histograms", "percentile"]
+__all__ = ["PLAIN", "UNITS", "VALUE", "Buckets", "Histogram", "Histograms", "bounds", "histograms", "percentile"]
 
 UNITS = {"nsecs": 1, "usecs": 1_000, "msecs": 1_000_000}
+VALUE = "value"
+"""In place of a unit: what is counted is no time."""
 INTERVALS_AT_MOST = 10_000
 
 
@@ -37,16 +39,17 @@ class Histogram:
 
     `by` holds the group's labels, `start_ns` is the interval's start since the recording's. `counts` is a number for each
     bucket up to the last that is used. Bucket 0 holds 0 and 1 units, bucket i from 2ⁱ units to below 2ⁱ⁺¹. Minimum, median,
-    99th percentile (nearest rank) and maximum are those of the latencies, not of their buckets.
+    99th percentile (nearest rank) and maximum are those of the latencies, not of their buckets; None where only
+    those are known.
     """
 
     by: dict[str, str]
     start_ns: int
     counts: list[int]
-    min_ns: int
-    p50_ns: int
-    p99_ns: int
-    max_ns: int
+    min_ns: int | None = None
+    p50_ns: int | None = None
+    p99_ns: int | None = None
+    max_ns: int | None = None
 
     @property
     def count(self) -> int:
@@ -58,7 +61,7 @@ class Histogram:
 class Histograms:
     """Histograms of one kind of latency, interval after interval, and within one by labels.
 
-    `unit` is one of UNITS. Intervals without any latency have no histogram; `starts_ns` lists them all.
+    `unit` is one of UNITS, or VALUE. Intervals without any latency have no histogram; `starts_ns` lists them all.
     `open` of the latencies are longer than is known.
     """
 
@@ -73,7 +76,7 @@ class Histograms:
     @property
     def unit_ns(self) -> int:
         """The unit's length."""
-        return UNITS[self.unit]
+        return UNITS.get(self.unit, 1)
 
     @property
     def total(self) -> int:
@@ -90,13 +93,17 @@ def histograms(found: Latencies, options: Buckets = PLAIN) -> Histograms:
             f"--interval: that would be more than {INTERVALS_AT_MOST:,} histograms; choose a longer interval"
         )
     starts_ns = range(found.begin_ns, found.begin_ns + length_ns, step_ns)
-    unit = options.unit or _unit(found.latency_ns)
+    unit = VALUE if not found.unit else "nsecs" if found.count is not None else options.unit or _unit(found.latency_ns)
     interval = np.minimum((found.ended_ns - found.begin_ns) // step_ns, len(starts_ns) - 1)
     group, labels = _groups(found)
     parts = []
     for chosen in _runs(interval, group, found.latency_ns):
         first, latency_ns = chosen[0], found.latency_ns[chosen]
-        parts.append(_histogram((labels[group[first]], starts_ns[interval[first]]), latency_ns, UNITS[unit]))
+        whose = labels[group[first]], starts_ns[interval[first]]
+        if found.count is None:
+            parts.append(_histogram(whose, latency_ns, UNITS.get(unit, 1)))
+        else:
+            parts.append(Histogram(*whose, _buckets(latency_ns, found.count[chosen])))
     parts.sort(key=lambda one: (one.start_ns, [_in_order(text) for text in one.by.values()]))
     return Histograms(found.of, unit, list(starts_ns), parts, options.interval_ns, found.hidden_ns, found.open)
 
@@ -113,10 +120,15 @@ def percentile(ascending_ns: NDArray[np.int64], percent: int) -> int:
 
 def _histogram(whose: tuple[dict[str, str], int], latency_ns: NDArray[np.int64], unit_ns: int) -> Histogram:
     """Make one of latencies in ascending order."""
-    _, exponent = np.frexp(latency_ns // unit_ns)
-    counts = np.bincount(np.maximum(exponent - 1, 0)).tolist()
     p50_ns, p99_ns = percentile(latency_ns, 50), percentile(latency_ns, 99)
-    return Histogram(*whose, counts, int(latency_ns[0]), p50_ns, p99_ns, int(latency_ns[-1]))
+    return Histogram(*whose, _buckets(latency_ns // unit_ns), int(latency_ns[0]), p50_ns, p99_ns, int(latency_ns[-1]))
+
+
+def _buckets(units: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> list[int]:
+    """Count numbers, each as often as its weight says, in powers of two."""
+    _, exponent = np.frexp(units)
+    counts: list[int] = np.bincount(np.maximum(exponent - 1, 0), weights).astype(np.int64).tolist()
+    return counts
 
 
 def _groups(found: Latencies) -> tuple[NDArray[np.int32], list[dict[str, str]]]:

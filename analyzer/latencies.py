@@ -12,17 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.connections import FIELDS as CONNECTION_FIELDS
+from offwake.analyzer.counted import counted
 from offwake.analyzer.cpus import Cpus
+from offwake.analyzer.gathered import Events
 from offwake.analyzer.groups import Groups
 from offwake.analyzer.intervals import BLOCKED
 from offwake.analyzer.naming import Frames, Naming
+from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.on_cpu import Samples, fallen_into, sampled_frames
 from offwake.analyzer.replay import Batch, Replay
 from offwake.analyzer.roots import BY, named_by
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.states import letters_of
-from offwake.analyzer.tables import block_io, tcp_sessions
+from offwake.analyzer.syscalls import syscall_name
+from offwake.analyzer.tables import block_io, dns
+from offwake.analyzer.tcp_latencies import Measured, connects, lifetimes, round_trips, way
+from offwake.analyzer.traced import codes_of, fields_of, must_be_fields, paired, traced_events
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
 
@@ -30,7 +37,9 @@ __all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
 
 WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
-SESSION_FIELDS = ("comm", "pid", "local", "remote", "remote_port", "family")
+LOOKUP_FIELDS = ("host", *BY)
+NOBODY = -1
+LARGEST = (1 << 62) - 1
 Fields = tuple[str, ...]
 Column = NDArray[np.int32]
 
@@ -49,7 +58,8 @@ class Latencies:
 
     `ended_ns` (int64, N) and the time itself, from `begin_ns` to `end_ns`, count from the recording's start; `latency_ns`
     (int64, N) is never cut to that time. `open` of them began before the recording or did not end in it: they are longer
-    than is known.
+    than is known. With "" for `unit` they are no time, but any numbers.
+    Where there is a `count` (int64, N) each stands for so many, which took at least so long and less than twice that.
     """
 
     of: str
@@ -60,6 +70,8 @@ class Latencies:
     labels: dict[str, Label] = field(default_factory=dict)
     hidden_ns: int = 0
     open: int = 0
+    unit: str = "ns"
+    count: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of latency: what it is, by which fields it can be told apart, and how it is found."""
+    """A kind of latency: what it is, by which fields it can be told apart (none: that is found out), and how it is found."""
 
     summary: str
     fields: Fields
@@ -89,8 +101,9 @@ def latencies(scope: Scope, of: str, by: Fields = ()) -> Latencies:
 
     A latency is selected by when it ended, and by its own length. Raises UsageError for a field that the kind has not.
     """
-    kind = KINDS[of]
-    if unknown := [name for name in by if name not in kind.fields]:
+    name, _, field = of.partition(":")
+    kind = replace(TRACED, find=partial(_numbers, field)) if name == "events" and field else KINDS[of]
+    if unknown := [name for name in by if kind.fields and name not in kind.fields]:
         raise UsageError(f"--by {unknown[0]}: {of} has no such field; there are {', '.join(kind.fields)}")
     began_ns, nothing = scope.recording.began_ns, np.empty(0, np.int64)
     none = Latencies(of, scope.begin_ns - began_ns, scope.end_ns - began_ns, nothing, nothing)
@@ -216,20 +229,97 @@ def _request_label(name: str, rows: block_io.Requests, replay: Replay) -> Label:
     return Label(named_by(name, rows.thread.astype(np.int32), named, replay), replay.naming.name)
 
 
-def _sessions(ask: Ask, none: Latencies) -> Latencies:
-    """Find TCP sessions that were opened and closed in the recording; how long others lasted is not known."""
-    scope = ask.scope
-    table = tcp_sessions.table(scope)
-    rows = [row for row in table.rows if row["state"] == "CLOSE" and row["duration_ns"] is not None]
-    latency_ns = np.array([row["duration_ns"] for row in rows], np.int64)
-    ended_ns = np.array([row["start_ns"] for row in rows], np.int64) + latency_ns
-    chosen = scope.within(ended_ns + scope.recording.began_ns) & scope.selection.lasting(latency_ns)
-    labels = {}
+def _of_connections(find: Callable[[Scope], Measured], ask: Ask, none: Latencies) -> Latencies:
+    """Find what was measured of TCP connections, by when it ended."""
+    scope, found = ask.scope, find(ask.scope)
+    chosen = scope.within(found.ended_ns) & scope.selection.lasting(found.latency_ns)
+    which, labels = found.which[chosen], {}
     for name in ask.by:
-        texts, codes = np.unique([str(row[name]) for row in rows], return_inverse=True)
-        labels[name] = Label(codes[chosen], texts.tolist().__getitem__)
-    return replace(none, ended_ns=ended_ns[chosen], latency_ns=latency_ns[chosen], labels=labels)
+        words = [connection.words(name) for connection in found.connections]
+        texts, codes = np.unique(np.array(words, str), return_inverse=True)
+        labels[name] = Label(codes[which], texts.tolist().__getitem__)
+    ended_ns = found.ended_ns[chosen] - scope.recording.began_ns
+    return replace(none, ended_ns=ended_ns, latency_ns=found.latency_ns[chosen], labels=labels)
 
+
+def _lookups(ask: Ask, none: Latencies) -> Latencies:
+    """Find name look-ups, when they were answered or given up."""
+    found = dns.lookups(ask.scope)
+    labels = {name: _event_label(name, found, ask.replay) for name in ask.by}
+    ended_ns, latency_ns = found.rows.time_ns - ask.scope.recording.began_ns, found.rows.payload["latency_ns"]
+    return replace(none, ended_ns=ended_ns, latency_ns=latency_ns.astype(np.int64), labels=labels)
+
+
+def _pairs(ask: Ask, none: Latencies) -> Latencies:
+    """Find pairs of traced events, when the second one came; labels are of the first one's fields, else of the second's."""
+    found = [pairs for pairs in paired(ask.scope) if len(pairs.first)]
+    must_be_fields(ask.by, [end for pairs in found for end in (pairs.first, pairs.second)])
+    columns: list[list[NDArray[Any]]] = []
+    for pairs in found:
+        own = [pairs.first if name in fields_of(pairs.first) else pairs.second for name in ask.by]
+        own = [pairs.first if name in BY else end for name, end in zip(ask.by, own, strict=True)]
+        codes = [codes_of(name, pairs.name, end, ask.replay) for name, end in zip(ask.by, own, strict=True)]
+        columns.append([pairs.second.rows.time_ns, pairs.latency_ns, *codes])
+    return _joined(columns, ask, none)
+
+
+def _numbers(field: str, ask: Ask, none: Latencies) -> Latencies:
+    """Find the values of a numeric field of traced events, when they happened; what is below 0 counts as 0."""
+    events = traced_events(ask.scope)
+    must_be_fields((field, *ask.by), [*events.values()])
+    having = {name: found for name, found in events.items() if field in fields_of(found)}
+    if not having or any(found.rows.payload.dtype[field].kind not in "iu" for found in having.values()):
+        raise UsageError(f"events:{field}: it is no number of its own; `table --of events:{field}` counts what it is")
+    columns: list[list[NDArray[Any]]] = []
+    for name, found in having.items():
+        numbers = np.clip(found.rows.payload[field], 0, LARGEST).astype(np.int64)
+        codes = [codes_of(by, name, found, ask.replay) for by in ask.by]
+        columns.append([column[ask.scope.selection.lasting(numbers)] for column in (found.rows.time_ns, numbers, *codes)])
+    return replace(_joined(columns, ask, none), unit="")
+
+
+def _joined(columns: list[list[NDArray[Any]]], ask: Ask, none: Latencies) -> Latencies:
+    if not columns:
+        return none
+    ended_ns, values, *codes = (np.concatenate(column) for column in zip(*columns, strict=True))
+    labels = {name: Label(code, ask.replay.names.texts.__getitem__) for name, code in zip(ask.by, codes, strict=True)}
+    return replace(none, ended_ns=ended_ns - ask.scope.recording.began_ns, latency_ns=values, labels=labels)
+
+
+def _syscalls(ask: Ask, none: Latencies) -> Latencies:
+    """Find how long system calls took, to a power of two, at the end of the second in which they returned."""
+    found = counted(ask.scope, "syscalls")
+    if not len(found):
+        return none
+    power = found.rows["power"].astype(np.int64)
+    latency_ns = np.where(power, 1 << np.minimum(power, 62), 0)
+    kept = ask.scope.selection.lasting(latency_ns)
+    names = ask.replay.timeline.threads["name"][found.thread]
+    names = np.where(found.thread >= 0, names, NOBODY).astype(np.int32)
+    labels = {}
+    for by in ask.by:
+        if by == "call":
+            labels[by] = Label(found.rows["call"].astype(np.int32)[kept], syscall_name)
+        else:
+            labels[by] = Label(named_by(by, found.thread, names, ask.replay)[kept], ask.replay.naming.name)
+    ended_ns = np.minimum(found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
+    count = found.rows["count"].astype(np.int64)[kept]
+    return replace(none, ended_ns=ended_ns[kept], latency_ns=latency_ns[kept], labels=labels, count=count)
+
+
+def _event_label(name: str, found: Events, replay: Replay) -> Label:
+    """Label events by what `--by` calls their threads, or by a field of theirs."""
+    if name in BY:
+        return Label(found.named_by(name, replay), replay.naming.name)
+    values, codes = np.unique(found.rows.payload[name], return_inverse=True)
+    return Label(codes, [_text(value) for value in values.tolist()].__getitem__)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+TRACED = Kind("a number of traced events (events:FIELD), when they happened", (), _pairs)
 
 KINDS = {
     "off-cpu": Kind("time off the CPU, when threads ran again", WAIT_FIELDS, partial(_view, OFF_CPU)),
@@ -246,5 +336,20 @@ KINDS = {
     "block-io-queue": Kind(
         "time of block I/O requests in a queue, when they left it", REQUEST_FIELDS, partial(_requests, "queued_ns")
     ),
-    "tcp-sessions": Kind("how long TCP sessions lasted, when they were closed", SESSION_FIELDS, _sessions),
+    "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
+    "pairs": Kind("the time between two traced events (trace:A..B by FIELD), when the second came", (), _pairs),
+    "syscalls": Kind("how long system calls took, to a power of two, by the second", ("call", *BY), _syscalls),
+    "tcp-sessions": Kind(
+        "how long TCP sessions lasted, when they were closed", CONNECTION_FIELDS, partial(_of_connections, lifetimes)
+    ),
+    "connect": Kind(
+        "how long TCP connections took to be answered, when they were", CONNECTION_FIELDS, partial(_of_connections, connects)
+    ),
+    "tcp-rtt": Kind(
+        "round-trip times of TCP connections, at most 100 a second of each",
+        CONNECTION_FIELDS,
+        partial(_of_connections, round_trips),
+    ),
+} | {
+    name: Kind(summary, CONNECTION_FIELDS, partial(_of_connections, partial(way, name))) for name, summary in WAYS.items()
 }

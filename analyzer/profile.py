@@ -31,13 +31,15 @@ class Profile:
     """Stacks with weights, of one view.
 
     `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits), `unknown_ns` what
-    nothing is known of in the selected threads' time: shown in subtitles.
+    nothing is known of in the selected threads' time: shown in subtitles. Where `unit` is not "ns" it is what is counted,
+    and all values are counts of that.
     """
 
     view: str
     weights: dict[Frames, Weight] = field(default_factory=dict)
     hidden_ns: int = 0
     unknown_ns: int = 0
+    unit: str = "ns"
 
     def add(self, frames: Frames, value_ns: int, count: int = 1, open_ns: int = 0) -> None:
         """Add one stack's nanoseconds to what is there."""
@@ -76,6 +78,7 @@ class Profile:
         """Add up any number of profiles."""
         total = Profile(view)
         for profile in profiles:
+            total.unit = profile.unit
             total.hidden_ns += profile.hidden_ns
             total.unknown_ns += profile.unknown_ns
             for frames, weight in profile.weights.items():

@@ -3,14 +3,18 @@
 Commands and pages call these and nothing below them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
+from offwake.analyzer.drops import Drops
+from offwake.analyzer.event_stacks import EventStacks
 from offwake.analyzer.heatmap import SECOND, Heatmap, latency_map, offset_map
 from offwake.analyzer.histogram import PLAIN, Buckets, Histograms, histograms
 from offwake.analyzer.latencies import KINDS, latencies
+from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
 from offwake.analyzer.overview import Overview
@@ -22,7 +26,25 @@ from offwake.analyzer.scope import Scope
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.shape import shaped
-from offwake.analyzer.tables import Table, block_io, tcp_sessions, threads, waits_for
+from offwake.analyzer.tables import (
+    Table,
+    block_io,
+    dns,
+    events,
+    function_counts,
+    net_stack,
+    syscalls,
+    tcp_counters,
+    tcp_drops,
+    tcp_retransmits,
+    tcp_sessions,
+    tcp_states,
+    tcp_stats,
+    tcp_top,
+    tcp_windows,
+    threads,
+    waits_for,
+)
 from offwake.analyzer.tables import overview as overview_table
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
@@ -66,13 +88,27 @@ _VIEWS: dict[str, tuple[str, Callable[[Scope, ViewOptions], Collector]]] = {
         partial(IntervalStacks, RUN_QUEUE),
     ),
     "on-cpu": ("what threads did while they ran, weighted by running time", OnCpu),
+    "events": ("where traced tracepoints were passed, weighted by how often", EventStacks),
+    "tcp-drop": ("why the kernel dropped TCP packets, and where; weighted by packets", Drops),
     "wall": ("what threads did all the time, on the CPU and off it, weighted by it", Wall),
 }
 _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "threads": ("every thread's time: on-CPU, blocked, run queue, preempted, unknown", threads.table),
     "block-io": ("every block I/O request, with queue and service time", block_io.table),
+    "events": ("every event of traced tracepoints; events:FIELD counts them by a field", events.table),
+    "function-counts": ("how often functions were called, how long calls took", function_counts.table),
+    "syscalls": ("system calls by process and call: how often, how long, how many failed", syscalls.table),
     "waits-for": ("who waited for whom, how long, and which threads wait in a circle", waits_for.table),
+    "dns": ("every name look-up through the C library, with host and latency", dns.table),
     "tcp-sessions": ("every TCP session, with its process, bytes and duration", tcp_sessions.table),
+    "tcp-states": ("every change of a TCP socket's state, and how long the old one lasted", tcp_states.table),
+    "tcp-retransmits": ("every TCP segment that was sent again", tcp_retransmits.table),
+    "tcp-top": ("bytes by process and TCP connection, second by second", tcp_top.table),
+    "tcp-windows": ("round-trip time, windows and buffers of TCP connections over time", tcp_windows.table),
+    "tcp-drops": ("every TCP packet that the kernel dropped, and why", tcp_drops.table),
+    "tcp-stats": ("what went wrong with each TCP session: retransmits, resets, drops, errors", tcp_stats.table),
+    "tcp-counters": ("what the kernel counted of IP, TCP and UDP, second by second", tcp_counters.table),
+    "net-stack": ("how long each connection's packets took between the kernel's layers", net_stack.table),
     "overview": ("what the machine did at each moment: a row a part of the viewer's timeline", overview_table.table),
 }
 
@@ -80,12 +116,29 @@ VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
 
-_ANY = ("by", "hide", "sandwich")
-OPTIONS = {view: _ANY for view in VIEWS} | {"off-cpu": (*_ANY, "split"), "chain": (*_ANY, "chain")}
+_ANY, _OF_THREADS = ("hide", "sandwich"), ("by", "hide", "sandwich")
+OPTIONS: dict[str, tuple[str, ...]] = {view: _OF_THREADS for view in VIEWS} | {"tcp-drop": _ANY}
+OPTIONS |= {"off-cpu": (*_OF_THREADS, "split"), "chain": (*_OF_THREADS, "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
-_SOURCES = {"on-cpu": "on-cpu", "block-io": "block", "block-io-queue": "block", "tcp-sessions": "tcp"}
+_SOURCES = {
+    "on-cpu": "on-cpu",
+    "block-io": "block",
+    "block-io-queue": "block",
+    **{name: name for name in ("dns", "syscalls")},
+    **dict.fromkeys(("events", "pairs"), "trace"),
+    "function-counts": "count",
+    **dict.fromkeys(("tcp-sessions", "tcp-states", "tcp-retransmits", "connect"), "tcp"),
+    **dict.fromkeys(("tcp-rtt", "tcp-windows"), "tcp-rtt"),
+    "tcp-top": "tcp-bytes",
+    **dict.fromkeys(("tcp-drop", "tcp-drops"), "tcp-drop"),
+    **dict.fromkeys(("tcp-stats", "tcp-counters"), "tcp-stats"),
+    **dict.fromkeys(("net-stack", *WAYS), "net-stack"),
+}
 """What rests on another source than the scheduler's events."""
+
+OF_FIELDS = ("events:",)
+"""Names that go on with a field of what was recorded."""
 
 _OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")
 """What rests on the stacks of wakers."""
@@ -127,19 +180,19 @@ def _collected(recording: Recording, view: str, selection: Selection, options: V
 
 def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
     """Return a heat map of latencies over time. Raises UsageError for one that does not exist."""
-    _must_exist("heat map", of, HEATMAPS)
+    _must_exist("heat map", of, HEATMAPS, OF_FIELDS)
     return latency_map(latencies(Scope(recording, selection), of))
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:
     """Return a heat map of when in each period of time something ended. Raises UsageError for one that cannot be."""
-    _must_exist("heat map", of, HEATMAPS)
+    _must_exist("heat map", of, HEATMAPS, OF_FIELDS)
     return offset_map(latencies(Scope(recording, selection), of), period_ns)
 
 
 def histogram(recording: Recording, of: str, selection: Selection, options: Buckets = PLAIN) -> Histograms:
     """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
-    _must_exist("histogram", of, HISTOGRAMS)
+    _must_exist("histogram", of, HISTOGRAMS, OF_FIELDS)
     return histograms(latencies(Scope(recording, selection), of, options.by), options)
 
 
@@ -150,9 +203,11 @@ def overview(recording: Recording) -> Overview:
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:
     """Return a table's rows; it leaves out no idle waits. Raises UsageError for a table that does not exist."""
-    _must_exist("table", of, TABLES)
+    _must_exist("table", of, TABLES, OF_FIELDS)
     _must_have_wakers(recording, of)
-    found = _TABLES[of][1](Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
+    name, _, fields = of.partition(":")
+    make = partial(events.counts, by=tuple(fields.split("+"))) if fields else _TABLES[name][1]
+    found = make(Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
     return found if selection.grep is None else _rows_matching(found, selection.grep)
 
 
@@ -175,8 +230,11 @@ def must_understand(view: str, option: str) -> None:
 
 def lacks(recording: Recording, name: str) -> str:
     """Say why a recording has nothing for a view, heat map or table; "" where it has something."""
-    needed = _SOURCES.get(name, "sched")
-    events = {source["name"]: source["events"] for source in recording.info()["sources"]}
+    needed = _SOURCES.get(name.partition(":")[0], "sched")
+    events: Counter[str] = Counter()  # count: and time: give the same
+    for source in recording.info()["sources"]:
+        what = source["name"].partition(":")[0]
+        events["count" if what == "time" else what] += source["events"]
     if needed not in events:
         return f"not recorded (source {needed})"
     if name in _OF_WAKERS and not recording.narrowed.wakers:
@@ -198,6 +256,6 @@ def _must_have_wakers(recording: Recording, name: str) -> None:
         raise UsageError(f"{name}: this recording has no wakers (record --no-wakers); try off-cpu")
 
 
-def _must_exist(what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
+def _must_exist(what: str, name: str, known: Iterable[str], of_fields: tuple[str, ...] = ()) -> None:
+    if name not in known and not name.startswith(of_fields):
         raise UsageError(f"unknown {what} {name!r}; there are {', '.join(sorted(known))}")

@@ -4,7 +4,7 @@ Rings of different CPUs are written one after another, and an interrupt can nest
 in the ring. So the events of a segment wait until the next one is decoded: what is earlier than everything in it is taken.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -105,6 +105,8 @@ class Replay:
         self.lost_ns_by_column = np.zeros(self._columns.count, np.int64)  # of all CPUs' time, in which events may be missing
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
         self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
+        self.counted: dict[str, list[tuple[int, bytes]]] = defaultdict(list)  # rows of maps, by the time of their TICK
+        self.grown: list[tuple[int, dict[str, dict[str, int]]]] = []  # of the ticks, with their times
         self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
         self._kept: list[Batch] | None = None
@@ -225,7 +227,10 @@ class Replay:
                 tick = require_tick(tick, "tick")
                 self.cpu_gaps += tick["cpu_gaps"]
                 self.ns_pids |= _pairs(tick["ns_pids"])
+                for name, rows_of_map in tick["counted"].items():
+                    self.counted[name].append((tick["time_ns"], rows_of_map))
                 self.clocks += [tick["clocks"]] if "clocks" in tick else []
+                self.grown += [(tick["time_ns"], tick["grown"])] if tick["grown"] else []
                 parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
                 parts[LOST] += self._unwatched(tick)
         return {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}, records

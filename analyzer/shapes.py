@@ -39,6 +39,10 @@ _CGROUPS = ([str, (int,)],)
 
 _NS_PIDS = ([int, int],)
 
+_COUNTED = ({"name": str, "source": str, "size": int, "fields": ([str, str, int],)},)
+
+_PAIRS = ({"first": str, "second": str, "by": (str,)},)
+
 EVENTS: Any = ({"id": int, "name": str, "sample_type": int},)
 
 _KEYFRAME: dict[str, Any] = {
@@ -68,6 +72,10 @@ TICK: dict[str, Any] = {"time_ns": int, "counters": {int: {int: _TICK_ROW}}, "re
 
 _CPU_GAPS = ([int, int, int, str],)
 
+_GROWN = {str: {str: int}}
+
+_ENUMS = {str: {int: str}}
+
 _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
 
 FOOTER: dict[str, Any] = {
@@ -95,6 +103,8 @@ UNWIND: dict[str, Any] = {"files": ([str, bytes, bytes, bytes],)}
 _ADDRESSES = {"local4": "<u4", "remote4": "<u4", "local6": "V16", "remote6": "V16"}
 _ENDPOINTS = _ADDRESSES | {"family": "<u2", "local_port": "<u2", "remote_port_be": "<u2"}
 _SOCKET = {"tid": "<u4", "socket": "<u8"}
+_OF_SOCKET = {"socket": "<u8"} | _ENDPOINTS
+_RECEIVING = dict.fromkeys(("rcv_space", "rcv_buffer", "rcv_queued"), "<u4")
 _REQUEST = {"tid": "<u4", "request": "<u8"}
 
 _FIELDS = {
@@ -108,6 +118,7 @@ _FIELDS = {
     "block_rq_issue": _REQUEST | dict.fromkeys(("bytes", "command", "major", "minor"), "<u4") | {"sector": "<u8"},
     "block_rq_requeue": _REQUEST,
     "block_rq_complete": {"request": "<u8", "bytes": "<u4"},
+    "dns_lookup": {"tid": "<u4", "latency_ns": "<u8", "failed": "u1", "host": "S255"},
     "tcp_state": _SOCKET
     | _ENDPOINTS
     | {"old_state": "<u4", "new_state": "<u4", "bytes_acked": "<u8", "bytes_received": "<u8"},
@@ -115,10 +126,35 @@ _FIELDS = {
     "tcp_first_receive": _SOCKET | _ENDPOINTS,
     "tcp_data_ready": _SOCKET | _ENDPOINTS,
     "tcp_retransmit": _SOCKET,
+    "tcp_retransmit_synack": _SOCKET | _ENDPOINTS,
+    "tcp_send_reset": _SOCKET,
     "tcp_receive_reset": _SOCKET,
     "tcp_destroy": _SOCKET,
+    "tcp_rtt": _OF_SOCKET | _RECEIVING | dict.fromkeys(("srtt_8us", "snd_cwnd", "ssthresh", "snd_wnd", "rcv_wnd"), "<u4"),
+    "tcp_rcv_space": _OF_SOCKET | _RECEIVING,
+    "receive_queue_full": _OF_SOCKET,
+    "buffer_limit": _OF_SOCKET,
+    "tcp_send": _SOCKET | {"length": "<u4"},
+    "tcp_receive": _SOCKET | {"length": "<u4"},
+    "tcp_drop": {"socket": "<u8", "reason": "<u4", "length": "<u4", "source": "V16", "destination": "V16", "family": "<u2"}
+    | {"source_port_be": "<u2", "destination_port_be": "<u2", "state": "u1", "tcp_flags": "u1"},
+    "tcp_error": _OF_SOCKET | {"error": "<u4"},
+    "net_to_tcp": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_reader": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_driver": _OF_SOCKET | {"latency_ns": "<u8", "packet": "<u8"},
+    "net_to_wire": {"latency_ns": "<u8", "packet": "<u8"},
 }
 """What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
+
+FUNCTIONS = "functions_"
+_COUNTED_FIELDS = {
+    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
+    "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
+    | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
+}
+"""The same of maps in which programs added something up."""
+_LATER = {"tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"}}
+"""What it reads besides, of which older recordings have nothing."""
 
 
 def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
@@ -141,11 +177,28 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
             require(stack, (str,), f"{where}.threads[{index}].stack")
     for kind in keyframe["kinds"]:
         _require_layout(kind, f"{where}.kinds.{kind['name']}")
+        if kind.get("traced") and ["common_pid", "<i4"] not in [field[:2] for field in kind["fields"]]:
+            raise DamagedRecording(f"{where}.kinds.{kind['name']}: a traced event has no common_pid")
+        for string in require(kind.get("strings", []), (str,), f"{where}.kinds.{kind['name']}.strings"):
+            if [string, "<u4"] not in [field[:2] for field in kind["fields"]]:
+                raise DamagedRecording(f"{where}.kinds.{kind['name']}: no field says where {string} is")
     names, ids = ([kind[what] for kind in keyframe["kinds"]] for what in ("name", "id"))
     if len({*names, "cpu_sample", "lost"}) < len(names) + 2 or len(set(ids)) < len(ids):
         raise DamagedRecording(f"{where}.kinds: two kinds share a name or an id")
     ns_pids = require(keyframe.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
-    read = {"cgroups": cgroups, "narrowing": narrowing, "helper_pids": helpers, "ns_pids": ns_pids}
+    pairs = require(keyframe.get("pairs", []), _PAIRS, f"{where}.pairs")
+    counted = require(keyframe.get("counted", []), _COUNTED, f"{where}.counted")
+    for one in counted:
+        require(one.get("names", []), ([str, str],), f"{where}.counted.{one['name']}.names")
+        _require_layout({"id": 1, **one}, f"{where}.counted.{one['name']}")
+        known = FUNCTIONS if one["name"].startswith(FUNCTIONS) else one["name"]
+        _require_types(_COUNTED_FIELDS.get(known, {"count": "<u8"}), one, f"{where}.counted.{one['name']}")
+    for pair in pairs:
+        for end in ("first", "second"):
+            _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
+    enums = require(keyframe.get("enums", {}), _ENUMS, f"{where}.enums")
+    read = {"pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
+    read |= {"helper_pids": helpers, "ns_pids": ns_pids, "enums": enums}
     return {**keyframe, **read}
 
 
@@ -160,7 +213,9 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
     if "clocks" in tick:
         require_clocks(tick["clocks"], f"{where}.clocks")
     ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
-    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids}
+    grown = require(tick.get("grown", {}), _GROWN, f"{where}.grown")
+    counted = require(tick.get("counted", {}), {str: bytes}, f"{where}.counted")
+    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:
@@ -187,9 +242,22 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
         types[name] = numpy_type
     if not types or len(types) < len(kind["fields"]):
         raise DamagedRecording(f"{where}.fields: there are none, or two of one name")
-    for name, numpy_type in _FIELDS.get(kind["name"], {}).items():
+    later = _LATER.get(kind["name"], {})
+    needed = _FIELDS.get(kind["name"], {}) | (later if not later.keys().isdisjoint(types) else {})
+    _require_types(needed, kind, where)
+
+
+def _require_types(wanted: dict[str, str], layout: dict[str, Any], where: str) -> None:
+    types = {name: numpy_type for name, numpy_type, *_ in layout["fields"]}
+    for name, numpy_type in wanted.items():
         if types.get(name) != numpy_type:
             raise DamagedRecording(f"{where}.{name}: {types.get(name)} instead of {numpy_type}")
+
+
+def _require_fields(kinds: list[dict[str, Any]], name: str, by: list[str], where: str) -> None:
+    there = {"cpu", "tid"}.union(*([field[0] for field in kind["fields"]] for kind in kinds if kind["name"] == name))
+    if not by or not there.issuperset(by):
+        raise DamagedRecording(f"{where}: {name} has no {' and '.join(by) or 'fields'} to belong together by")
 
 
 def require(value: Any, shape: Any, where: str) -> Any:

@@ -41,6 +41,24 @@ for _ in range(3000):
     with socket.create_connection(listener.getsockname()) as asking:
         asking.send(bytes(100)); asking.recv(100)
 '"""
+TALK = f"""{sys.executable} -c '
+import socket, threading
+def serve():
+    with listener.accept()[0] as asked:
+        while question := asked.recv(100):
+            asked.send(question)
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=serve).start()
+with socket.create_connection(listener.getsockname()) as asking:
+    for _ in range(20000):
+        asking.send(bytes(100)); asking.recv(100)
+'"""
+REFUSED = f"""{sys.executable} -c '
+import socket
+for _ in range(10000):
+    with socket.socket() as asking:
+        asking.connect_ex(("127.0.0.1", 9))
+'"""
 SWITCHES = "taskset -c 0 perf bench sched pipe -l 100000"
 BUSY = "for cpu in 0 1; do (i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done) & done; wait"
 READS = f"fio --name=x --directory={ON_DISK} --size=64M --rw=randread --bs=4k --direct=1 --unlink=1"
@@ -56,6 +74,19 @@ TCP = {
     "sk_data_ready": "every arrival; recorded where somebody waits",
     "tcp_destroy_sock": "every end of a socket",
 }
+RTT = {"tcp_probe": "every packet that comes in; one in 10 ms of a connection is recorded"}
+BYTES = {"sock_send_length": "every send, with the source tcp", "sock_recv_length": "every receive, with the source tcp"}
+DROPS = {"kfree_skb": "every packet that is dropped; those of TCP are recorded"}
+NET_STACK = {
+    "netif_receive_skb": "every packet that comes in",
+    "tcp_probe": "every packet that comes in",
+    "skb_copy_datagram_iovec": "every copy to a reader",
+    "net_dev_queue": "every packet that goes out",
+    "net_dev_start_xmit": "every packet that goes out",
+    "net_dev_xmit": "every packet that goes out",
+}
+SYSCALLS = {"sys_enter": "every system call", "sys_exit": "every return of one"}
+CALLS = "dd if=/dev/zero of=/dev/null bs=1 count=500000"
 
 
 @dataclass(frozen=True)
@@ -82,6 +113,11 @@ CASES = (
     Case("on-cpu", "--sources on-cpu", BUSY, {SAMPLE: "49 times a second on a CPU that runs something"}),
     Case("block", "--sources block", READS, BLOCK),
     Case("tcp", "--sources tcp", CONNECTIONS, TCP),
+    Case("tcp-rtt", "--sources tcp-rtt", TALK, RTT),
+    Case("tcp-bytes", "--sources tcp-bytes", TALK, BYTES),
+    Case("tcp-drop", "--sources tcp-drop", REFUSED, DROPS),
+    Case("syscalls", "--sources syscalls", CALLS, SYSCALLS),
+    Case("net-stack", "--sources net-stack", TALK, NET_STACK),
 )
 
 
@@ -141,7 +177,7 @@ def run(case: Case, file: Path) -> Run:
 
 
 def taken(pid: int) -> dict[str, tuple[int, int]]:
-    """Return the nanoseconds that a process's BPF programs took, and how often they ran, by their tracepoints."""
+    """Return the nanoseconds that a process's BPF programs took, all of a tracepoint together, and how often they ran."""
     links, programs = {}, {}
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -153,11 +189,11 @@ def taken(pid: int) -> dict[str, tuple[int, int]]:
                 programs[facts["prog_id"]] = facts
                 if facts["prog_type"] == PERF_EVENT and int(facts["run_cnt"]):  # those that others call have no count
                     links[facts["prog_id"]] = SAMPLE
-    return {
-        name: (int(programs[id_]["run_time_ns"]), int(programs[id_]["run_cnt"]))
-        for id_, name in links.items()
-        if id_ in programs
-    } | ({} if SAMPLE in links.values() else {SAMPLE: (0, 0)})
+    found = {SAMPLE: (0, 0)}
+    for id_, name in ((id_, name) for id_, name in links.items() if id_ in programs):
+        ns, runs = found.get(name, (0, 0))
+        found[name] = ns + int(programs[id_]["run_time_ns"]), max(runs, int(programs[id_]["run_cnt"]))
+    return found
 
 
 def what_is_stored(file: Path) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ Layouts and numbers: union bpf_attr in include/uapi/linux/bpf.h.
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from pathlib import Path
 from offwake.errors import CannotRecord
 from offwake.recorder.compiler import Compiled, MapSpec
 
-__all__ = ["PERF_EVENT", "RAW_TRACEPOINT", "Map", "Module"]
+__all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "Map", "Module", "bpf", "load_code"]
 
 SYSCALL = 321  # x86_64
-MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 5, 17
-PERF_EVENT, RAW_TRACEPOINT = 7, 17  # BPF_PROG_TYPE_…
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
+MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
+KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
 PERCPU_ARRAY = 6
 LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the number in its immediate
 INSTRUCTION = struct.Struct("<BBhi")  # code, registers, offset, immediate
@@ -33,7 +35,7 @@ class Map:
         self.spec = spec
         name = _name(spec.name)
         sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
-        self.fd = _bpf(MAP_CREATE, struct.pack("<5I8x16s", *sizes, name))
+        self.fd = bpf(MAP_CREATE, struct.pack("<5I8x16s", *sizes, name))
         self._by_cpu = spec.type == PERCPU_ARRAY
         self._stride = -(-spec.value_size // 8) * 8 if self._by_cpu else spec.value_size
         self._key = ctypes.create_string_buffer(spec.key_size)
@@ -44,22 +46,36 @@ class Map:
     def get(self, key: int) -> bytes:
         """Return the value at a key. Raises OSError."""
         self._set_key(key)
-        _bpf(MAP_LOOKUP, self._attributes)
+        bpf(MAP_LOOKUP, self._attributes)
         return self._value.raw[: self.spec.value_size]
 
     def by_cpu(self, key: int) -> Iterator[bytes]:
         """Yield every CPU's value at a key. Raises OSError."""
         self._set_key(key)
-        _bpf(MAP_LOOKUP, self._attributes)
+        bpf(MAP_LOOKUP, self._attributes)
         octets = self._value.raw
         yield from (octets[at : at + self.spec.value_size] for at in range(0, len(octets), self._stride))
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys and values of a hash map, all as they are at one time. Raises OSError."""
+        most, size = self.spec.max_entries, self.spec.value_size
+        keys, values = bytearray(most * self.spec.key_size), bytearray(most * size)
+        place, after = ctypes.c_uint64(), [(ctypes.c_char * len(part)).from_buffer(part) for part in (keys, values)]
+        attributes = struct.pack("<4Q", 0, ctypes.addressof(place), *map(ctypes.addressof, after))
+        buffer = ctypes.create_string_buffer(attributes + struct.pack("<IIQQ", most, self.fd, 0, 0), 56)
+        if _libc.syscall(SYSCALL, MAP_LOOKUP_BATCH, buffer, 56) < 0 and ctypes.get_errno() != NO_MORE:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        (count,) = struct.unpack_from("<I", buffer.raw, 32)
+        for number in range(count):
+            key = number * self.spec.key_size
+            yield bytes(keys[key : key + self.spec.key_size]), bytes(values[number * size : (number + 1) * size])
 
     def set(self, key: int, value: bytes) -> bool:
         """Set the value at a key; False where there is no room for it."""
         self._set_key(key)
         ctypes.memmove(self._value, value, len(value))
         try:
-            _bpf(MAP_UPDATE, self._attributes)
+            bpf(MAP_UPDATE, self._attributes)
         except OSError:
             return False
         return True
@@ -68,7 +84,7 @@ class Map:
         """Forget a key, if it is there."""
         self._set_key(key)
         try:
-            _bpf(MAP_DELETE, self._place)
+            bpf(MAP_DELETE, self._place)
         except FileNotFoundError:
             return
 
@@ -91,24 +107,24 @@ class Module:
             self.close()
             raise CannotRecord(f"the BPF map {spec.name} was refused: {error.strerror}") from error
 
-    def load(self, function: str, kind: int) -> int:
-        """Load a function as a program of a type (RAW_TRACEPOINT or PERF_EVENT); returns its descriptor."""
+    def load(self, function: str, kind: int, attached_as: int = 0) -> int:
+        """Load a function as a program of a type (RAW_TRACEPOINT, PERF_EVENT or KPROBE); returns its descriptor."""
         if function not in self._programs:
             numbers = {one.spec.number: one.fd for one in self.maps.values()}
-            code = ctypes.create_string_buffer(_with_maps(self._code.functions[function], numbers))
-            self._programs[function] = _load(function, kind, code)
+            code = _with_maps(self._code.functions[function], numbers)
+            self._programs[function] = _load(function, (kind, attached_as), code)
         return self._programs[function]
 
     def attach(self, tracepoint: str, function: str) -> None:
         """Run a loaded program at a raw tracepoint. Raises OSError."""
         name = ctypes.create_string_buffer(tracepoint.encode())
         attributes = struct.pack("<QI4x", ctypes.addressof(name), self._programs[function])
-        self._links[tracepoint] = _bpf(RAW_TRACEPOINT_OPEN, attributes)
+        self._links[function] = bpf(RAW_TRACEPOINT_OPEN, attributes)
 
-    def detach(self, tracepoint: str) -> None:
+    def detach(self, function: str) -> None:
         """Run it no more."""
-        if tracepoint in self._links:
-            os.close(self._links.pop(tracepoint))
+        if function in self._links:
+            os.close(self._links.pop(function))
 
     def recursion_misses(self, function: str) -> int:
         """Count how often the kernel skipped a program because it was already running."""
@@ -134,16 +150,21 @@ def _with_maps(code: bytes, descriptors: dict[int, int]) -> bytes:
     return bytes(patched)
 
 
-def _load(function: str, kind: int, code: "ctypes.Array[ctypes.c_char]") -> int:
-    license_text, log = ctypes.create_string_buffer(b"GPL"), ctypes.create_string_buffer(0)
-    count = (len(code) - 1) // INSTRUCTION.size  # a string buffer ends in a NUL
-    for log_level in (0, 1):
-        log = ctypes.create_string_buffer(LOG_BYTES if log_level else 1)
-        where = (ctypes.addressof(log) if log_level else 0,)
-        attributes = struct.pack("<IIQQ", kind, count, ctypes.addressof(code), ctypes.addressof(license_text))
-        attributes += struct.pack("<IIQII16s", log_level, LOG_BYTES * log_level, *where, 0, 0, _name(function))
+def load_code(name: bytes, kind: tuple[int, int], code: bytes, log: "ctypes.Array[ctypes.c_char] | None" = None) -> int:
+    """Load code as a program of a type, to be attached in a way (BPF_PROG_TYPE_…, enum bpf_attach_type; 0: its usual one);
+    returns its descriptor. The verifier writes into `log`. Raises OSError."""
+    text, license_text = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
+    count = len(code) // INSTRUCTION.size
+    attributes = struct.pack("<IIQQ", kind[0], count, ctypes.addressof(text), ctypes.addressof(license_text))
+    written = (1, LOG_BYTES, ctypes.addressof(log)) if log else (0, 0, 0)
+    return bpf(PROG_LOAD, attributes + struct.pack("<IIQII16sII", *written, 0, 0, name, 0, kind[1]))
+
+
+def _load(function: str, kind: tuple[int, int], code: bytes) -> int:
+    log = ctypes.create_string_buffer(LOG_BYTES)
+    for log_or_none in (None, log):
         try:
-            return _bpf(PROG_LOAD, attributes)
+            return load_code(_name(function), kind, code, log_or_none)
         except OSError as error:
             refused = error
             if error.errno == 1:  # the verifier has nothing to say to that
@@ -153,7 +174,8 @@ def _load(function: str, kind: int, code: "ctypes.Array[ctypes.c_char]") -> int:
     raise CannotRecord(f"the BPF program was refused: {function}: {refused.strerror}{': ' if why else ''}{why}") from refused
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def bpf(command: int, attributes: bytes) -> int:
+    """Call bpf(2). Raises OSError."""
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     result = int(_libc.syscall(SYSCALL, command, buffer, len(attributes)))
     if result < 0:

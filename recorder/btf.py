@@ -52,11 +52,13 @@ class Btf:
     def member(self, path: str) -> MemberPath:
         """Resolve a path such as `request.q.disk.major`: a struct's name, then members, through pointers too.
 
-        Raises KeyError with the part that this kernel does not have.
+        A member followed by a struct's name, as in `sk_buff.cb(tcp_skb_cb).seq`, holds that struct. Raises KeyError with the
+        part that this kernel does not have.
         """
         struct_name, *names = path.split(".")
         type_id, base, pointers = self._struct(struct_name), 0, []
-        for name in names:
+        for part in names:
+            name, _, held = part.rstrip(")").partition("(")
             kind, _, target = self._resolved(type_id)
             if kind == PTR:
                 pointers.append(base)
@@ -67,6 +69,7 @@ class Btf:
                     break
             else:
                 raise KeyError(f"this kernel has no {name} in {path}")
+            type_id = self._struct(held) if held else type_id
         return MemberPath(tuple(pointers), base, self._size(type_id))
 
     def has_member(self, path: str) -> bool:
@@ -76,6 +79,13 @@ class Btf:
         except KeyError:
             return False
         return True
+
+    def enum(self, name: str) -> dict[str, int]:
+        """Return the values of an enumeration of up to 32 bits, by their names. Raises KeyError where there is none."""
+        type_id = self._named(name, ENUM)
+        at, count = self._starts[type_id] + 12, self._header(type_id)[1]
+        pairs = (struct.unpack_from("<II", self._types, at + 8 * index) for index in range(count))
+        return {self._string(text): value for text, value in pairs}
 
     def tracepoint_arguments(self, name: str) -> list[str]:
         """Name the types of a raw tracepoint's arguments: a struct's name for a pointer to it, else its size in bytes.
@@ -115,7 +125,7 @@ class Btf:
         while at < end:
             name, info = unpack(types, at)
             kind = info >> 24 & 31
-            if kind == STRUCT or kind == TYPEDEF:
+            if kind == STRUCT or kind == TYPEDEF or kind == ENUM:
                 ids.setdefault((kind, name), len(found))
             found.append(at)
             at += 12 + tail.get(kind, 0) + element.get(kind, 0) * (info & 0xFFFF)
@@ -146,7 +156,7 @@ class Btf:
 
     def _named(self, name: str, wanted: int) -> int:
         at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        if self._starts and (wanted, at) in self._ids:
+        if at and self._starts and (wanted, at) in self._ids:  # what has no name is at 0
             return self._ids[wanted, at]
         raise KeyError(f"this kernel has no {name}")
 

@@ -27,7 +27,11 @@ class Counts:
             source.name: sum(tallies[cpu][kinds[event.name]].stored for cpu in tallies for event in source.events)
             for source in self.program.sources
             if source.events and not source.sampling  # of samples, the kernel's own are not counted
-        }
+        } | {
+            source.name: sum(self.rings.stored(traced.name) for traced in source.traced)
+            for source in self.program.sources
+            if source.traced
+        } | self.program.counted()
 
     def lost(self) -> dict[str, int]:
         """Return what is missing, by cause."""
@@ -36,6 +40,7 @@ class Counts:
         return {
             "ring full": sum(tally.failed for tally in tallies) - no_ring + self.rings.lost(),
             "no ring": no_ring,
+            "no room to count": self.program.uncounted(),
             "recursion": sum(self.program.recursion_misses().values()),
         }
 

@@ -200,11 +200,12 @@ def mechanisms() -> list[Check]:
         "kprobes": Path("/sys/bus/event_source/devices/kprobe").exists(),
         "uprobes": Path("/sys/bus/event_source/devices/uprobe").exists(),
     }
-    absent = {"tracefs": "it is not mounted"}
-    return [
-        Check(name, OK, "there") if here else Check(name, LIMITED, f"{absent.get(name, 'not here')}; {UNUSED}")
-        for name, here in there.items()
-    ]
+    absent = {
+        "tracefs": "it is not mounted: trace:GROUP:NAME mounts it where nobody else sees it",
+        "kprobes": "not here: count: and time: cannot count the kernel's functions",
+        "uprobes": "not here: there is no dns, and count: and time: cannot count user functions",
+    }
+    return [Check(name, OK, "there") if here else Check(name, LIMITED, absent[name]) for name, here in there.items()]
 
 
 def _refusal(name: str, error: CannotRecord) -> Check:

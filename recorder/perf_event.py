@@ -28,19 +28,20 @@ __all__ = [
     "counts_lost",
     "open_descriptor",
     "open_event",
+    "open_probe",
     "opened",
     "read_counts",
     "redirect",
 ]
 
 PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
-TYPE_SOFTWARE = 1
+TYPE_SOFTWARE, TYPE_TRACEPOINT = 1, 2
 COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
 FORMAT_TIME_ENABLED, FORMAT_LOST = 1, 1 << 4
-IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID = 0x2400, 0x2405, 0x80082407
+IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID, IOC_SET_FILTER = 0x2400, 0x2405, 0x80082407, 0x40082406
 CLOEXEC = 8
 
-EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
+DISABLED, EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1, 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
 WATERMARK, SAMPLE_ID_ALL, MMAP2, COMM_EXEC, USE_CLOCKID = 1 << 14, 1 << 18, 1 << 23, 1 << 24, 1 << 25
 EXCLUDE_CALLCHAIN_USER = 1 << 22
 
@@ -80,6 +81,8 @@ class EventSpec:
     sample_type: int
     flags: int = 0
     period: int = 1
+    type: int = TYPE_SOFTWARE
+    filter: str = ""
 
     @staticmethod
     def with_stack() -> "EventSpec":
@@ -109,6 +112,12 @@ class EventSpec:
         return EventSpec(name, software_event, sample, FREQ | EXCLUDE_IDLE, hertz)
 
     @staticmethod
+    def traced(name: str, number: int, with_stack: bool, kept: str) -> "EventSpec":
+        """Return a tracepoint, by the number that tracefs has for it; what fits the filter `kept` is recorded."""
+        sample = SAMPLE_IDENTIFIER | SAMPLE_TIME | SAMPLE_RAW | (SAMPLE_CALLCHAIN if with_stack else 0)
+        return EventSpec(name, number, sample, DISABLED, type=TYPE_TRACEPOINT, filter=kept)
+
+    @staticmethod
     def sideband() -> "EventSpec":
         """Return the records of executable mappings, names, forks and exits.
 
@@ -132,10 +141,11 @@ class Opened:
 @dataclass(frozen=True)
 class Counts:
     """How long an event has been on (it stops for good when its CPU goes offline), and how many of its records found no room
-    (PERF_FORMAT_LOST; 0 where the kernel does not count)."""
+    (PERF_FORMAT_LOST; 0 where the kernel does not count). `happened` is how often it happened."""
 
     enabled_ns: int
     lost: int = 0
+    happened: int = 0
 
 
 def open_event(spec: EventSpec, cpu: int, watermark: int) -> Opened:
@@ -154,7 +164,7 @@ def opened(spec: EventSpec, cpu: int, fd: int) -> Opened:
 def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
     """Return the descriptor of an event, as `open_event` does the event."""
     attributes = _Attributes(
-        type=TYPE_SOFTWARE,
+        type=spec.type,
         size=ctypes.sizeof(_Attributes),
         config=spec.config,
         sample_period=spec.period,
@@ -171,7 +181,28 @@ def open_descriptor(spec: EventSpec, cpu: int, watermark: int) -> int:
     if fd < 0:
         error = ctypes.get_errno()
         raise CannotRecord(f"perf_event_open refused {spec.name!r} on CPU {cpu}: {os.strerror(error)}")
-    ioctl(fd, IOC_ENABLE, 0)
+    try:
+        if spec.filter:
+            ioctl(fd, IOC_SET_FILTER, spec.filter.encode() + b"\0")
+        ioctl(fd, IOC_ENABLE, 0)
+    except (OSError, ValueError) as error:  # ValueError: it is longer than an ioctl from Python may be
+        os.close(fd)
+        says = f"{spec.name}: the kernel refuses {spec.filter!r} as a filter"
+        raise CannotRecord(f'{says}; one is FIELD>NUMBER or FIELD=="TEXT", joined by && and ||') from error
+    return fd
+
+
+def open_probe(kind: int, path: bytes, offset: int, at_return: bool) -> int:
+    """Return the descriptor of a probe (a uprobe, a kprobe) at an offset of a file or a function of the kernel, of all
+    processes and CPUs. Raises OSError."""
+    name = ctypes.create_string_buffer(path)
+    attributes = _Attributes(
+        type=kind, size=ctypes.sizeof(_Attributes), config=int(at_return), config1=ctypes.addressof(name), config2=offset
+    )
+    fd = _perf_event_open(attributes, 0)
+    if fd < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
     return fd
 
 
@@ -187,8 +218,8 @@ def counts_lost(event: Opened) -> bool:
 
 def read_counts(event: Opened) -> Counts:
     """Read what the kernel counts of an event."""
-    _, enabled_ns, *lost = (word for (word,) in struct.iter_unpack("Q", os.read(event.fd, 24)))
-    return Counts(enabled_ns, *lost)
+    happened, enabled_ns, *lost = (word for (word,) in struct.iter_unpack("Q", os.read(event.fd, 24)))
+    return Counts(enabled_ns, lost[0] if lost else 0, happened)
 
 
 def _perf_event_open(attributes: _Attributes, cpu: int) -> int:

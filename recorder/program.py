@@ -5,10 +5,12 @@ guard per CPU, and an interrupt's waking that arrives while another runs is skip
 no tracefs either, and cannot hide events from other users of perf as a perf-attached program that returns 0 does.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fcntl import ioctl
+from itertools import count
 from operator import add
 from typing import Any
 
@@ -17,6 +19,7 @@ from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
 from offwake.recorder.btf import Btf
 from offwake.recorder.code_map import ANYWHERE, Code
 from offwake.recorder.compiler import compiled
+from offwake.recorder.counted import CountedMap
 from offwake.recorder.frame_rules import FrameRules
 from offwake.recorder.program_text import (
     STEPS,
@@ -28,7 +31,8 @@ from offwake.recorder.program_text import (
     without_lacking,
 )
 from offwake.recorder.python import PYTHON_CODE, Interpreter
-from offwake.recorder.sources import Event, Source
+from offwake.recorder.sources import Event, Source, Traced
+from offwake.recorder.uprobes import Site, attach_sites, has_uprobes, load_probe
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
@@ -64,9 +68,14 @@ class Tally:
 
 
 def event_kinds(sources: list[Source]) -> dict[str, int]:
-    """Number the events of the sources, and what is sent beside user stacks: the `kind` that opens every payload, from 1."""
+    """Number the events of the sources, and what is sent beside user stacks: the `kind` that opens every payload, from 1.
+
+    A number that a traced tracepoint opens its records with is left out.
+    """
     events = [event for source in sources for event in source.events]
-    return {event.name: kind for kind, event in enumerate([*events, PYTHON_CODE], start=1)}
+    taken = {traced.id for source in sources for traced in source.traced}
+    numbers = (number for number in count(1) if number not in taken)
+    return {event.name: kind for event, kind in zip([*events, PYTHON_CODE], numbers, strict=False)}
 
 
 @dataclass
@@ -77,8 +86,11 @@ class Program:
     kinds: dict[str, int]
     build: Build
     unavailable: dict[str, str] = field(default_factory=dict)
+    enums: dict[str, dict[int, str]] = field(default_factory=dict)
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
+    _probes: dict[str, list[int]] = field(default_factory=dict)
+    _counted: dict[str, CountedMap] = field(default_factory=dict)
     _watched: list[str] = field(default_factory=list)
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
@@ -90,18 +102,25 @@ class Program:
         Where the kernel cannot look through user stacks it walks them. Raises CannotRecord when no source is left.
         """
         kinds, btf = event_kinds(sources), Btf()
-        plain = [replace(source, events=()) for source in sources if source.sampling]
+        plain = [replace(source, events=()) for source in sources if source.sampling or source.traced]
         program = Program(plain, kinds, build)
         watched = [FORK] * build.narrowed + [*WATCHED] * bool(build.user_stack_bytes)
         program._watched = [name for name in watched if btf.has_tracepoint(name)]
         texts, chosen = {}, []
         takes_samples = build.user_stack_bytes or build.narrowed
-        for source in (source for source in sources if source.events and (takes_samples or not source.sampling)):
+        have_programs = [source for source in sources if source.events or source.program]
+        for source in (source for source in have_programs if takes_samples or not source.sampling):
+            if source.probes and not source.in_kernel and not has_uprobes():
+                program.unavailable[source.name] = "this kernel has no uprobes"
+                continue
             source = without_addresses(source) if build.redacted else source
             reduced, lacking = without_lacking(with_numbers(source) if build.numbered else source, btf)
             program.unavailable |= lacking
             try:
                 texts[source.name] = source_text(reduced, btf)
+                program.enums |= {
+                    name: {value: text for text, value in btf.enum(name).items()} for name in source.enums
+                }
                 chosen.append(reduced)
             except KeyError as error:
                 program.unavailable[source.name] = str(error.args[0])
@@ -120,6 +139,8 @@ class Program:
                         program.close()
                         return _with_frame_pointers(sources, build, str(error))
                     program.unavailable[source.name] = str(error)
+        if not program._modules:
+            program.build = replace(build, user_stack_bytes=0)
         if texts and not program._modules:
             why = program.unavailable[chosen[0].name]
             hint = "; it takes CAP_BPF and CAP_PERFMON, or a privileged container" if "not permitted" in why else ""
@@ -131,8 +152,13 @@ class Program:
             return
         module = Module(compiled(prelude + "".join(texts[source.name] for source in sources)))
         try:
-            for event in _events(sources):
-                module.load(_function_name(event), RAW_TRACEPOINT if event.tracepoint else PERF_EVENT)
+            for source in sources:
+                for event in source.attached:
+                    module.load(_function_name(event), RAW_TRACEPOINT)
+                for event in source.sampled:
+                    module.load(_function_name(event), PERF_EVENT)
+                for function in source.probes:
+                    load_probe(module, function, source.in_kernel)
             for watched in self._watched:
                 module.load(f"on_{watched}", RAW_TRACEPOINT)
             for table, kind in STEP_TABLES.items() if self.user_stack_bytes else ():
@@ -142,6 +168,9 @@ class Program:
             module.close()
             raise
         self._modules.append((module, sources))
+        for source, counting in ((source, source.counting) for source in sources if source.counting):
+            maps = module.maps[counting.name], module.maps[f"{counting.name}_missed"]
+            self._counted[source.name] = CountedMap(counting, *maps)
         loaded = {source.name for source in sources}
         self.sources = [source for source in self.sources if source.name not in loaded] + sources
         module.maps["own"].set(0, U32.pack(self.build.recorder))
@@ -168,26 +197,43 @@ class Program:
                         self._detach(source)
                         self.sources.remove(source)
                         break
-                    self._attached[event.tracepoint] = module, _function_name(event)
+                    self._attached[event.name] = module, _function_name(event)
+                if source.sites:
+                    self._attach_sites(module, source, source.sites())
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
+    def _attach_sites(self, module: Module, source: Source, sites: list[Site]) -> None:
+        try:
+            self._probes[source.name] = attach_sites(module, sites)
+        except OSError as error:
+            self.unavailable[source.name] = f"its probes were refused: {error.strerror}"
+            self.sources.remove(source)
+            return
+        finally:
+            for file in {site.file for site in sites if site.file}:
+                file.close()
+        self._attached |= {function: (module, function) for function in source.probes}
+
     def _detach(self, source: Source) -> None:
+        for probe in self._probes.pop(source.name, ()):
+            os.close(probe)
         for event in source.events:
-            if event.tracepoint in self._attached:
-                module, _ = self._attached[event.tracepoint]
-                module.detach(event.tracepoint)
+            if event.name in self._attached:
+                module, function = self._attached[event.name]
+                module.detach(function)
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
         for module, sources in self._modules:
             for watched in self._watched:
-                module.detach(watched)
+                module.detach(f"on_{watched}")
             for source in sources:
                 self._detach(source)
 
     def close(self) -> None:
         """Detach and free everything."""
+        self.detach()
         for module, _ in self._modules:
             module.close()
         self._modules.clear()
@@ -272,10 +318,25 @@ class Program:
                     "name": event.name,
                     "source": source,
                     "size": event.size,
-                    "fields": [[f.name, f.type if f.type[0] in "SV" else f"<{f.type}", at] for f, at in event.payload],
+                    "fields": [[f.name, f.numpy_type, at] for f, at in event.payload],
                 }
                 for source, event in (*events, *(("", event) for event in self.beside))
+            ]
+            + [_traced_value(source, traced) for source in self.sources for traced in source.traced],
+            "pairs": [
+                {"first": first.name, "second": second.name, "by": [*source.pair]}
+                for source in self.sources
+                if source.pair
+                for first, second in [source.traced]
             ],
+            "counted": [
+                {"name": counting.name, "source": source.name, "size": counting.size}
+                | {"fields": [[f.name, f.numpy_type, at] for f, at in counting.payload]}
+                | {"names": [list(pair) for pair in counting.names]}
+                for source in self.sources
+                if (counting := source.counting)
+            ],
+            "enums": self.enums,
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
         }
@@ -291,6 +352,18 @@ class Program:
                     found[cpu][kind] = before + Tally(*TALLY.unpack(counts))
         return found
 
+    def take_counted(self) -> dict[str, bytes]:
+        """Return what the programs have added up since the last call, as a TICK has it: rows, by the map's name."""
+        return {counted.counting.name: rows for counted in self._counted.values() if (rows := counted.take())}
+
+    def counted(self) -> dict[str, int]:
+        """Return how much was counted until `take_counted` was called last, by source."""
+        return {name: counted.total for name, counted in self._counted.items()}
+
+    def uncounted(self) -> int:
+        """Count what there was no room to count."""
+        return sum(counted.missed_count() for counted in self._counted.values())
+
     def can_be_read(self) -> bool:
         """Tell whether the counters can be read with the privileges that the calling thread has."""
         try:
@@ -300,13 +373,19 @@ class Program:
         return True
 
     def recursion_misses(self) -> dict[str, int]:
-        """Count the events that the kernel skipped because the same program was already running, by tracepoint."""
+        """Count the events that the kernel skipped because the same program was already running, by event."""
         return {name: module.recursion_misses(function) for name, (module, function) in self._attached.items()}
 
 
 def _events(sources: list[Source]) -> Iterator[Event]:
     for source in sources:
         yield from source.events
+
+
+def _traced_value(source: Source, traced: Traced) -> dict[str, Any]:
+    fields = [[f.name, f.numpy_type, at] for f, at in traced.payload]
+    sizes = {"id": traced.id, "name": traced.name, "source": source.name, "size": traced.size}
+    return sizes | {"fields": fields, "traced": True, "strings": [*traced.strings]}
 
 
 def _with_frame_pointers(sources: list[Source], build: Build, why: str) -> Program:

@@ -4,18 +4,19 @@ Members of kernel structs are reached by their offsets, which the text has as nu
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from offwake.recorder.btf import Btf
 from offwake.recorder.python import PYTHON_CODE
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.sources import Counting, Event, Field, Source
 from offwake.recorder.trigger import Trigger
 
 __all__ = ["STEPS", "Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
 
 BPF = files("offwake.recorder").joinpath("bpf")
-PRELUDE = ("prelude",)
+PRELUDE = ("prelude", "uprobes")
 MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "user_stack", "user_frames", "python_stack", "send")
 """In the order in which they need each other."""
@@ -42,6 +43,10 @@ int {step}_{table}(struct {context} *ctx)
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
 BRACED = re.compile(r"\{(.+?)\}")
+SINCE = re.compile(r"since (\w+)")
+OF_KERNEL = re.compile(r"\b(OFFSET|VALUE|ARGUMENTS)\(([\w.]+)\)")
+"""In a source's own program: where a struct's member lies, what number an enumeration's name is, and how many arguments a
+tracepoint has."""
 CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
 
 
@@ -88,7 +93,7 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     Raises KeyError where this kernel lacks what user stacks take to be unwound.
     """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
-    defines |= {"KINDS": len(kinds) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
+    defines |= {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
     defines["TASK_STACK"] = btf.member("task_struct.stack").offset
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
         defines[name] = btf.member(f"task_struct.{member}").offset
@@ -149,10 +154,12 @@ def source_text(source: Source, btf: Btf) -> str:
     for event in source.attached:
         btf.tracepoint_arguments(event.tracepoint)
     structs = "".join(_struct(event) for event in source.events)
-    if source.program:
-        return structs + source.program.read_text()
-    maps = "".join(f'BPF_TABLE("lru_hash", u64, u8, seen_{e.name}, 65536);\n' for e in source.events if e.once_per)
-    return structs + maps + "".join(_function(event, source, btf) for event in source.events)
+    structs += _counting(source.counting) if source.counting else ""
+    own = _of_kernel(source.program.read_text(), btf) if source.program else ""
+    declared = [event for event in source.events if f"on_{event.name}(" not in own and not source.sites]
+    maps = [f"seen_{e.name}" for e in declared if e.once_per] + [f"noted_{e.name}" for e in declared if e.notes]
+    tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
+    return structs + tables + own + "".join(_function(event, source, btf) for event in declared)
 
 
 def _halves(comm: str) -> tuple[bytes, bytes]:
@@ -165,11 +172,21 @@ def _common(names: tuple[str, ...]) -> str:
 
 
 def _struct(event: Event) -> str:
-    fields = "".join(
-        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n"
-        for f, _ in event.payload
+    return _struct_of(event.name, [field for field, _ in event.payload])
+
+
+def _struct_of(name: str, fields: Sequence[Field]) -> str:
+    lines = "".join(
+        f"    {C_TYPES[f.type]} {f.name};\n" if f.type in C_TYPES else f"    u8 {f.name}[{f.size}];\n" for f in fields
     )
-    return f"struct {event.name} {{\n{fields}}};\n"
+    return f"struct {name} {{\n{lines}}};\n"
+
+
+def _counting(counting: Counting) -> str:
+    """Return the map of a Counting, and a function that finds the place of a key in it, made if need be."""
+    name = counting.name
+    structs = _struct_of(f"{name}_key", counting.key) + _struct_of(f"{name}_value", (*counting.sums, *counting.most))
+    return structs + (BPF / "counting.bpf.c").read_text().replace("NAME", name).replace("ENTRIES", str(counting.entries))
 
 
 def _function(event: Event, source: Source, btf: Btf) -> str:
@@ -182,21 +199,65 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
     if event.when:
         condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
         lines.append(f"    if (!({condition})) return 0;")
+    marks = {e.name: e.notes for e in source.events if e.notes}
+    since = {f.name: match[1] for f in event.fields if (match := SINCE.fullmatch(f.value))}
     # What tells whether it is recorded comes first: most events of such a kind end there.
-    fields = sorted((f for f in event.fields if f.value != "program"), key=lambda field: field.name != event.once_per)
-    filled = [f"    {_fill(f'e.{field.name}', field.size, field.value, btf)}" for field in fields]
+    tells = {event.once_per, *(marks[mark] for mark in since.values())}
+    fields = sorted((f for f in event.fields if f.value != "program"), key=lambda field: field.name not in tells)
+    lines += [f"    {_fill(f'e.{f.name}', f.size, f.value, btf)}" for f in fields if f.name in tells]
     if event.once_per:
-        lines += [
-            filled.pop(0),
-            f"    u64 key = e.{event.once_per}; u8 yes = 1;",
-            f"    if (seen_{event.name}.lookup(&key)) return 0;",
-            f"    seen_{event.name}.update(&key, &yes);",
-        ]
-    lines += filled
-    for other in (o for o in source.events if event.forgets and o.once_per == event.forgets):
-        lines.append(f"    {{ u64 key = e.{event.forgets}; seen_{other.name}.delete(&key); }}")
-    lines += [f"    return emit_without_stack(ctx, &e, sizeof(e), KIND_{event.name});", "}", ""]
+        lines += _once(event)
+    for name, mark in since.items():
+        lines += _since(f"e.{name}", f"e.{marks[mark]}", f"noted_{mark}")
+    lines += [f"    {_fill(f'e.{f.name}', f.size, f.value, btf)}" for f in fields if f.name not in {*tells, *since}]
+    for other in (other for other in source.events if event.forgets and other is not event):
+        forgotten = [f"seen_{other.name}"] * (other.once_per == event.forgets)
+        for table in forgotten + [f"noted_{other.name}"] * (other.notes == event.forgets):
+            lines.append(f"    {{ u64 key = e.{event.forgets}; {table}.delete(&key); }}")
+    if event.notes:
+        lines.append(
+            f"    {{ u64 key = e.{event.notes}, t = bpf_ktime_get_ns(); noted_{event.name}.update(&key, &t); }}"
+        )
+    emit = "emit_with_kernel_chain" if event.with_stack else "emit_without_stack"
+    lines += [f"    return {emit}(ctx, &e, sizeof(e), KIND_{event.name});" if event.sent else "    return 0;", "}", ""]
     return "\n".join(lines)
+
+
+def _once(event: Event) -> list[str]:
+    """Return the lines after which an event is one that is kept."""
+    again = f" && now - *last < {event.again_after_ns}ULL" if event.again_after_ns else ""
+    return [
+        f"    u64 key = e.{event.once_per}, now = bpf_ktime_get_ns(), *last = seen_{event.name}.lookup(&key);",
+        f"    if (last{again}) return 0;",
+        f"    seen_{event.name}.update(&key, &now);",
+    ]
+
+
+def _since(target: str, key: str, table: str) -> list[str]:
+    """Return the lines that take back a time that was noted, after which there was one."""
+    return [
+        "    {",
+        f"        u64 key = {key}, *then = {table}.lookup(&key);",
+        "        if (!then) return 0;",
+        f"        {target} = bpf_ktime_get_ns() - *then;",
+        f"        {table}.delete(&key);",
+        "    }",
+    ]
+
+
+def _of_kernel(text: str, btf: Btf) -> str:
+    """Put in what the text of a source's own program asks of the running kernel."""
+
+    def number(asked: re.Match[str]) -> str:
+        what, name = asked.groups()
+        if what == "OFFSET":
+            return str(btf.member(name).offset)
+        if what == "ARGUMENTS":
+            return str(len(btf.tracepoint_arguments(name)))
+        enum, _, member = name.partition(".")
+        return str(btf.enum(enum)[member])
+
+    return OF_KERNEL.sub(number, text)
 
 
 def _fill(target: str, room: int, value: str, btf: Btf) -> str:

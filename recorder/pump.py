@@ -15,6 +15,7 @@ from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_recor
 from offwake.format.writer import Block
 from offwake.recorder.code_map import CodeMaps
 from offwake.recorder.files import FileKeeper
+from offwake.recorder.growth import Growth
 from offwake.recorder.kernel_frames import KernelFrames
 from offwake.recorder.lessons import ASKED_FOR, lessons
 from offwake.recorder.output import WriterThread
@@ -85,6 +86,7 @@ class Pump:
         self._take_up(now_ns)
         self._code.begin()
         self._round_ns = now_ns
+        self._growth = Growth(self._program.sources)
         self._open_segment(now_ns)
 
     def empty(self) -> bool:
@@ -128,6 +130,7 @@ class Pump:
         tick = self._tick(now) | {
             "cpu_gaps": [list(astuple(gap)) for gap in gaps],
             "ns_pids": self.table.take_contained(),
+            "grown": self._growth.taken(),
         }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
@@ -222,6 +225,7 @@ class Pump:
             },
             "side_band_lost": self._sideband_lost,
             "recursion_misses": self._program.recursion_misses(),
+            "counted": self._program.take_counted(),
         }
 
     def _write(self, block: Block, value: Any) -> None:

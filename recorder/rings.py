@@ -37,7 +37,10 @@ def event_specs(sources: Sequence[Source]) -> list[EventSpec]:
         for source in sources
         if source.sampling
     ]
-    return [*OUTPUTS.values(), *clocks, EventSpec.sideband()]
+    traced = [
+        EventSpec.traced(one.name, one.id, one.with_stack, one.filter) for source in sources for one in source.traced
+    ]
+    return [*OUTPUTS.values(), *clocks, *traced, EventSpec.sideband()]
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,11 @@ class Rings:
         events = (event for rings in self.cpus for event in rings.events if event.spec.name not in outputs)
         before = sum(lost for name, lost in self._lost.items() if name not in outputs)
         return before + sum(read_counts(event).lost for event in events)
+
+    def stored(self, name: str) -> int:
+        """Count the records that an event of this name has written, of those that are open."""
+        found = [read_counts(event) for rings in self.cpus for event in rings.events if event.spec.name == name]
+        return sum(counts.happened - counts.lost for counts in found)
 
     def sideband_lost(self) -> int:
         """Count the side-band records that had found no room when CPUs were followed last: each is asked once a second."""

@@ -74,7 +74,23 @@ KINDS: dict[str, list[tuple[str, str, int]]] = {
     "tcp_data_ready": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("local4", "<u4", 16),
                        ("remote4", "<u4", 20), ("local6", "V16", 24), ("remote6", "V16", 40), ("family", "<u2", 56),
                        ("local_port", "<u2", 58), ("remote_port_be", "<u2", 60)],
+    "tcp_destroy": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8)],
+    "tcp_retransmit": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("segments", "<u2", 16),
+                       ("state", "u1", 18), ("local4", "<u4", 20), ("remote4", "<u4", 24), ("local6", "V16", 28),
+                       ("remote6", "V16", 44), ("family", "<u2", 60), ("local_port", "<u2", 62),
+                       ("remote_port_be", "<u2", 64)],
+    "tcp_send": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("length", "<u4", 16)],
+    "tcp_receive": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("length", "<u4", 16)],
+    "tcp_drop": [("flags", "<u2", 2), ("tid", "<u4", 4), ("socket", "<u8", 8), ("reason", "<u4", 16),
+                 ("length", "<u4", 20), ("source", "V16", 24), ("destination", "V16", 40), ("family", "<u2", 56),
+                 ("source_port_be", "<u2", 58), ("destination_port_be", "<u2", 60), ("state", "u1", 62),
+                 ("tcp_flags", "u1", 63)],
+    "net_to_driver": [("flags", "<u2", 2), ("packet", "<u8", 8), ("socket", "<u8", 16), ("latency_ns", "<u8", 24),
+                      ("local4", "<u4", 32), ("remote4", "<u4", 36), ("local6", "V16", 40), ("remote6", "V16", 56),
+                      ("family", "<u2", 72), ("local_port", "<u2", 74), ("remote_port_be", "<u2", 76)],
+    "net_to_wire": [("flags", "<u2", 2), ("packet", "<u8", 8), ("latency_ns", "<u8", 16)],
 }  # fmt: skip
+ENUMS = {"skb_drop_reason": {3: "SKB_DROP_REASON_NO_SOCKET", 104: "SKB_DROP_REASON_QUEUE_PURGE"}}
 KIND_IDS = {name: number for number, name in enumerate(KINDS, 1)}
 
 PROGRAM, BUILD_ID = "/usr/bin/program", bytes(range(20))
@@ -147,11 +163,12 @@ class Encoder:
                     "id": KIND_IDS[name],
                     "name": name,
                     "source": "sched",
-                    "size": struct.calcsize("".join(["<H", *(_code(dtype) for _, dtype, _ in fields)])),
+                    "size": _size(name),
                     "fields": [["kind", "<u2", 0], *map(list, fields)],
                 }
                 for name, fields in KINDS.items()
             ],
+            "enums": ENUMS,
             "sources": ["sched", "on-cpu"],
             "unavailable": {},
             "files": [[PROGRAM, BUILD_ID]],
@@ -255,8 +272,7 @@ class Encoder:
     def _raw(
         self, event: Event, name: str, values: tuple[int | bytes, ...], chain: bytes = b"", follows: bytes = b""
     ) -> Record:
-        codes = "".join(_code(dtype) for _, dtype, _ in KINDS[name])
-        raw = struct.pack("<H" + codes, KIND_IDS[name], *values) + follows
+        raw = _payload(name, values) + follows
         raw += bytes(-(len(raw) + 4) % 8)
         output = ("kernel-stack" if follows else "with-stack") if chain else "without-stack"
         data = struct.pack("<QQ", _event_id(event.cpu, output), event.time_ns) + chain
@@ -357,9 +373,24 @@ def _event_id(cpu: int, name: str) -> int:
     return 100 * (cpu + 1) + list(PERF_EVENTS).index(name)
 
 
+def _size(kind: str) -> int:
+    """Return how long a kind's payload is."""
+    _, dtype, at = KINDS[kind][-1]
+    return at + struct.calcsize(_code(dtype))
+
+
+def _payload(kind: str, values: tuple[int | bytes, ...]) -> bytes:
+    """Return a payload with every field at its place."""
+    octets = bytearray(_size(kind))
+    struct.pack_into("<H", octets, 0, KIND_IDS[kind])
+    for (_, dtype, at), value in zip(KINDS[kind], values, strict=True):
+        struct.pack_into("<" + _code(dtype), octets, at, value)
+    return bytes(octets)
+
+
 def _code(dtype: str) -> str:
     """Return the struct code of a numpy dtype."""
-    return {"<u2": "H", "<u4": "I", "<u8": "Q", "S16": "16s", "V16": "16s"}[dtype]
+    return {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q", "S16": "16s", "V16": "16s"}[dtype]
 
 
 def _text(text: str) -> bytes:

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from offwake.analyzer.completeness import completeness
 from offwake.analyzer.render.table import cell_text
-from offwake.analyzer.render.text import count, duration, percent, printable
+from offwake.analyzer.render.text import count, duration, percent, printable, weight
 from offwake.errors import OffwakeError
 from offwake.web.downloads import downloads
 from offwake.web.library import Library
@@ -25,8 +25,8 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.extensions["library"] = Library(paths)
     app.jinja_env.finalize = _printable
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(count=count, duration=duration, percent=percent, link=link, cell_text=cell_text)
-    app.jinja_env.globals.update(completeness=completeness, nonce=nonce)
+    app.jinja_env.globals.update(count=count, duration=duration, percent=percent, weight=weight)
+    app.jinja_env.globals.update(link=link, cell_text=cell_text, completeness=completeness, nonce=nonce)
     guard(app, hosts, token)
     app.register_blueprint(pages)
     app.register_blueprint(downloads)

@@ -81,6 +81,7 @@ class Library:
         self._working = threading.RLock()
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
+        self._lacking: Recent[Entry, dict[str, str]] = Recent(OVERVIEWS_AT_MOST)
         self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
         self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
 
@@ -149,6 +150,16 @@ class Library:
         """Say why nothing was found of a view, heat map or table."""
         key = (entry, "why", name, selection, options)
         return self._made(key, lambda recording: query.why_nothing(recording, name, selection, options))
+
+    def lacking(self, entry: Entry) -> dict[str, str]:
+        """Return which views, heat maps, histograms and tables a recording has nothing for, and why."""
+
+        def make() -> dict[str, str]:
+            names = {*query.VIEWS, *query.HEATMAPS, *query.TABLES}
+            why = {name: query.lacks(self._recording(entry), name) for name in names}
+            return {name: reason for name, reason in why.items() if reason}
+
+        return self._lacking.get(entry, make, self._working)
 
     def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
         """Return an answer by its key, made of the recording when it is not there."""

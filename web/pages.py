@@ -167,6 +167,7 @@ def flame(entry_id: str, name: str) -> str:
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
+        unit=stacks.profile.unit,
         kept_here=(*CARRIED, "zoom", "icicle", "flame", "search", "icase"),
         nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection, ask.options),
         hidden_ns=stacks.profile.hidden_ns,
@@ -225,7 +226,7 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
-    values |= {"all_time": _all_time(), "downloads": DOWNLOADS}
+    values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS, "timeline": timeline}
     return render_template(template, carried=partial(carried, kind), **values)

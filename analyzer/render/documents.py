@@ -5,7 +5,7 @@ from typing import Any
 
 from offwake.analyzer.explain import Decision
 from offwake.analyzer.heatmap import Heatmap
-from offwake.analyzer.histogram import Histograms, bounds
+from offwake.analyzer.histogram import VALUE, Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
@@ -13,16 +13,18 @@ __all__ = ["heatmap_document", "histogram_document", "idle_document", "profile_d
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
-    """Return a profile's stacks, root first, in nanoseconds, sorted by frames."""
+    """Return a profile's stacks, root first, in nanoseconds, sorted by frames; of one that counts, without `_ns`."""
+    in_unit = "_ns" if profile.unit == "ns" else ""
     return {
         "view": profile.view,
-        "unit": "ns",
-        "total_ns": profile.total_ns,
+        "unit": profile.unit,
+        f"total{in_unit}": profile.total_ns,
         "hidden_ns": profile.hidden_ns,
         "open_ns": profile.open_ns,
         "unknown_ns": profile.unknown_ns,
         "stacks": [
-            {"frames": list(frames), "value_ns": weight.value_ns, "count": weight.count} for frames, weight in profile
+            {"frames": list(frames), f"value{in_unit}": weight.value_ns, "count": weight.count}
+            for frames, weight in profile
         ],
     }
 
@@ -34,7 +36,7 @@ def heatmap_document(heatmap: Heatmap) -> dict[str, Any]:
     """
     return {
         "of": heatmap.of,
-        "unit": "ns",
+        "unit": heatmap.unit,
         "columns": heatmap.columns.tolist(),
         "rows_of": heatmap.rows_of,
         "rows": heatmap.rows.tolist(),
@@ -52,7 +54,7 @@ def histogram_document(found: Histograms) -> dict[str, Any]:
     """
     return {
         "of": found.of,
-        "unit": "ns",
+        "unit": "" if found.unit == VALUE else "ns",
         "interval_ns": found.interval_ns,
         "total": found.total,
         "hidden_ns": found.hidden_ns,

@@ -114,7 +114,8 @@ function flameGraph(svg, visit) {
 
   // Words.
   const percent = (part, whole, digits = 2) => (whole ? 100 * part / whole : 0).toFixed(digits) + " %";
-  function duration(ns) {
+  function weight(ns) {
+    if (data.unit !== "ns") return `${ns.toLocaleString("en")} ${data.unit}`;
     for (const [size, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]])
       if (ns >= size) {
         const value = ns / size, digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
@@ -125,7 +126,7 @@ function flameGraph(svg, visit) {
   function describe(frame) {
     const all = percent(frame.ns, data.all_ns), shownAs = shown === frames[0] ? data.sandwich : "zoomed";
     const share = shown.ns === data.all_ns || !shownAs ? all : `${percent(frame.ns, shown.ns)} of ${shownAs}, ${all} of all`;
-    return `${frame.name} (${duration(frame.ns)}, ${share})`;
+    return `${frame.name} (${weight(frame.ns)}, ${share})`;
   }
   function point(frame) {
     details.textContent = frame ? describe(frame) : "";

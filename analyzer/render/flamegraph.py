@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
 from offwake.analyzer.render.layout import OTHER, Box, boxes, rows
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
-from offwake.analyzer.render.text import duration, percent
+from offwake.analyzer.render.text import percent, weight
 from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
 
 __all__ = ["FlameOptions", "draw", "flame_graph"]
@@ -58,10 +58,10 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     above = header.height + BAR
     height = above + (highest - lowest + 1) * ROW + MARGIN
     places = [box.depth - lowest if icicle else highest - box.depth for box in laid]
-    data = _Data(tree.all_ns, icicle, hangs, tree.root.name if tree.callers else None)
+    data = _Data(tree.all_ns, icicle, hangs, tree.root.name if tree.callers else None, tree.unit)
     scale = (options.width - 2 * MARGIN) / max(top.value_ns, 1)
     frames, labels = _frames(tree, laid, places, _Scale(scale, options.matches))
-    name = f"{caption.title}, {caption.subtitle}: {duration(tree.root.value_ns)}"
+    name = f"{caption.title}, {caption.subtitle}: {weight(tree.root.value_ns, tree.unit)}"
     return "\n".join(
         [
             opening("flame", options.width, height, (name, _description(tree), _metadata(laid, top, data))),
@@ -127,12 +127,13 @@ def _family(box: Box, view: str) -> Family:
 
 @dataclass(frozen=True)
 class _Data:
-    """What the script is told of a picture besides its frames: what shares are of, how it is turned, and what it is of."""
+    """What the script is told of a picture besides its frames: what shares are of, how it is turned, what it is of."""
 
     all_ns: int
     icicle: bool
     hangs: bool
     sandwich: str | None
+    unit: str
     name_at_most: int = NAME_AT_MOST
 
 
@@ -157,10 +158,11 @@ def _matched(tree: FrameTree, top: Frame, matches: frozenset[str] | None) -> str
 
 def _description(tree: FrameTree) -> str:
     widest = sorted(tree.root.children.values(), key=lambda frame: -frame.value_ns)[:5]
-    listed = ", ".join(f"{frame.name} {duration(frame.value_ns)}" for frame in widest)
+    listed = ", ".join(f"{frame.name} {weight(frame.value_ns, tree.unit)}" for frame in widest) or "nothing"
+    what = "time" if tree.unit == "ns" else tree.unit
     if tree.callers:
-        return f"What called {tree.root.name}, and what it called. Width is time. Most time: {listed or 'nothing'}."
-    return f"Flame graph. Width is time, each row calls the row after it. Most time: {listed or 'nothing'}."
+        return f"What called {tree.root.name}, and what it called. Width is {what}. Most {what}: {listed}."
+    return f"Flame graph. Width is {what}, each row calls the row after it. Most {what}: {listed}."
 
 
 def _background(view: str) -> str:

@@ -34,7 +34,7 @@ def title(heatmap: Heatmap) -> str:
     if heatmap.rows_of == "offset":
         period = "second" if heatmap.column_ns == SECOND else round_duration(heatmap.column_ns)
         return f"{heatmap.of} by the offset within each {period}"
-    return f"{heatmap.of} latency"
+    return f"{heatmap.of} latency" if heatmap.unit else heatmap.of
 
 
 def heat_map(heatmap: Heatmap, caption: Caption) -> str:
@@ -120,6 +120,7 @@ def _metadata(heatmap: Heatmap) -> str:
         "columns": len(heatmap.columns),
         "rows_of": heatmap.rows_of,
         "edges_ns": _edges(heatmap),
+        "unit": heatmap.unit,
         "counts": sparse,
         "total": heatmap.total,
     }
@@ -135,7 +136,7 @@ def _row_axis(heatmap: Heatmap, cell_height: int, width: int) -> list[str]:
         lines.append(f'<path class="rule" d="M-5 {y:.1f}H0" stroke="#bbb"/>')
         if is_major:
             lines.append(f'<path class="rule" d="M0 {y:.1f}H{width}" stroke="#bbb" stroke-opacity=".4"/>')
-        lines.append(label(-9, y + 4, round_duration(value), "end"))
+        lines.append(label(-9, y + 4, round_duration(value) if heatmap.unit else count(value), "end"))
     return lines
 
 
@@ -188,6 +189,8 @@ def _description(heatmap: Heatmap) -> str:
             f"Heat map of {count(heatmap.total)} moments. Every {duration(heatmap.column_ns)} is a column, "
             "and the offset within it runs up; darker red is more."
         )
+    if not heatmap.unit:
+        return f"Heat map of {count(heatmap.total)} values from {count(edges[0])} to {count(edges[-1])}."
     return (
         f"Heat map of {count(heatmap.total)} latencies from {duration(edges[0])} to {duration(edges[-1])}. "
         "Time runs across, latency up; darker red is more."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from offwake.analyzer.histogram import Histogram, Histograms, bounds
+from offwake.analyzer.histogram import VALUE, Histogram, Histograms, bounds
 from offwake.analyzer.render.text import count, duration, printable
 
 __all__ = ["text_histogram"]
@@ -41,7 +41,7 @@ def _lines(one: Histogram, unit: str) -> Iterator[str]:
     for (low, end), number in zip(bounds(len(one.counts)), one.counts, strict=True):
         stars = "*" * (STARS * number // most)
         yield f"{low:>{width}} -> {end - 1:<{width}} : {number:<8} |{stars:<{STARS}}|"
-    yield (
-        f"{'':{margin}}{count(one.count)} in all, p50 {duration(one.p50_ns)}, p99 {duration(one.p99_ns)}, "
-        f"max {duration(one.max_ns)}"
-    )
+    shown = count if unit == VALUE else duration
+    figures = {"p50": one.p50_ns, "p99": one.p99_ns, "max": one.max_ns}
+    known = [f", {name} {shown(value)}" for name, value in figures.items() if value is not None]
+    yield f"{'':{margin}}{count(one.count)} in all{''.join(known)}"

@@ -6,7 +6,7 @@ in XML or in HTML is replaced here, once, before any of them sees it.
 
 import re
 
-__all__ = ["count", "counted", "duration", "percent", "printable", "significant", "size"]
+__all__ = ["count", "counted", "duration", "percent", "printable", "significant", "size", "weight"]
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls: terminal escapes, line ends
@@ -27,6 +27,11 @@ def duration(ns: int) -> str:
     if ns < 0:
         return "-" + duration(-ns)
     return _in_units(ns, _UNITS, "ns")
+
+
+def weight(value: int, unit: str) -> str:
+    """Format what a stack weighs: nanoseconds, or how many of a plural noun."""
+    return duration(value) if unit == "ns" else f"{count(value)} {unit}"
 
 
 def size(number: int) -> str:

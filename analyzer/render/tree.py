@@ -54,7 +54,7 @@ class FrameTree:
 
     def __init__(self, profile: Profile, part: Part | None = None, callers: "FrameTree | None" = None) -> None:
         part = part or Part(ROOT, stacks(profile))
-        self.view = profile.view
+        self.view, self.unit = profile.view, profile.unit
         self.callers, self.of_callers = callers, part.of_callers
         self.all_ns = profile.total_ns
         self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.completions import FLUSH, OPERATION_BITS, OPERATIONS
 from offwake.analyzer.decode import Rows
+from offwake.analyzer.gathered import is_selected
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.scope import Scope
-from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Column, Table
 
 __all__ = ["NONE", "OPERATIONS", "Requests", "device_name", "requests", "table"]
@@ -161,21 +161,11 @@ def requests(scope: Scope) -> Requests:
     replay, selection = scope.replay, scope.selection
     found = _Steps(replay).requests(replay)
     threads, which = np.unique(found.thread, return_inverse=True)
-    chosen = np.array([_is_selected(place, replay, selection) for place in threads.tolist()], np.bool_)[which]
+    chosen = np.array([is_selected(place, scope) for place in threads.tolist()], np.bool_)[which]
     chosen &= scope.within(found.completed_ns)
     if selection.min_ns is not None or selection.max_ns is not None:
         chosen &= (found.service_ns != NONE) & selection.lasting(found.service_ns)
     return found.where(chosen)
-
-
-def _is_selected(place: int, replay: Replay, selection: Selection) -> bool:
-    if place == NONE:
-        return selection.fits(None, None, None, "")
-    thread = replay.timeline.threads[place]
-    pid = int(thread["tgid"])
-    comm = replay.names.texts[thread["name"]] if thread["name"] != NONE else None
-    is_theirs = pid not in replay.recording.own_pids
-    return is_theirs and selection.fits(int(thread["tid"]), pid, comm, replay.cgroups.path(pid))
 
 
 def device_name(device: int, replay: Replay) -> str:

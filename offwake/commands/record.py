@@ -159,6 +159,8 @@ def _options(args: argparse.Namespace) -> Options:
     host = "redacted" if args.redact else platform.node()
     name = host if flight_s else f"{host}-{time.strftime('%Y%m%d-%H%M%S')}"  # a dump has the time in its own name
     output = args.output or Path(f"{name}.offwake")
+    if args.redact and (traced := [name for name in names if name.startswith("trace:")]):
+        raise UsageError(f"--redact: {traced[0]} records arguments as they are; leave out one of the two")
     sources, buffer_bytes, stack_bytes = chosen_sources(names), args.buffer_mb << 20, args.stack_kb << 10
     return Options(
         output=output,

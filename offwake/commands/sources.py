@@ -6,7 +6,8 @@ from textwrap import wrap
 from typing import Any
 
 from offwake.recorder.availability import Availability, availability
-from offwake.recorder.sources import Event, Source, all_sources
+from offwake.recorder.sources import Event, Source, all_sources, forms
+from offwake.recorder.uprobes import has_kprobes
 
 __all__ = ["add_arguments", "run"]
 
@@ -48,6 +49,7 @@ def _document(sources: list[Source], found: Availability) -> dict[str, Any]:
             }
             for source in sources
         ],
+        "forms": [{"name": form, "summary": summary} for form, summary in forms().items()],
         "user_stacks": found.user_stacks or None,
         "not_checked": found.unchecked or None,
     }
@@ -61,8 +63,13 @@ def _lines(sources: list[Source], found: Availability) -> list[str]:
         if source.name in found.lacking:
             lines.append(f"  not available: {found.lacking[source.name]}")
         for event in source.events:
-            lines += _event(event, found)
+            lines += _event(event, source, found)
         lines.append("")
+    for form, summary in forms().items():
+        lines += [*wrap(f"{form}: {summary}", WIDTH, subsequent_indent="  ")]
+    if not has_kprobes():
+        lines.append("  This kernel has no kprobes: count: and time: cannot name functions of its own.")
+    lines.append("")
     if found.unchecked:
         lines.append(f"The programs were not loaded to see whether the kernel takes them: {found.unchecked}.")
     else:
@@ -70,7 +77,7 @@ def _lines(sources: list[Source], found: Availability) -> list[str]:
     return lines
 
 
-def _event(event: Event, found: Availability) -> list[str]:
-    came_from = event.tracepoint or "the sampling clock"
+def _event(event: Event, source: Source, found: Availability) -> list[str]:
+    came_from = event.tracepoint or ("probes" if source.probes else "the sampling clock")
     text = found.lacking.get(event.name) or ", ".join(field.name for field in event.fields)
     return wrap(f"  {event.name:<18} {came_from:<20} {text}", WIDTH, subsequent_indent=" " * 42)

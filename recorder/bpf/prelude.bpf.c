@@ -91,6 +91,13 @@ static __always_inline int emit_without_stack(void *ctx, void *event, u32 size, 
     return counted(kind, without_stack.perf_submit(ctx, event, size));
 }
 
+/* For programs that may run with interrupts on, which have no scratch to name a stack in: the kernel walks its own each time. */
+static __always_inline int emit_with_kernel_chain(void *ctx, void *event, u32 size, int kind)
+{
+    set_number(event, size, kind);
+    return counted(kind, kernel_stack.perf_submit(ctx, event, size));
+}
+
 #ifndef STACK_BITS
 static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
 {
@@ -98,9 +105,5 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
     return counted(kind, with_stack.perf_submit(ctx, event, size));
 }
 
-static __always_inline int emit_with_kernel_stack(void *ctx, void *event, u32 size, int kind)
-{
-    set_number(event, size, kind);
-    return counted(kind, kernel_stack.perf_submit(ctx, event, size));
-}
+#define emit_with_kernel_stack emit_with_kernel_chain
 #endif

@@ -2,19 +2,33 @@
 
 A source is one module of this package with a `SOURCE`: its tracepoints, the fields that each event keeps, whether the
 kernel walks the stack, and when. The BPF program and the layout of the records both come from that declaration, and the
-layout travels in the file. Adding a source is adding a module.
+layout travels in the file. Adding a source is adding a module. One whose name takes an argument (`trace:GROUP:NAME`) is a
+module with a `FORM`, its `SUMMARY`, and `make`, which declares a Source by what follows the first colon.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import Any, Protocol
 
 from offwake.errors import UsageError
+from offwake.recorder.uprobes import Site
 
-__all__ = ["Event", "Field", "Sampling", "Source", "all_sources", "chosen_sources", "default_sources"]
+__all__ = [
+    "Counting",
+    "Event",
+    "Field",
+    "Sampling",
+    "Source",
+    "Traced",
+    "all_sources",
+    "chosen_sources",
+    "default_sources",
+    "forms",
+]
 
-SIZES = {"u1": 1, "u2": 2, "u4": 4, "u8": 8, "i4": 4, "i8": 8, "S16": 16, "S64": 64, "S128": 128, "V16": 16}
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,9 @@ class Field:
 
     - `args[N]`: the raw tracepoint's argument;
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
+      `member(struct)` says what struct lies in one;
     - `tid`, `tgid`: the current thread's;
+    - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
 
     One that `is_address` holds an IP address, and stays 0 in a recording that is redacted.
@@ -39,7 +55,12 @@ class Field:
     @property
     def size(self) -> int:
         """Bytes that the field takes."""
-        return SIZES[self.type]
+        return int(self.type[1:])
+
+    @property
+    def numpy_type(self) -> str:
+        """The type as the file has it: with its byte order, where it has one."""
+        return self.type if self.alignment == 1 else f"<{self.type}"
 
     @property
     def alignment(self) -> int:
@@ -49,12 +70,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Event:
-    """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does.
+    """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does, or at its
+    sites.
 
     `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
-    value would hold. `once_per` names a field: only the first event for each value is kept, until an event whose `forgets`
-    names its field carries the same value. An `optional` event is left out where the kernel lacks what it takes; the rest
-    of its source is recorded.
+    value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns` one in
+    so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
+    time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
+    all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
+    what it takes; the rest of its source is recorded.
     """
 
     name: str
@@ -62,27 +86,71 @@ class Event:
     fields: tuple[Field, ...]
     when: str = ""
     once_per: str = ""
+    again_after_ns: int = 0
+    notes: str = ""
+    sent: bool = True
     forgets: str = ""
+    with_stack: bool = False
     optional: bool = False
 
     @property
     def payload(self) -> tuple[tuple[Field, int], ...]:
-        """The payload's fields and their offsets, as a C compiler lays them out.
-
-        Every payload opens with its kind, so that a reader can tell them apart.
-        """
-        placed, at = [], 0
-        for field in (Field("kind", "u2"), Field("flags", "u2"), *self.fields):
-            at += -at % field.alignment
-            placed.append((field, at))
-            at += field.size
-        return tuple(placed)
+        """The payload's fields and their offsets. Each opens with its kind, so that a reader can tell them apart."""
+        return _placed((Field("kind", "u2"), Field("flags", "u2"), *self.fields))
 
     @property
     def size(self) -> int:
         """Bytes of the payload, the padding at its end included."""
-        last, at = self.payload[-1]
-        return at + last.size + -(at + last.size) % max(field.alignment for field, _ in self.payload)
+        return _size(self.payload)
+
+
+def _placed(fields: tuple[Field, ...]) -> tuple[tuple[Field, int], ...]:
+    """Return fields with their offsets, as a C compiler lays them out."""
+    placed, at = [], 0
+    for field in fields:
+        at += -at % field.alignment
+        placed.append((field, at))
+        at += field.size
+    return tuple(placed)
+
+
+def _size(placed: tuple[tuple[Field, int], ...]) -> int:
+    last, at = placed[-1]
+    return at + last.size + -(at + last.size) % max(field.alignment for field, _ in placed)
+
+
+class Text(Protocol):
+    """What has a text, if no file does."""
+
+    def read_text(self) -> str:
+        """Return it."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """What a source's program adds up in the map `name`, by a key; each second the file gets what was added.
+
+    `sums` (u8) only grow, the first is how often; `most` (u8) are the largest of each so far. What the first field of the
+    key numbers has `names`: its own, and where it is.
+    """
+
+    name: str
+    key: tuple[Field, ...]
+    sums: tuple[Field, ...]
+    most: tuple[Field, ...] = ()
+    entries: int = 16384
+    names: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def payload(self) -> tuple[tuple[Field, int], ...]:
+        """The fields of a row, the key before the value, with their offsets."""
+        key = _placed(self.key)
+        return (*key, *((field, _size(key) + at) for field, at in _placed((*self.sums, *self.most))))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a row."""
+        return _size(_placed(self.key)) + 8 * len((*self.sums, *self.most))
 
 
 @dataclass(frozen=True)
@@ -95,29 +163,73 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Traced:
+    """A tracepoint that the kernel itself records, by its id: the fields of its record, each with its offset, as tracefs
+    says.
+
+    `strings` names the fields that say where a text lies behind the others. The kernel records what fits the `filter`, in
+    its own words.
+    """
+
+    name: str
+    id: int
+    payload: tuple[tuple[Field, int], ...]
+    size: int
+    strings: tuple[str, ...] = ()
+    filter: str = ""
+    with_stack: bool = False
+
+
+@dataclass(frozen=True)
 class Source:
-    """One event source. `program` is a C file beside the declaration for what a declaration cannot say."""
+    """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
+
+    `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
+    numbers that only grow, by their names; how much they grew is kept once a second.
+    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where. The two that
+    are `traced` belong together by the fields of `pair`, if there are any. What is `counting` needs no events.
+    """
 
     name: str
     summary: str
     events: tuple[Event, ...] = ()
     sampling: Sampling | None = None
-    program: Traversable | None = None
+    program: "Traversable | Text | None" = None
     default: bool = False
+    needs: tuple[str, ...] = ()
+    enums: tuple[str, ...] = ()
+    counters: Callable[[], dict[str, int]] | None = None
+    sites: Callable[[], list[Site]] | None = None
+    probes: tuple[str, ...] = ()
+    traced: tuple[Traced, ...] = ()
+    pair: tuple[str, ...] = ()
+    counting: Counting | None = None
+    in_kernel: bool = False
 
     @property
     def attached(self) -> tuple[Event, ...]:
-        """The events that a tracepoint gives; the others are the sampling clock's."""
+        """The events that a tracepoint gives."""
         return tuple(event for event in self.events if event.tracepoint)
+
+    @property
+    def sampled(self) -> tuple[Event, ...]:
+        """The events that the sampling clock gives."""
+        return self.events if self.sampling else ()
 
 
 def all_sources() -> dict[str, Source]:
-    """Import every module of this package and return their sources by name."""
-    found = {}
-    for module in pkgutil.iter_modules(__path__):
-        source: Source = importlib.import_module(f"{__name__}.{module.name}").SOURCE
-        found[source.name] = source
-    return found
+    """Import every module of this package and return the sources that need no argument, by name."""
+    found: list[Source] = [module.SOURCE for module in _modules() if hasattr(module, "SOURCE")]
+    return {source.name: source for source in found}
+
+
+def forms() -> dict[str, str]:
+    """Return how the sources that take an argument are written, with what they give."""
+    return {module.FORM: module.SUMMARY for module in _modules() if hasattr(module, "FORM")}
+
+
+def _modules() -> list[Any]:
+    return [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 
 
 def default_sources() -> list[str]:
@@ -126,9 +238,18 @@ def default_sources() -> list[str]:
 
 
 def chosen_sources(names: list[str]) -> list[Source]:
-    """Look sources up by name. Raises UsageError for one that does not exist."""
+    """Look sources up by name, with those that they need. Raises UsageError for one that does not exist."""
     known = all_sources()
+    makers = {module.FORM.partition(":")[0]: module.make for module in _modules() if hasattr(module, "FORM")}
     for name in names:
+        what, colon, argument = name.partition(":")
+        if colon and what in makers:
+            known[name] = makers[what](argument)
         if name not in known:
-            raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted(known))}")
-    return [known[name] for name in dict.fromkeys(names)]
+            raise UsageError(f"unknown source {name!r}; there are {', '.join(sorted([*known, *forms()]))}")
+    needed = [needs for name in names for needs in known[name].needs]
+    chosen = [known[name] for name in dict.fromkeys([*names, *needed])]
+    traced = [one.name for source in chosen for one in source.traced]
+    if twice := [name for name in traced if traced.count(name) > 1]:
+        raise UsageError(f"trace:{twice[0]} is named twice: a recording has a tracepoint once")
+    return chosen

@@ -5,28 +5,17 @@ it is a stranger (on loopback, the peer). Data that become ready for somebody wh
 interrupt, or on loopback the sender, is about to wake: so a waking can be joined to what arrived.
 """
 
+from offwake.recorder.sockets import ADDRESSES, IS_TCP, SOCKET, WHO, addresses
 from offwake.recorder.sources import Event, Field, Source
 
-SOCKET = Field("socket", "u8", "args[0]")
-WHO = Field("tid", "u4", "tid")
-COMMON = "args[0]->sock.__sk_common."
-ADDRESSES = (
-    Field("local4", "u4", COMMON + "skc_rcv_saddr", is_address=True),
-    Field("remote4", "u4", COMMON + "skc_daddr", is_address=True),
-    Field("local6", "V16", COMMON + "skc_v6_rcv_saddr", is_address=True),
-    Field("remote6", "V16", COMMON + "skc_v6_daddr", is_address=True),
-    Field("family", "u2", COMMON + "skc_family"),
-    Field("local_port", "u2", COMMON + "skc_num"),
-    Field("remote_port_be", "u2", COMMON + "skc_dport"),
-)
-IS_TCP = "{args[0]->sock.sk_protocol} == 6"
+STATE = Field("state", "u1", "args[0]->sock.__sk_common.skc_state")
 # An empty list of waiters points to its own head, which lies in the queue.
 SOMEBODY_WAITS = "{args[0]->sock.sk_wq.wait.head.next} - {args[0]->sock.sk_wq} > 256"
 FIRST_TRANSFER = (WHO, SOCKET, Field("length", "i8", "args[1]"), *ADDRESSES)
 
 SOURCE = Source(
     name="tcp",
-    summary="TCP state changes, retransmits, resets and arrivals: tcp-sessions table, what a network wake-up brought",
+    summary="TCP state changes, retransmits, resets and arrivals: sessions, connect latency, what a network wake-up brought",
     default=True,
     events=(
         Event(
@@ -45,7 +34,17 @@ SOURCE = Source(
         ),
         Event("tcp_first_send", "sock_send_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
         Event("tcp_first_receive", "sock_recv_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
-        Event("tcp_retransmit", "tcp_retransmit_skb", (WHO, SOCKET)),
+        Event(
+            "tcp_retransmit",
+            "tcp_retransmit_skb",
+            (WHO, SOCKET, Field("segments", "u2", "args[1]->sk_buff.cb(tcp_skb_cb).tcp_gso_segs"), STATE, *ADDRESSES),
+        ),
+        Event(  # of a connection that comes in, which has no socket yet: this is the listener's
+            "tcp_retransmit_synack",
+            "tcp_retransmit_synack",
+            (WHO, SOCKET, *addresses("args[1]->request_sock.__req_common")),
+            optional=True,
+        ),
         Event("tcp_send_reset", "tcp_send_reset", (WHO, SOCKET)),
         Event("tcp_receive_reset", "tcp_receive_reset", (WHO, SOCKET)),
         Event(  # since 6.3; 25,000 calls a second of 0.6 µs each at 12 Gb/s over loopback

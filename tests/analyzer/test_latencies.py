@@ -157,6 +157,7 @@ def test_buckets_and_percentiles_against_a_slow_count(latency_ns: list[int], uni
         assert one.counts[-1]
         assert (one.min_ns, one.max_ns) == (ranked[0], ranked[-1])
         for percent, value in ((50, one.p50_ns), (99, one.p99_ns)):
+            assert value is not None
             below = sum(ns < value for ns in latency_ns)
             upto = sum(ns <= value for ns in latency_ns)
             assert 100 * below < percent * len(ranked) <= 100 * upto

@@ -109,9 +109,10 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def record(path: Path, command: list[str | Path], under: tuple[str, ...] = ()) -> Recorded:
-    """Record a workload for as long as it runs; nothing may be lost."""
-    result = offwake("record", "-o", path, "--", *command, under=under)
+def record(path: Path, command: list[str | Path], under: tuple[str, ...] = (), sources: str = "") -> Recorded:
+    """Record a workload for as long as it runs, from the default sources or others; nothing may be lost."""
+    chosen = ("--sources", sources) if sources else ()
+    result = offwake("record", "-o", path, *chosen, "--", *command, under=under)
     assert result.returncode == 0, result.stderr
     return Recorded(path, json.loads(result.stdout))
 

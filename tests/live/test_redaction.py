@@ -49,8 +49,12 @@ for address in sys.argv[1].split():
             for _ in range(5):
                 client.send(b"x")
                 client.recv(100)
+    with socket.socket(family) as client:
+        client.bind((address, 0))
+        client.connect_ex((address, 9))
 """
-"""A program with a word that it makes nothing of, and with connections from each address to itself."""
+"""A program with a word that it makes nothing of, and with connections from each address to itself; one is refused."""
+SOURCES = "sched,on-cpu,block,tcp-rtt,tcp-bytes,net-stack,tcp-stats"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def recorded_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pla
             where.mkdir()
             command: list[str | Path] = [sys.executable, script, " ".join(ADDRESSES), ARGUMENT]
             planted: list[str | Path] = [sys.executable, "-c", OF_ITS_OWN, HOST, " ".join(ADDRESSES)]
-            recorder: list[str | Path] = [OFFWAKE, "record", *options, "--", *command]
+            recorder: list[str | Path] = [OFFWAKE, "record", "--sources", SOURCES, *options, "--", *command]
             subprocess.run(["unshare", "--uts", "--net", *planted, *recorder], check=True, cwd=where)
         (path,) = where.iterdir()
         with TraceReader.open(path) as reader:
@@ -123,6 +127,13 @@ def test_sessions_are_there_without_their_addresses(recorded_with: Callable[...,
     ours = [row for row in redacted if row["rx_bytes"] == 5]
     assert len(ours) == 2 * len(ADDRESSES)
     assert all(row["local_port"] and row["remote_port"] for row in ours)
+
+
+@pytest.mark.parametrize("of", ["tcp-states", "tcp-top", "tcp-windows", "tcp-drops", "tcp-stats", "net-stack"])
+def test_no_table_of_a_redacted_recording_has_an_address(recorded_with: Callable[..., Planted], of: str) -> None:
+    rows = ask("table", recorded_with("--redact").path, "--of", of, "--json")
+    ends = ("source", "destination") if of == "tcp-drops" else ("local", "remote")
+    assert {row[end] for row in rows for end in ends} == {None}
 
 
 def test_a_redacted_recording_is_whole(recorded_with: Callable[..., Planted]) -> None:

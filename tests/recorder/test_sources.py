@@ -22,15 +22,13 @@ C_TYPES = {
     "u8": ctypes.c_uint64,
     "i4": ctypes.c_int32,
     "i8": ctypes.c_int64,
-    "S16": ctypes.c_uint8 * 16,
-    "V16": ctypes.c_uint8 * 16,
 }
 needs_btf = pytest.mark.skipif(not VMLINUX.exists(), reason="this kernel has no BTF")
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_a_payload_is_laid_out_as_c_lays_out_a_struct(event: Event) -> None:
-    fields = [(field.name, C_TYPES[field.type]) for field, _ in event.payload]
+    fields = [(field.name, C_TYPES.get(field.type, ctypes.c_uint8 * field.size)) for field, _ in event.payload]
     struct = type(event.name, (ctypes.Structure,), {"_fields_": fields})
     assert [at for _, at in event.payload] == [getattr(struct, name).offset for name, _ in fields]
     assert event.size == ctypes.sizeof(struct)
@@ -42,12 +40,19 @@ def test_the_default_sources_are_those_of_the_manual() -> None:
 
 
 def test_an_unknown_source_is_named_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="unknown source 'schd'; there are block, on-cpu, sched, tcp"):
+    known = "block, count:PATTERN, dns, .*, tcp-stats, time:PATTERN, trace:GROUP:NAME"
+    with pytest.raises(UsageError, match=f"unknown source 'schd'; there are {known}"):
         chosen_sources(["sched", "schd"])
 
 
 def test_a_source_is_chosen_once() -> None:
     assert [source.name for source in chosen_sources(["tcp", "sched", "tcp"])] == ["tcp", "sched"]
+
+
+def test_what_a_source_needs_is_recorded_with_it() -> None:
+    names = [source.name for source in chosen_sources(["tcp-stats", "sched"])]
+    assert names == ["tcp-stats", "sched", "tcp", "tcp-drop"]
+    assert all(set(source.needs) <= set(all_sources()) for source in all_sources().values())
 
 
 @needs_btf
@@ -73,10 +78,21 @@ def test_members_are_found_through_pointers_and_anonymous_structs() -> None:
     assert btf.member("sock.__sk_common.skc_daddr").size == 4  # inside an anonymous union and struct
     assert btf.member("sock.__sk_common.skc_v6_daddr").size == 16
     assert not btf.has_member("task_struct.no_such_member")
+    held = btf.member("sk_buff.cb(tcp_skb_cb).tcp_gso_segs")
+    assert held.offset == btf.member("sk_buff.cb").offset + btf.member("tcp_skb_cb.tcp_gso_segs").offset
+    assert held.size == 2
     with pytest.raises(KeyError, match="no_such_member"):
         btf.member("task_struct.no_such_member")
     with pytest.raises(KeyError, match="no_such_struct"):
         btf.member("no_such_struct.member")
+
+
+@needs_btf
+def test_enumerations_are_read_as_the_kernel_prints_them() -> None:
+    reasons = Btf().enum("skb_drop_reason")
+    assert reasons["SKB_CONSUMED"] < reasons["SKB_DROP_REASON_NOT_SPECIFIED"] < reasons["SKB_DROP_REASON_NO_SOCKET"]
+    with pytest.raises(KeyError, match="this kernel has no no_such_enum"):
+        Btf().enum("no_such_enum")
 
 
 @needs_btf

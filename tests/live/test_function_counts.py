@@ -1,0 +1,94 @@
+"""Functions counted and timed: as often as a program counted itself, between what it measured inside and outside."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offwake.recorder.uprobes import has_kprobes
+from tests.live.harness import ask, offwake, recorder, wait_until
+
+SOURCE = Path(__file__).parents[1] / "workloads" / "functions.c"
+
+
+@pytest.fixture(scope="module")
+def program(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("functions") / "counts-itself"
+    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", built, SOURCE], check=True)
+    return built
+
+
+@pytest.fixture(scope="module")
+def recorded(program: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A recording in which the functions are both counted and timed, by their path and by name, and what was printed."""
+    path = tmp_path_factory.mktemp("recording") / "x.offwake"
+    part = path.with_name("x.offwake.part")
+    sources = f"count:u:{program}:counted_*,time:u:counts-itself:counted_*,count:t:irq:softirq_e*"
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        with recorder("-o", path, "--sources", sources) as recording:
+            wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
+            document = json.loads(process.communicate("go\n")[0])
+            recording.send_signal(signal.SIGINT)
+            said = recording.communicate(timeout=60)[1]
+    assert recording.returncode == 0, said
+    return path, document
+
+
+def test_functions_are_called_as_often_as_they_say(recorded: tuple[Path, dict[str, Any]]) -> None:
+    path, told = recorded
+    rows = [row for row in ask("table", path, "--of", "function-counts", "--json") if row["where"].startswith("/")]
+    assert {row["function"]: row["count"] for row in rows if row["total_ns"] is None} == told["calls"]
+    assert {row["function"]: row["count"] for row in rows if row["total_ns"] is not None} == told["calls"]
+    events = {source["name"].partition(":")[0]: source["events"] for source in ask("info", path, "--json")["sources"]}
+    assert events["time"] == sum(told["calls"].values())
+    assert ask("info", path, "--json")["complete"]
+
+
+def test_they_take_as_long_as_was_measured(recorded: tuple[Path, dict[str, Any]]) -> None:
+    path, told = recorded
+    rows = ask("table", path, "--of", "function-counts", "--json")
+    (slow,) = (row for row in rows if row["function"] == "counted_slow" and row["total_ns"] is not None)
+    assert told["inside_ns"] <= slow["total_ns"] <= told["outside_ns"]
+    assert slow["average_ns"] == slow["total_ns"] // slow["count"]
+    assert 0 < slow["variance_ns2"] < slow["total_ns"] ** 2
+    (deep,) = (row for row in rows if row["function"] == "counted_deep" and row["total_ns"] is not None)
+    assert deep["total_ns"] > 0  # of a function that calls itself each call is timed
+
+
+def test_tracepoints_are_counted(recorded: tuple[Path, dict[str, Any]]) -> None:
+    path, _ = recorded
+    found = ask("table", path, "--of", "function-counts", "--json")
+    rows = {row["function"]: row for row in found if row["where"] == "irq"}
+    assert set(rows) == {"softirq_entry", "softirq_exit"}
+    assert abs(rows["softirq_entry"]["count"] - rows["softirq_exit"]["count"]) <= ask("info", path, "--json")["cpus"]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("count:u:no-such-library:x", "nobody has such a file mapped"),
+        ("count:u:c:no_such_function", "nothing fits it"),
+        ("count:t:irq:no_such", "nothing fits it"),
+        ("time:t:irq:softirq_entry", "a tracepoint takes no time"),
+        ("count:t:no/group:x", "GROUP:NAME"),
+    ],
+)
+def test_what_cannot_be_counted_is_a_sentence(source: str, says: str, tmp_path: Path) -> None:
+    result = offwake("record", "-o", tmp_path / "x.offwake", "--sources", source, "--duration", "0.1")
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert says in result.stderr
+
+
+def test_the_kernels_functions_are_counted_where_it_has_kprobes(tmp_path: Path) -> None:
+    result = offwake("record", "-o", tmp_path / "x.offwake", "--sources", "count:vfs_read", "--", "cat", "/dev/null")
+    if has_kprobes():
+        assert result.returncode == 0, result.stderr
+        rows = ask("table", tmp_path / "x.offwake", "--of", "function-counts", "--json")
+        assert [row["function"] for row in rows] == ["vfs_read"]
+    else:
+        assert result.returncode == 1
+        assert "this kernel has no kprobes" in result.stderr
