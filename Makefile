@@ -24,6 +24,7 @@ check: .venv/installed  ## ruff, mypy --strict and import-linter
 bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf and offcputime; writes benchmarks/results.json and its tables in docs/
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
+	@.venv/bin/python -m benchmarks.flame_graphs
 	@.venv/bin/python -m benchmarks.user_stacks
 	@.venv/bin/python -m benchmarks.sources
 	@.venv/bin/python -m benchmarks.loads
