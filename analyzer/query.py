@@ -160,9 +160,8 @@ def blocked(recording: Recording, selection: Selection) -> Profile:
 
 
 def _profile(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
-    found = everything = _collected(recording, view, selection, options)
-    if found.hidden_ns and (selection.grep is not None or options.sandwich is not None):
-        everything = _collected(recording, view, replace(selection, show_all=True), options)
+    found = _collected(recording, view, selection, options)
+    everything = partial(_collected, recording, view, replace(selection, show_all=True), options)
     return shaped(found, everything, selection.grep, options)
 
 

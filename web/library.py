@@ -114,10 +114,11 @@ class Library:
             if (plain, whole) == (selection, options):
                 profile = query.profile(self._recording(entry), view, selection, options)
             else:
-                shown = everything = self.stacks(entry, view, plain, whole).profile
-                if shown.hidden_ns:
-                    everything = self.stacks(entry, view, replace(plain, show_all=True), whole).profile
-                profile = query.shaped(shown, everything, selection.grep, options)
+                shown = self.stacks(entry, view, plain, whole).profile
+                idle_too = replace(plain, show_all=True)
+                profile = query.shaped(
+                    shown, lambda: self.stacks(entry, view, idle_too, whole).profile, selection.grep, options
+                )
             return Stacks(profile, frame_tree(profile, options.sandwich))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)

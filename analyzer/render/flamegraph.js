@@ -228,7 +228,14 @@ function flameGraph(svg, visit) {
     open.forEach((key, row) => {
       const item = element("text", { class: "button", x: 10, y: 20 + row * 22, role: "menuitem", tabindex: 0 }, `${DEEDS[key][0]} (${key})`);
       item.addEventListener("click", event => { event.stopPropagation(); deed(key, frame); });
-      item.addEventListener("keydown", event => { if (event.key === "Enter") deed(key, frame); });
+      item.addEventListener("keydown", event => {
+        const beside = { ArrowDown: item.nextElementSibling, ArrowUp: item.previousElementSibling }[event.key];
+        if (event.key === "Enter") deed(key, frame);
+        else if (beside?.hasAttribute("tabindex")) beside.focus();
+        else if (!event.key.startsWith("Arrow")) return;
+        event.preventDefault();
+        event.stopPropagation();
+      });
       panel.append(item);
     });
     svg.append(panel);
@@ -247,7 +254,7 @@ function flameGraph(svg, visit) {
   }
   function escape() {
     const open = svg.querySelector(".help, .menu");
-    if (open) open.remove();
+    if (open) { open.remove(); (current?.rect ?? svg).focus({ preventScroll: true }); }
     else if (state().has("search")) go({ search: null });
   }
   function press(event) {
