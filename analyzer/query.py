@@ -173,7 +173,7 @@ def _collected(recording: Recording, view: str, selection: Selection, options: V
         collector.feed(batch)
         unknown_ns += scope.unknown_ns(batch.activity.intervals)
     found = collector.profile(scope.replay.naming)
-    found.view, found.unknown_ns = view, unknown_ns
+    found.view, found.unknown_ns = view, unknown_ns if found.unit == "ns" else 0
     return found
 
 
