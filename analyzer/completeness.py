@@ -11,7 +11,10 @@ from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import count, duration, percent, weight
 
-__all__ = ["completeness", "remarks", "wholeness"]
+__all__ = ["completeness", "open_waits", "remarks", "wholeness"]
+
+OPEN_WORTH_TELLING = 0.05
+"""Share of what is shown from which on open waits are worth a sentence; most recordings have a few."""
 
 
 def completeness(info: dict[str, Any]) -> str:
@@ -47,3 +50,14 @@ def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:
         said = {f"{count(found.total)} in all": True} | said
         said[f"{count(found.open)} open: they last longer than is known"] = found.open
     yield from (words for words, is_so in said.items() if is_so)
+
+
+def open_waits(found: Profile | Heatmap | Histograms) -> list[str]:
+    """Return a sentence, if much of what is shown is in waits of which a part lies outside the recording."""
+    if isinstance(found, Profile):
+        part, whole, much = found.open_ns, found.total_ns, f"{duration(found.open_ns)} of {duration(found.total_ns)}"
+    else:
+        part, whole, much = found.open, found.total, f"{count(found.open)} of {count(found.total)}"
+    if part <= OPEN_WORTH_TELLING * whole:
+        return []
+    return [f"{much} shown here are open waits: they began before the recording or did not end in it, and last longer."]

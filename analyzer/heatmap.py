@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.columns import Columns
 from offwake.analyzer.latencies import Latencies
 from offwake.errors import UsageError
 
 __all__ = ["Heatmap", "latency_map", "offset_map"]
 
-COLUMNS_AT_MOST = 240
 ROWS_PER_DECADE = 8
 OFFSET_ROWS = 50
 PERIODS_AT_MOST = 3600
@@ -50,9 +50,8 @@ def latency_map(found: Latencies) -> Heatmap:
     Rows run from the smallest latency to the largest, eight to a decade; what took no time has a row of its own below
     them. Columns are 1, 2 or 5 × 10ⁿ ns wide, at most 240 of them, and begin with the selected time.
     """
-    column_ns = _column_width(found.end_ns - found.begin_ns)
-    columns = np.arange(found.begin_ns, max(found.end_ns, found.begin_ns + 1), column_ns, dtype=np.int64)
-    column = np.minimum((found.ended_ns - found.begin_ns) // column_ns, len(columns) - 1)
+    cut = Columns.over(found.begin_ns, found.end_ns)
+    columns, column_ns, column = cut.starts_ns, cut.width_ns, cut.of(found.ended_ns)
     decades = len(str(found.latency_ns.max(initial=1)))
     edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
     edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length() + 1)))
@@ -96,13 +95,3 @@ def _counted(
 ) -> NDArray[np.int64]:
     counts = np.bincount(row * shape[1] + column, weights, minlength=shape[0] * shape[1])
     return counts.reshape(shape).astype(np.int64)
-
-
-def _column_width(duration_ns: int) -> int:
-    """Return the smallest 1, 2 or 5 × 10ⁿ ns that cuts the duration into at most 240 columns."""
-    width = 1
-    while True:
-        for step in (1, 2, 5):
-            if duration_ns <= width * step * COLUMNS_AT_MOST:
-                return width * step
-        width *= 10

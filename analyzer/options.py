@@ -6,7 +6,7 @@ value is said here, once: what, where, and what would be right.
 
 import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -20,7 +20,17 @@ from offwake.analyzer.states import LETTERS
 from offwake.analyzer.views import CHAIN_WEIGHTS, DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = ["IDLE_RULES", "SELECTION", "VIEW", "Option", "chosen", "parse_selection", "parse_view_options", "words"]
+__all__ = [
+    "IDLE_RULES",
+    "SELECTION",
+    "VIEW",
+    "Option",
+    "address",
+    "chosen",
+    "parse_selection",
+    "parse_view_options",
+    "words",
+]
 
 TEXT_AT_MOST = 500
 LONGEST_S = 10**9
@@ -175,6 +185,12 @@ def words(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[st
     return [*_written(VIEW, view_options), *_written((*SELECTION, IDLE_RULES), selection)]
 
 
+def address(selection: Selection) -> dict[str, str]:
+    """Return the fields of an address that choose this; what is as it would be anyway is left out."""
+    differing = _differing(SELECTION, selection)
+    return {option.name: option.write(value) if option.metavar else "1" for option, value in differing}
+
+
 def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
     """Return what was chosen as a caption says it; nothing where nothing was."""
     found = words(selection, view_options)
@@ -182,12 +198,18 @@ def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[s
 
 
 def _written(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:
-    found, defaults = [], type(chosen)()
-    for option in options:
-        value = getattr(chosen, option.field)
-        if value != getattr(defaults, option.field):
-            found += [option.flag, option.write(value)] if option.metavar else [option.flag]
+    found = []
+    for option, value in _differing(options, chosen):
+        found += [option.flag, option.write(value)] if option.metavar else [option.flag]
     return found
+
+
+def _differing(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> Iterator[tuple[Option, Any]]:
+    """Yield the options whose values are not the default ones, with these."""
+    defaults = type(chosen)()
+    for option in options:
+        if (value := getattr(chosen, option.field)) != getattr(defaults, option.field):
+            yield option, value
 
 
 def _parsed(options: tuple[Option, ...], given: Mapping[str, str]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from offwake.analyzer.latencies import KINDS, latencies
 from offwake.analyzer.net_stack import WAYS
 from offwake.analyzer.nothing import nothing_fits
 from offwake.analyzer.on_cpu import OnCpu
+from offwake.analyzer.overview import Overview
+from offwake.analyzer.overview import overview as make_overview
 from offwake.analyzer.parts import RUN_QUEUE, OffCpu, Wall
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
@@ -43,6 +45,7 @@ from offwake.analyzer.tables import (
     threads,
     waits_for,
 )
+from offwake.analyzer.tables import overview as overview_table
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -59,6 +62,7 @@ __all__ = [
     "lacks",
     "must_understand",
     "offsets",
+    "overview",
     "profile",
     "shaped",
     "table",
@@ -105,6 +109,7 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
     "tcp-stats": ("what went wrong with each TCP session: retransmits, resets, drops, errors", tcp_stats.table),
     "tcp-counters": ("what the kernel counted of IP, TCP and UDP, second by second", tcp_counters.table),
     "net-stack": ("how long each connection's packets took between the kernel's layers", net_stack.table),
+    "overview": ("what the machine did at each moment: a row a part of the viewer's timeline", overview_table.table),
 }
 
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
@@ -189,6 +194,11 @@ def histogram(recording: Recording, of: str, selection: Selection, options: Buck
     """Return histograms of latencies. Raises UsageError for a kind or a field that does not exist."""
     _must_exist("histogram", of, HISTOGRAMS, OF_FIELDS)
     return histograms(latencies(Scope(recording, selection), of, options.by), options)
+
+
+def overview(recording: Recording) -> Overview:
+    """Return what the machine did at each moment of the whole recording."""
+    return make_overview(Scope(recording, Selection()))
 
 
 def table(recording: Recording, of: str, selection: Selection) -> Table:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.address_space import AddressSpaces, Mapping
 from offwake.analyzer.cgroups import Cgroups
+from offwake.analyzer.columns import Columns
 from offwake.analyzer.completions import NOTHING, Ends
 from offwake.analyzer.decode import LOST, LOST_DTYPE, SAMPLE_NAMES, Decoder, Rows
 from offwake.analyzer.interrupts import fired_before
@@ -99,6 +100,9 @@ class Replay:
         self.whole = WholeStacks(self.stacks, self.decoder, unwinder)
         self.counts: Counter[str] = Counter()
         self.lost_records = 0
+        self._columns = Columns.over(recording.began_ns, recording.ended_ns)
+        self.events_by_column = np.zeros(self._columns.count, np.int64)
+        self.lost_ns_by_column = np.zeros(self._columns.count, np.int64)  # of all CPUs' time, in which events may be missing
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
         self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
         self.counted: dict[str, list[tuple[int, bytes]]] = defaultdict(list)  # rows of maps, by the time of their TICK
@@ -210,6 +214,8 @@ class Replay:
                 for kind, part in rows.items():
                     parts.setdefault(kind, []).append(part)
                     self.counts[self._kind_names[kind]] += len(part)
+                    if self.decoder.layouts[kind].source in self.recording.keyframe["sources"]:
+                        np.add.at(self.events_by_column, self._columns.of(part.time_ns), 1)
                 if LOST in rows:
                     lost = int(rows[LOST].payload["lost"].sum())
                     self.lost_records += lost
@@ -336,6 +342,9 @@ class Replay:
             fill(part, SAMPLED, what["tid"], what["tgid"], what["tgid"])
         if part := rows.get(self._kind_names[LOST]):
             fill(part, GAP, 0, 0, 0)["until_ns"] = part.payload["until_ns"]
+            bounds = self.recording.began_ns, self.recording.ended_ns
+            gap = np.clip(part.time_ns, *bounds), np.clip(part.payload["until_ns"], *bounds)
+            self.lost_ns_by_column += self._columns.spread(*gap)
         return count
 
     def _uncounted(self, tick: dict[str, Any], until_ns: int) -> dict[int, Rows]:

@@ -6,13 +6,15 @@ from typing import Any
 from flask import Flask, render_template
 from werkzeug.exceptions import HTTPException
 
+from offwake.analyzer.completeness import completeness
 from offwake.analyzer.render.table import cell_text
 from offwake.analyzer.render.text import count, duration, percent, printable, weight
 from offwake.errors import OffwakeError
 from offwake.web.downloads import downloads
 from offwake.web.library import Library
 from offwake.web.pages import link, pages
-from offwake.web.safety import LOOPBACK_HOSTS, guard
+from offwake.web.safety import LOOPBACK_HOSTS, guard, nonce
+from offwake.web.words import words
 
 __all__ = ["create_app"]
 
@@ -24,10 +26,11 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.jinja_env.finalize = _printable
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(count=count, duration=duration, percent=percent, weight=weight)
-    app.jinja_env.globals.update(link=link, cell_text=cell_text)
+    app.jinja_env.globals.update(link=link, cell_text=cell_text, completeness=completeness, nonce=nonce)
     guard(app, hosts, token)
     app.register_blueprint(pages)
     app.register_blueprint(downloads)
+    app.register_blueprint(words)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OffwakeError, _offwake_error)
     return app

@@ -21,6 +21,7 @@ __all__ = [
     "command_line",
     "parse_ask",
     "parse_selection",
+    "whole_number",
 ]
 
 SELECTION_FIELDS = tuple(option.name for option in options.SELECTION)
@@ -54,7 +55,7 @@ def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
     """Read what a flame graph's address says, or raise UsageError. Options of other views are not for this one."""
     return Ask(
         options=options.parse_view_options(_given(query, OPTIONS[view])),
-        zoom=_key(query, "zoom"),
+        zoom=whole_number(query, "zoom"),
         search=_search(query),
         ignore_case="icase" in query,
         icicle=True if "icicle" in query else False if "flame" in query else None,
@@ -83,7 +84,8 @@ def _search(query: Mapping[str, str]) -> str | None:
     return text or None
 
 
-def _key(query: Mapping[str, str], name: str) -> int | None:
+def whole_number(query: Mapping[str, str], name: str) -> int | None:
+    """Read a whole number below 2³², None where there is none, or raise UsageError."""
     text = query.get(name, "").strip()
     if not text:
         return None

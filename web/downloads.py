@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from offwake.analyzer.options import chosen
+from offwake.analyzer.render import overview, svg
 from offwake.analyzer.render.documents import heatmap_document, profile_document, table_document, trust
 from offwake.analyzer.render.flamegraph import FlameOptions, flame_graph
 from offwake.analyzer.render.folded import folded
@@ -17,9 +18,9 @@ from offwake.web.asks import parse_ask, parse_selection
 from offwake.web.library import Entry
 from offwake.web.pages import entry_or_404, flame_caption, heat_caption, library, region_left_out
 
-__all__ = ["downloads"]
+__all__ = ["downloads", "send"]
 
-TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", "folded": "text/plain"}
+TYPES = {"svg": "image/svg+xml", "json": "application/json", "csv": "text/csv", "folded": "text/plain", "txt": "text/plain"}
 downloads = Blueprint("downloads", __name__)
 
 
@@ -32,23 +33,23 @@ def flame(entry_id: str, name: str, form: str) -> Response:
     profile = stacks.profile
     if form == "svg":
         caption = flame_caption(entry, profile, chosen(selection, ask.options))
-        return _file(entry, f"{name}.svg", flame_graph(stacks.tree, caption, FlameOptions(icicle=ask.icicle)))
+        return send(entry, f"{name}.svg", flame_graph(stacks.tree, caption, FlameOptions(icicle=ask.icicle)))
     if form == "csv":
-        return _file(entry, f"{name}-frames.csv", csv_table(frame_table(stacks.tree.root)))
+        return send(entry, f"{name}-frames.csv", csv_table(frame_table(stacks.tree.root)))
     if form == "folded":
-        return _file(entry, f"{name}.folded", folded(profile))
-    return _file(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
+        return send(entry, f"{name}.folded", folded(profile))
+    return send(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/heatmap/<name>.<any(svg, json):form>")
 def heatmap(entry_id: str, name: str, form: str) -> Response:
     """Send a heat map of the selected threads."""
     entry = entry_or_404(entry_id, "heatmap", name)
-    selection = region_left_out(parse_selection(request.args))
-    shown = library().heatmap(entry, name, selection, "offset" in request.args)
+    selection = region_left_out()
+    shown = library().heatmap(entry, name, selection, bool(request.args.get("offset")))
     if form == "svg":
-        return _file(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
-    return _file(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
+        return send(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
+    return send(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
 
 
 @downloads.get("/recording/<entry_id>/table/<name>.<any(csv, json):form>")
@@ -56,14 +57,22 @@ def table(entry_id: str, name: str, form: str) -> Response:
     """Send a whole table."""
     entry = entry_or_404(entry_id, "table", name)
     shown = library().table(entry, name, parse_selection(request.args))
-    return _file(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+    return send(entry, f"{name}.{form}", csv_table(shown) if form == "csv" else json.dumps(table_document(shown)))
+
+
+@downloads.get("/recording/<entry_id>/overview.svg")
+def timeline(entry_id: str) -> Response:
+    """Send the timeline."""
+    entry = entry_or_404(entry_id, "table", "overview")
+    caption = svg.caption("timeline", library().listed(entry).info or {})
+    return send(entry, "overview.svg", overview.timeline(library().overview(entry), caption))
 
 
 def _trust(entry: Entry) -> dict[str, Any]:
     return trust(library().listed(entry).info or {})
 
 
-def _file(entry: Entry, name: str, text: str) -> Response:
+def send(entry: Entry, name: str, text: str) -> Response:
     """Send text as a file that a browser saves and never opens in this site's name."""
     file_name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{entry.path.stem}-{name}")
     content_type = f"{TYPES[name.rpartition('.')[2]]}; charset=utf-8"

@@ -15,22 +15,27 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from offwake.analyzer import query
+from offwake.analyzer.explain import Decision, explain
 from offwake.analyzer.heatmap import Heatmap
+from offwake.analyzer.histogram import Buckets, Histograms
+from offwake.analyzer.overview import Overview
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.render.sandwich import frame_tree
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
+from offwake.analyzer.summary import Summary, summarize
 from offwake.analyzer.tables import Table
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import OffwakeError
 
-__all__ = ["Entry", "Library", "Listed", "Stacks"]
+__all__ = ["ENTRIES_AT_MOST", "Entry", "Library", "Listed", "Recent", "Stacks"]
 
 SUFFIXES = (".offwake", ".offwake.part")
 ENTRIES_AT_MOST = 1000
 OPEN_AT_MOST = 2  # each may keep a pass in memory, see replay.py
 ANSWERS_AT_MOST = 16
+OVERVIEWS_AT_MOST = 50
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -76,12 +81,17 @@ class Library:
         self._working = threading.RLock()
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
+        self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
         self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
 
-    def entries(self) -> list[Entry]:
-        """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, at most 1,000, sorted by name."""
+    def scan(self) -> list[Entry]:
+        """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, sorted by name."""
         found = [entry for path in self._paths for entry in _scan(path)]
-        return sorted(found, key=lambda entry: entry.name)[:ENTRIES_AT_MOST]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def entries(self) -> list[Entry]:
+        """Return the files that are shown: of a scan the first 1,000."""
+        return self.scan()[:ENTRIES_AT_MOST]
 
     def find(self, entry_id: str) -> Entry | None:
         """Return the file with this id, or None."""
@@ -90,6 +100,10 @@ class Library:
     def listed(self, entry: Entry) -> Listed:
         """Return what the list shows of a file, however damaged or foreign it is."""
         return self._infos.get(entry, lambda: self._listed(entry), self._working)
+
+    def overview(self, entry: Entry) -> Overview:
+        """Return what the machine did at each moment; made once a recording."""
+        return self._overviews.get(entry, lambda: query.overview(self._recording(entry)), self._working)
 
     def stacks(self, entry: Entry, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Stacks:
         """Return the selected stacks of a view. Another `grep`, `hide` or `sandwich` needs no other pass."""
@@ -111,24 +125,34 @@ class Library:
     def heatmap(self, entry: Entry, of: str, selection: Selection, by_offset: bool = False) -> Heatmap:
         """Return a heat map of the selected threads, over latency or over the offset within each second."""
         kind, make = ("offsets", query.offsets) if by_offset else ("heatmap", query.heatmap)
-        key = (entry, kind, of, selection, DEFAULTS)
-        answer: Heatmap = self._answers.get(key, lambda: make(self._recording(entry), of, selection), self._working)
-        return answer
+        return self._made((entry, kind, of, selection, DEFAULTS), lambda recording: make(recording, of, selection))
+
+    def histograms(self, entry: Entry, of: str, selection: Selection, buckets: Buckets) -> Histograms:
+        """Return histograms of the selected threads."""
+        key = (entry, f"histogram {buckets}", of, selection, DEFAULTS)
+        return self._made(key, lambda recording: query.histogram(recording, of, selection, buckets))
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
         """Return a table of the selected threads."""
         key = (entry, "table", of, selection, DEFAULTS)
-        answer: Table = self._answers.get(
-            key, lambda: query.table(self._recording(entry), of, selection), self._working
-        )
-        return answer
+        return self._made(key, lambda recording: query.table(recording, of, selection))
+
+    def summary(self, entry: Entry, selection: Selection) -> Summary:
+        """Return the summary of the selected threads."""
+        return self._made((entry, "summary", "", selection, DEFAULTS), lambda recording: summarize(recording, selection))
+
+    def idle(self, entry: Entry, selection: Selection) -> list[Decision]:
+        """Return the decisions on the selected waits."""
+        return self._made((entry, "idle", "", selection, DEFAULTS), lambda recording: explain(recording, selection))
 
     def why_nothing(self, entry: Entry, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
         """Say why nothing was found of a view, heat map or table."""
         key = (entry, "why", name, selection, options)
-        answer: str = self._answers.get(
-            key, lambda: query.why_nothing(self._recording(entry), name, selection, options), self._working
-        )
+        return self._made(key, lambda recording: query.why_nothing(recording, name, selection, options))
+
+    def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
+        """Return an answer by its key, made of the recording when it is not there."""
+        answer: Value = self._answers.get(key, lambda: make(self._recording(key[0])), self._working)
         return answer
 
     def _recording(self, entry: Entry) -> Recording:

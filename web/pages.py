@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import (
     Blueprint,
@@ -19,11 +20,11 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import remarks
+from offwake.analyzer.completeness import open_waits, remarks
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.options import chosen
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render import flamegraph, heatmap, svg
+from offwake.analyzer.render import flamegraph, heatmap, overview, svg
 from offwake.analyzer.render.frames import frame_table
 from offwake.analyzer.render.table import heading
 from offwake.analyzer.render.tree import FrameTree
@@ -39,17 +40,32 @@ from offwake.web.asks import (
     command_line,
     parse_ask,
     parse_selection,
+    whole_number,
 )
-from offwake.web.library import Entry, Library
+from offwake.web.library import ENTRIES_AT_MOST, Entry, Library
+from offwake.web.rows import OPENS, row_stacks
 
-__all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "pages", "region_left_out"]
+__all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "page", "pages", "region_left_out"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
 FIRST_VIEW = "off-wake"
-PICTURE_FILES = ("flamegraph.js", "heatmap.js", "picture.css")
-KINDS = {"flame": query.VIEWS, "heatmap": query.HEATMAPS, "table": query.TABLES}
-CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS)
+PICTURE_FILES = ("flamegraph.js", "heatmap.js", "overview.js", "picture.css")
+KINDS = {
+    "words": {
+        "summary": "who waited, on what, woken by whom; run queue, block I/O, TCP; what to look at next",
+        "idle": "which waits pictures leave out as idle, and why; which not, and what came nearest",
+    },
+    "flame": query.VIEWS,
+    "heatmap": query.HEATMAPS,
+    "histogram": query.HISTOGRAMS,
+    "table": query.TABLES,
+}
+AROUND = ("around_from", "around_to")
+"""The time that a heat map showed when a region of it was picked."""
+DOWNLOADS = {"words": "words.words_file", "histogram": "words.histogram_file"}
+DOWNLOADS |= {kind: f"downloads.{kind}" for kind in ("flame", "heatmap", "table")}
+CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS, *AROUND)
 """Fields of an address that hold for the other pages of a recording too."""
 pages = Blueprint("pages", __name__)
 
@@ -77,13 +93,24 @@ def carried(from_kind: str, to_kind: str) -> tuple[str, ...]:
 
 def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
     """Return a link that carries along what the page selects."""
-    kept = {name: value for name, value in request.args.items() if name in keep and value}
-    return url_for(endpoint, **{**kept, **values})
+    kept = {name: value for name, value in request.args.items() if name in keep}
+    return url_for(endpoint, **{name: value for name, value in (kept | values).items() if value or value == 0})
 
 
-def region_left_out(selection: Selection) -> Selection:
-    """Return the selection without a region: a heat map shows all of what one is picked from."""
-    return replace(selection, begin_ns=None, end_ns=None, min_ns=None, max_ns=None, ended=False)
+def _all_time() -> str:
+    """Return the address of this page without its time, and without the region of a heat map that the time is part of."""
+    left_out = (*REGION_FIELDS, *AROUND) if request.args.get("ended") else ("from", "to")
+    return f"{request.path}?{urlencode({name: value for name, value in request.args.items() if name not in left_out})}"
+
+
+def region_left_out() -> Selection:
+    """Return what a heat map shows: the selection, but for a region all of what it was picked from, see AROUND."""
+    selection = parse_selection(request.args)
+    if not selection.ended:
+        return selection
+    around = parse_selection({name.removeprefix("around_"): request.args.get(name, "") for name in AROUND})
+    begin_ns, end_ns = around.begin_ns, around.end_ns
+    return replace(selection, begin_ns=begin_ns, end_ns=end_ns, min_ns=None, max_ns=None, ended=False)
 
 
 def flame_caption(entry: Entry, profile: Profile, chosen: list[str]) -> svg.Caption:
@@ -101,7 +128,9 @@ def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption
 @pages.get("/")
 def recordings() -> str:
     """List the recordings, whole, damaged and foreign."""
-    return render_template("recordings.html", listed=[library().listed(entry) for entry in library().entries()])
+    found = library().scan()
+    listed = [library().listed(entry) for entry in found[:ENTRIES_AT_MOST]]
+    return render_template("recordings.html", listed=listed, found=len(found))
 
 
 @pages.get("/picture/<name>")
@@ -131,9 +160,10 @@ def flame(entry_id: str, name: str) -> str:
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
     picture = _flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
     frames = _arranged(frame_table(top))
-    return _page(
+    return page(
         ("flame.html", entry, "flame", name),
         picture=Markup(picture),
+        notices=open_waits(stacks.profile),
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
@@ -146,26 +176,28 @@ def flame(entry_id: str, name: str) -> str:
         ),
         forms=("svg", "folded", "json", "csv"),
         filters=(*SELECTION_FIELDS, *query.OPTIONS[name]),
-        kept=("zoom", "icicle", "flame", "sort", "down", *VIEW_FIELDS),
+        kept=("zoom", "icicle", "flame", "sort", "down", *VIEW_FIELDS, *AROUND),
     )
 
 
 @pages.get("/recording/<entry_id>/heatmap/<name>")
 def heat(entry_id: str, name: str) -> str:
     """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
-    entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out(parse_selection(request.args))
-    by_offset = "offset" in request.args
+    entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out()
+    by_offset, region = bool(request.args.get("offset")), REGION_FIELDS if request.args.get("ended") else ("ended",)
     shown = library().heatmap(entry, name, selection, by_offset)
     command = ["heatmap", entry.name, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
-    return _page(
+    return page(
         ("heatmap.html", entry, "heatmap", name),
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
         hidden_ns=shown.hidden_ns,
+        opens=OPENS.get(name, FIRST_VIEW),
+        notices=open_waits(shown),
         nothing="" if shown.total else library().why_nothing(entry, name, selection),
         command=command_line(command, selection),
         forms=("svg", "json"),
-        filters=["offset", *(field for field in SELECTION_FIELDS if field not in REGION_FIELDS)],
-        kept=(*REGION_FIELDS, *VIEW_FIELDS),
+        filters=["offset", *(field for field in SELECTION_FIELDS if field not in region)],
+        kept=(*region, *VIEW_FIELDS, *AROUND),
     )
 
 
@@ -173,26 +205,30 @@ def heat(entry_id: str, name: str) -> str:
 def table(entry_id: str, name: str) -> str:
     """Show a table, sorted as the address says."""
     entry, selection = entry_or_404(entry_id, "table", name), parse_selection(request.args)
-    whole = library().table(entry, name, selection)
+    whole, first = library().table(entry, name, selection), whole_number(request.args, "first") or 0
     rows = _arranged(whole)
-    return _page(
+    return page(
         ("table.html", entry, "table", name),
         columns=[(column, heading(column)) for column in whole.columns],
-        rows=rows[:ROWS_AT_MOST],
+        rows=[(row, *row_stacks(name, row)) for row in rows[first : first + ROWS_AT_MOST]],
+        first=first,
+        at_most=ROWS_AT_MOST,
         found=len(rows),
         nothing="" if rows else library().why_nothing(entry, name, selection),
         command=command_line(["table", entry.name, "--of", name], selection),
         forms=("csv", "json"),
         filters=[field for field in SELECTION_FIELDS if field not in ("all", "ended")],
-        kept=("all", "ended", "sort", "down", *VIEW_FIELDS),
+        kept=("all", "ended", "sort", "down", *VIEW_FIELDS, *AROUND),
     )
 
 
-def _page(what: tuple[str, Entry, str, str], **values: Any) -> str:
+def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
-    values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS}
+    values |= {"all_time": _all_time(), "downloads": DOWNLOADS}
+    timeline = Markup(overview.draw(library().overview(entry)))
+    values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS, "timeline": timeline}
     return render_template(template, carried=partial(carried, kind), **values)
 
 

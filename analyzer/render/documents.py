@@ -1,13 +1,15 @@
 """Documents: what `--json` prints and the viewer's JSON downloads hold. Their keys are a promise to other programs."""
 
+from math import isfinite
 from typing import Any
 
+from offwake.analyzer.explain import Decision
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import VALUE, Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
-__all__ = ["heatmap_document", "histogram_document", "profile_document", "table_document", "trust"]
+__all__ = ["heatmap_document", "histogram_document", "idle_document", "profile_document", "table_document", "trust"]
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
@@ -84,3 +86,30 @@ def trust(info: dict[str, Any]) -> dict[str, Any]:
 def table_document(table: Table) -> list[dict[str, Any]]:
     """Return a table's rows, each with every column; what is not known is null."""
     return [{column.name: row.get(column.name) for column in table.columns} for row in table.rows]
+
+
+def idle_document(decisions: list[Decision]) -> list[dict[str, Any]]:
+    """Return every decision on waits: idle or not, by which rule, and with which figures."""
+    return [_decision(decision) for decision in decisions]
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "comm": decision.comm,
+        "stack": decision.stack,
+        "threads": len(decision.threads),
+        "waits": decision.waits,
+        "blocked_ns": decision.blocked_ns,
+        "idle": decision.rule is not None,
+        "rule": decision.rule.name if decision.rule else None,
+        "nearest": decision.nearest.name if decision.nearest else None,
+        "conditions": [
+            {"key": reason.key, "wanted": reason.wanted, "found": _finite(reason.found), "holds": reason.holds}
+            for reason in decision.reasons
+        ],
+        "waited_for_ns": dict(decision.waited_for_ns.most_common()),
+    }
+
+
+def _finite(found: float | None) -> float | None:
+    return found if found is not None and isfinite(found) else None

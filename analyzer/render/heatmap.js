@@ -26,7 +26,12 @@ function heatMap(svg, visit) {
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
   function go(changes) {
     const next = state();
+    if (visit && changes.ended && !next.has("ended"))  // a region of a part: the page goes on showing that part
+      for (const key of ["from", "to"]) if (next.has(key)) next.set("around_" + key, next.get(key));
     for (const [key, value] of Object.entries(changes)) if (value === null) next.delete(key); else next.set(key, value);
+    if (visit && changes.ended === null)
+      for (const key of ["from", "to"]) if (next.has("around_" + key)) next.set(key, next.get("around_" + key));
+    if (!next.has("ended")) for (const key of ["from", "to"]) next.delete("around_" + key);
     if (visit) visit(next); else location.hash = next;
   }
 
@@ -90,7 +95,7 @@ function heatMap(svg, visit) {
   function show() {
     anchor = null;
     const now = state(), number = (key, otherwise) => now.has(key) ? Number(now.get(key)) : otherwise;
-    if (!KEYS.some(key => now.has(key)) || !rows) {
+    if (!now.has("ended") || !rows) {
       selected.textContent = "";
       outline(null);
       return;

@@ -17,6 +17,7 @@ from offwake.analyzer.heatmap import ROWS_PER_DECADE, SECOND, Heatmap
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
 from offwake.analyzer.render.text import count, duration
+from offwake.analyzer.render.ticks import label, round_duration, round_step, time_axis
 
 __all__ = ["draw", "heat_map", "title"]
 
@@ -31,7 +32,7 @@ LEVELS = 24
 def title(heatmap: Heatmap) -> str:
     """Return what a map shows, in a few words."""
     if heatmap.rows_of == "offset":
-        period = "second" if heatmap.column_ns == SECOND else _round(heatmap.column_ns)
+        period = "second" if heatmap.column_ns == SECOND else round_duration(heatmap.column_ns)
         return f"{heatmap.of} by the offset within each {period}"
     return f"{heatmap.of} latency" if heatmap.unit else heatmap.of
 
@@ -64,8 +65,8 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
             *_paths(heatmap.counts),
             "</g>",
             *_row_axis(heatmap, cell_height, plot_width),
-            *_time_axis(heatmap, plot_width, plot_height),
-            "" if most else _label(plot_width / 2, 34, "nothing to show"),
+            *time_axis(_time(heatmap), plot_width, plot_height),
+            "" if most else label(plot_width / 2, 34, "nothing to show"),
             f'<rect class="plot rule" width="{plot_width}" height="{plot_height}" fill-opacity="0" stroke="#bbb"/>',
             "</g>",
             *_legend(most, above + plot_height + 44),
@@ -78,6 +79,12 @@ def _edges(heatmap: Heatmap) -> list[int]:
     """Return the rows' lower bounds, and the upper bound of the last."""
     rows: list[int] = heatmap.rows.tolist()
     return [*rows, heatmap.top_ns] if rows else []
+
+
+def _time(heatmap: Heatmap) -> tuple[int, int]:
+    """Return when the map begins and how long it is (ns)."""
+    columns: list[int] = heatmap.columns.tolist()
+    return (columns[0], heatmap.column_ns * len(columns)) if columns else (0, 0)
 
 
 def _levels(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,7 +136,7 @@ def _row_axis(heatmap: Heatmap, cell_height: int, width: int) -> list[str]:
         lines.append(f'<path class="rule" d="M-5 {y:.1f}H0" stroke="#bbb"/>')
         if is_major:
             lines.append(f'<path class="rule" d="M0 {y:.1f}H{width}" stroke="#bbb" stroke-opacity=".4"/>')
-        lines.append(_label(-9, y + 4, _round(value) if heatmap.unit else count(value), "end"))
+        lines.append(label(-9, y + 4, round_duration(value) if heatmap.unit else count(value), "end"))
     return lines
 
 
@@ -141,7 +148,7 @@ def _marks(heatmap: Heatmap, edges: list[int], cell_height: int) -> Iterator[tup
     if not edges:
         return
     if heatmap.rows_of == "offset":
-        step = _round_step(edges[-1] / 10)
+        step = round_step(edges[-1] / 10)
         yield from ((value, value % (5 * step) == 0) for value in range(0, edges[-1] + 1, step))
         return
     if edges[0] == 0:
@@ -154,42 +161,12 @@ def _marks(heatmap: Heatmap, edges: list[int], cell_height: int) -> Iterator[tup
                 yield step * 10**decade, step == 1
 
 
-def _time_axis(heatmap: Heatmap, width: int, height: int) -> list[str]:
-    """Label about ten round times."""
-    lines: list[str] = []
-    span_ns = heatmap.column_ns * len(heatmap.columns)
-    if not span_ns:
-        return lines
-    step = _round_step(span_ns / 10)
-    begin_ns = int(heatmap.columns[0])
-    for time_ns in range(-(-begin_ns // step) * step, begin_ns + span_ns + 1, step):
-        x = width * (time_ns - begin_ns) / span_ns
-        anchor = "end" if x > width - 20 else "middle"
-        lines.append(f'<path class="rule" d="M{x:.1f} {height}v5" stroke="#bbb"/>')
-        lines.append(_label(x, height + 19, _round(time_ns), anchor))
-    return lines
-
-
-def _round_step(least: float) -> int:
-    """Return the smallest 1, 2 or 5 × 10ⁿ that is not below `least`."""
-    power = int(10 ** max(0, math.floor(math.log10(max(least, 1)))))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= least or step == 10)
-
-
-def _round(ns: int) -> str:
-    """Format a round number of nanoseconds without needless digits: `10 ms`, `2.5 s`."""
-    for size, unit in ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")):
-        if ns >= size:
-            return f"{ns / size:,.12g} {unit}"
-    return f"{ns} ns" if ns else "0 s"
-
-
 def _legend(most: int, y: int) -> list[str]:
     """Show the shades with the counts that they stand for."""
     if not most:
         return []
     size, left = 14, LEFT + 52
-    swatches = [_label(LEFT, y + 10, "count", "start")]
+    swatches = [label(LEFT, y + 10, "count", "start")]
     for level in range(LEVELS + 1):
         colour, opacity = heat_colour(level / LEVELS)
         place = f'x="{left + level * size}" y="{y}" width="{size}" height="12"'
@@ -199,12 +176,8 @@ def _legend(most: int, y: int) -> list[str]:
     marks = dict.fromkeys([0, max(1, most // 16), max(1, most // 4), most])
     for mark in marks:
         x = left + size / 2 + (width - size) * math.sqrt(mark / most)
-        swatches.append(_label(x, y - 4, count(mark)))
+        swatches.append(label(x, y - 4, count(mark)))
     return swatches
-
-
-def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text class="faint" x="{x:.1f}" y="{y:.1f}" fill="#555" text-anchor="{anchor}">{text}</text>'
 
 
 def _description(heatmap: Heatmap) -> str:

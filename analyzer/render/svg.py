@@ -66,12 +66,12 @@ def cut(text: str, width_px: float, font_px: int) -> str:
 
 
 def opening(kind: str, width: int, height: int, about: tuple[str, str, str]) -> str:
-    """Begin a picture; `about` is its name, a description for those who cannot see it, and the script's data."""
+    """Begin a picture; `about` is its name, a description for those who cannot see it, and the script's data, if any."""
     name, description, data = about
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="picture {kind}" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="{FONT}" font-size="12">\n<title>{escape(name)}</title>\n'
-        f"<desc>{escape(description)}</desc>\n<metadata>{escape(data)}</metadata>"
+        f"<desc>{escape(description)}</desc>\n" + (f"<metadata>{escape(data)}</metadata>" if data else "")
     )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "histogram": "latency distribution in text",
     "table": "rows: threads, who waited for whom, block I/O, TCP sessions",
     "idle": "which waits are left out as idle, and why",
+    "report": "the main pictures and tables in one HTML file",
     "serve": "browse recordings",
 }
 

@@ -14,6 +14,7 @@ __all__ = ["add_arguments", "run"]
 THREADS = 4
 CONNECTIONS_AT_MOST = 100
 HEADER_BYTES_AT_MOST = 32 * 1024
+BODY_BYTES_AT_MOST = 1024  # nothing here takes any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             threads=THREADS,
             connection_limit=CONNECTIONS_AT_MOST,
             max_request_header_size=HEADER_BYTES_AT_MOST,
+            max_request_body_size=BODY_BYTES_AT_MOST,
             ident=None,
         )
     except (OSError, ValueError) as error:

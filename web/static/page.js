@@ -1,25 +1,29 @@
 // Pages: follow links within a recording without losing one's place, and give pictures their life.
 //
-// The address says everything, and the server draws it. This fetches the page of the new address and takes its <main>,
+// The address says everything, and the server draws it. This fetches the page of the new address and takes its #page,
 // so a picture changes while the window stays where it is scrolled to; without a script the same links and forms work.
 "use strict";
 
-let quiet = () => {}, loading = new AbortController();
+const address = () => location.pathname + location.search;
+let alive = [], loading = new AbortController(), shown = address();
 
 function start() {
-  quiet();
-  const flame = document.querySelector("svg.flame"), heat = document.querySelector("svg.heat");
-  quiet = flame ? flameGraph(flame, visit) : heat ? heatMap(heat, visit) : () => {};
+  for (const quiet of alive) quiet();
+  alive = [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]].flatMap(([name, bring]) => {
+    const picture = document.querySelector(name);
+    return picture ? [bring(picture, visit)] : [];
+  });
 }
 
 async function load() {
+  shown = address();
   loading.abort();
   loading = new AbortController();
   try {
     const answer = await fetch(location.href, { signal: loading.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.title = page.title;
-    document.querySelector("main").replaceWith(page.querySelector("main"));
+    document.querySelector("#page").replaceWith(page.querySelector("#page"));
     start();
   } catch (error) {
     if (error.name !== "AbortError") location.reload();
@@ -31,7 +35,7 @@ function visit(query) {
   load();
 }
 
-addEventListener("popstate", load);
+addEventListener("popstate", () => { if (address() !== shown) load(); });  // not for a place within the page
 addEventListener("submit", event => {
   event.preventDefault();
   visit(new URLSearchParams([...new FormData(event.target)].filter(([, value]) => value)));

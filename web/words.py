@@ -1,0 +1,113 @@
+"""In words and in buckets: the summary, what is idle and why, and histograms, each with the stacks that it is about."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from offwake.analyzer.completeness import open_waits
+from offwake.analyzer.histogram import Buckets, Histogram, Histograms, bounds
+from offwake.analyzer.latencies import KINDS
+from offwake.analyzer.options import address
+from offwake.analyzer.render.documents import histogram_document, idle_document, trust
+from offwake.analyzer.render.histogram import text_histogram
+from offwake.analyzer.render.idle import idle_sections
+from offwake.analyzer.render.sections import Opens, Section, text_lines
+from offwake.analyzer.render.summary import summary_sections
+from offwake.analyzer.select import Selection
+from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_selection
+from offwake.web.downloads import send
+from offwake.web.library import Entry
+from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page
+from offwake.web.rows import OPENS, bucket_fields
+
+__all__ = ["words"]
+
+HISTOGRAMS_AT_MOST = 20
+FORMS = {"summary": ("txt",), "idle": ("txt", "json")}
+words = Blueprint("words", __name__)
+
+
+@words.get("/recording/<entry_id>/words/<name>")
+def words_page(entry_id: str, name: str) -> str:
+    """Show the summary, or what is idle and why."""
+    entry, selection = entry_or_404(entry_id, "words", name), parse_selection(request.args)
+    return page(
+        ("words.html", entry, "words", name),
+        sections=[(one.title, [(line, _opened(entry, line.opens)) for line in one.lines]) for one in _said(entry, name)],
+        nothing="",
+        command=command_line([name, entry.name], selection),
+        forms=FORMS[name],
+        filters=SELECTION_FIELDS,
+        kept=(*VIEW_FIELDS, *AROUND),
+    )
+
+
+@words.get("/recording/<entry_id>/words/<name>.<any(txt, json):form>")
+def words_file(entry_id: str, name: str, form: str) -> Response:
+    """Send the summary, or what is idle and why; JSON is of the latter."""
+    entry = entry_or_404(entry_id, "words", name)
+    if form == "json":
+        return send(entry, f"{name}.json", json.dumps(idle_document(library().idle(entry, parse_selection(request.args)))))
+    return send(entry, f"{name}.txt", "\n".join([*text_lines(_said(entry, name)), ""]))
+
+
+@words.get("/recording/<entry_id>/histogram/<name>")
+def histogram_page(entry_id: str, name: str) -> str:
+    """Show histograms: bucket by bucket, each with its stacks."""
+    entry, selection = entry_or_404(entry_id, "histogram", name), parse_selection(request.args)
+    found, each = _histograms(entry, name, selection), request.args.get("each", "")
+    return page(
+        ("histogram.html", entry, "histogram", name),
+        histograms=[(one, _buckets(found, one)) for one in found.found[:HISTOGRAMS_AT_MOST]],
+        found=len(found.found),
+        choices=[("", "all"), *((field, field.replace("_", " ")) for field in KINDS[name].fields)],
+        opens=OPENS.get(name, FIRST_VIEW),
+        hidden_ns=found.hidden_ns,
+        notices=open_waits(found),
+        nothing="" if found.total else library().why_nothing(entry, name, selection),
+        command=command_line(["histogram", entry.name, "--of", name, *(["--by", each] if each else [])], selection),
+        forms=("txt", "json"),
+        filters=SELECTION_FIELDS,
+        kept=(*VIEW_FIELDS, *AROUND),
+    )
+
+
+@words.get("/recording/<entry_id>/histogram/<name>.<any(txt, json):form>")
+def histogram_file(entry_id: str, name: str, form: str) -> Response:
+    """Send histograms, all of them."""
+    entry = entry_or_404(entry_id, "histogram", name)
+    found = _histograms(entry, name, parse_selection(request.args))
+    if form == "txt":
+        return send(entry, f"{name}.txt", text_histogram(found))
+    info = library().listed(entry).info or {}
+    return send(entry, f"{name}.json", json.dumps(histogram_document(found) | trust(info)))
+
+
+def _said(entry: Entry, name: str) -> list[Section]:
+    selection = parse_selection(request.args)
+    if name == "idle":
+        return list(idle_sections(library().idle(entry, selection), selection))
+    return list(summary_sections(library().summary(entry, selection), entry.name))
+
+
+def _opened(entry: Entry, opens: Opens | None) -> str | None:
+    """Return the address of a line's stacks."""
+    if opens is None:
+        return None
+    return link("pages.flame", (), entry_id=entry.id, name=opens.view, **address(opens.selection))
+
+
+def _histograms(entry: Entry, name: str, selection: Selection) -> Histograms:
+    each = request.args.get("each", "")
+    return library().histograms(entry, name, selection, Buckets((each,) if each else ()))
+
+
+def _buckets(found: Histograms, one: Histogram) -> list[dict[str, Any]]:
+    """Return a histogram's rows: bounds (ns), count, its share of the largest one, and the fields that choose it."""
+    rows: list[dict[str, Any]] = []
+    for (low, end), number in zip(bounds(len(one.counts)), one.counts, strict=True):
+        low_ns, end_ns = low * found.unit_ns, end * found.unit_ns
+        share, fields = number / max(one.counts), bucket_fields(low_ns, end_ns)
+        rows.append({"low_ns": low_ns, "end_ns": end_ns, "count": number, "share": share, "fields": fields})
+    return rows
