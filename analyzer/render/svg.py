@@ -96,10 +96,10 @@ def _kept_together(subtitle: str) -> str:
     return SEPARATOR.join(part.replace(" ", NBSP) for part in subtitle.split(SEPARATOR))
 
 
-def document(picture: str, script: str) -> str:
-    """Make a picture (`<svg …>…</svg>`) a file of its own, with its script and style inside."""
+def document(picture: str, script: str = "") -> str:
+    """Make a picture (`<svg …>…</svg>`) a file of its own, with its script, if any, and style inside."""
     style = f"<style><![CDATA[\n{resource('picture.css')}]]></style>"
-    code = f"<script><![CDATA[\n{resource(script)}]]></script>"
+    code = f"<script><![CDATA[\n{resource(script)}]]></script>" if script else ""
     body = picture.removesuffix("</svg>")
     return f'<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n{body}{style}\n{code}\n</svg>\n'
 
