@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns", "stacks"]
+__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns", "merged", "stacks"]
 
 ROOT = "all"
 ON_CPU_MARK = "[on CPU]"
@@ -61,7 +61,7 @@ class FrameTree:
         grown = list(part.stacks)
         frames = _safe_frames(grown)
         order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
-        names, self.depth, self.end, leaf = _merged(part.root, [frames[index] for index in order])
+        names, self.depth, self.end, leaf = merged(part.root, [frames[index] for index in order])
         self.texts = sorted(set(names))
         number = {text: index for index, text in enumerate(self.texts)}
         self.name = np.array([number[name] for name in names])
@@ -99,13 +99,14 @@ class FrameTree:
 
     def find(self, key: int) -> "Frame | None":
         """Return the frame with this key, the widest of several, or None where this tree has no such path."""
-        found = np.flatnonzero(self._keys == key)
+        found = np.flatnonzero(self.keys == key)
         if len(found):
             return Frame(self, int(found[np.argmax(self.value_ns[found])]))
         return self.callers.find(key) if self.callers else None
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
+    def keys(self) -> NDArray[np.int64]:
+        """The key of every frame."""
         encoded = [f"{text};".encode() for text in self.texts]
         path, keys = [self.first_key] * (int(self.depth.max()) + 1), [self.first_key]
         for depth, name in zip(self.depth[1:].tolist(), self.name[1:].tolist(), strict=True):
@@ -236,8 +237,8 @@ def _safe_frames(stacks: list[Stack]) -> list[tuple[str, ...]]:
 Merged = tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def _merged(root: str, stacks: list[tuple[str, ...]]) -> Merged:
-    """Merge sorted stacks: every frame's name, its depth, its end, and in which row each stack ends."""
+def merged(root: str, stacks: list[tuple[str, ...]]) -> Merged:
+    """Merge sorted stacks. Returns every frame's name, its depth, its end, and in which row each stack ends."""
     names, path = [printable(root)], [0]
     shared, ended, ended_at = list[int](), list[int](), list[int]()
     before: tuple[str, ...] = ()
