@@ -60,8 +60,11 @@ def _wanted(names: set[str], grep: str | None, sandwich: str | None) -> Iterator
 
 def _without(profile: Profile, names: frozenset[str]) -> Profile:
     """Leave frames out of stacks; what they called is then their callers'."""
-    found = replace(profile, weights={})
+
+    def kept(frames: Frames) -> Frames:
+        return tuple([name for name in frames if name not in names]) or HIDDEN
+
+    found = replace(profile, weights={}, over_time=profile.over_time.called(kept))
     for frames, weight in profile.weights.items():
-        kept = tuple([name for name in frames if name not in names]) or HIDDEN
-        found.add(kept, weight.value_ns, weight.count, weight.open_ns)
+        found.add(kept(frames), weight.value_ns, weight.count, weight.open_ns)
     return found

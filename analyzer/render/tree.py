@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.profile import Frames, Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Frame", "FrameTree", "Function", "Part", "frame_key", "functions", "matched_ns"]
+__all__ = ["Frame", "FrameTree", "Function", "Merged", "Part", "frame_key", "functions", "matched_ns", "merged"]
 
 ROOT = "all"
 ON_CPU_MARK = "[on CPU]"
@@ -66,13 +66,7 @@ class FrameTree:
         frames = _safe_frames([*part.frames, (part.root,)])
         root = frames.pop()
         order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
-        frames = [root, *(frames[index] for index in order)]
-        names = list(chain.from_iterable(frames))
-        self.texts = sorted(set(names))
-        number = {text: index for index, text in enumerate(self.texts)}
-        flat, length = np.array([number[name] for name in names]), np.array(list(map(len, frames)))
-        is_new, self.depth, leaf = _merged(flat, length)
-        self.name, self.end = flat[is_new], _ends(self.depth)
+        self.texts, self.name, self.depth, self.end, leaf = merged([root, *(frames[index] for index in order)])
         value_ns = np.array(part.value_ns, np.int64)[order]
         hot = np.array(part.hot, np.bool_)[order]
         self.before_ns = _running(leaf, value_ns, len(self.name))
@@ -107,13 +101,14 @@ class FrameTree:
 
     def find(self, key: int) -> "Frame | None":
         """Return the frame with this key, the widest of several, or None where this tree has no such path."""
-        found = np.flatnonzero(self._keys == key)
+        found = np.flatnonzero(self.keys == key)
         if len(found):
             return Frame(self, int(found[np.argmax(self.value_ns[found])]))
         return self.callers.find(key) if self.callers else None
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
+    def keys(self) -> NDArray[np.int64]:
+        """The key of every frame."""
         encoded = [f"{text};".encode() for text in self.texts]
         path, keys = [self.first_key] * (int(self.depth.max()) + 1), [self.first_key]
         for depth, name in zip(self.depth[1:].tolist(), self.name[1:].tolist(), strict=True):
@@ -235,21 +230,29 @@ def _safe_frames(stacks: list[Frames]) -> list[Frames]:
     return [tuple([safe[name] for name in frames]) for frames in stacks]
 
 
-Merged = tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]
+class Merged(NamedTuple):
+    """The rows of a tree, parents before children: names, as indices of `texts`, which are sorted; depth; the row after the
+    last of what each called (int64). And the row in which each stack ends, but for the first, the root."""
+
+    texts: list[str]
+    name: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    end: NDArray[np.int64]
+    leaf: NDArray[np.int64]
 
 
-def _merged(flat: NDArray[np.int64], length: NDArray[np.int64]) -> Merged:
-    """Merge the root and the sorted stacks on it, one after another in `flat`, each of its length.
-
-    Returns which places of `flat` are the rows of the tree, each row's depth, and in which row each stack ends.
-    """
+def merged(stacks: list[Frames]) -> Merged:
+    """Merge stacks, sorted by their frames, that stand on the first of them, the root, which they do not begin with."""
+    names = list(chain.from_iterable(stacks))
+    texts = sorted(set(names))
+    number = {text: index for index, text in enumerate(texts)}
+    flat, length = np.array([number[name] for name in names]), np.array(list(map(len, stacks)))
     first = np.cumsum(length) - length
     place = np.arange(len(flat)) - np.repeat(first, length)
     shared = _shared(flat, first[1:], length[1:])
     is_new = place >= np.repeat([0, *shared], length)
-    depth = place + np.repeat([0, *np.ones_like(shared)], length)
-    leaf = np.cumsum(length[1:] - shared)
-    return is_new, depth[is_new], leaf
+    depth = (place + np.repeat([0, *np.ones_like(shared)], length))[is_new]
+    return Merged(texts, flat[is_new], depth, _ends(depth), np.cumsum(length[1:] - shared))
 
 
 def _shared(flat: NDArray[np.int64], first: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
