@@ -25,6 +25,7 @@ bench: .venv/installed | test-packages  ## what recording and analysis cost, bes
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
 	@.venv/bin/python -m benchmarks.heatmaps
+	@.venv/bin/python -m benchmarks.flame_graphs
 	@.venv/bin/python -m benchmarks.user_stacks
 	@.venv/bin/python -m benchmarks.sources
 	@.venv/bin/python -m benchmarks.loads

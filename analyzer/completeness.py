@@ -45,7 +45,7 @@ def remarks(found: Profile | Heatmap | Histograms) -> Iterator[str]:
     if isinstance(found, Profile):
         said = {f"{weight(found.total_ns, found.unit)} shown": found.hidden_ns} | said
         said[f"{duration(found.open_ns)} in open waits, which last longer than is known"] = found.open_ns
-        said[f"{duration(found.unknown_ns)} unknown"] = found.unknown_ns
+        said[f"{duration(found.unknown_ns)} unknown"] = found.unknown_ns if found.unit == "ns" else 0
     else:
         said = {f"{count(found.total)} in all": True} | said
         said[f"{count(found.open)} open: they last longer than is known"] = found.open

@@ -14,6 +14,9 @@ from offwake.analyzer.views import Key, ViewOptions, named
 
 __all__ = ["EventStacks"]
 
+IDLE = "swapper"
+"""What every CPU's idle task is called, whose thread id is 0."""
+
 
 class EventStacks:
     """Collects traced events. The root is who caused one, then comes its stack, and at the leaf the tracepoint."""
@@ -38,6 +41,7 @@ class EventStacks:
             tgids = replay.timeline.threads["tgid"][thread].tolist()
             spaces = [replay.whole.space_at(*at) for at in zip(tgids, rows.time_ns.tolist(), strict=True)]
             name = np.where(thread >= 0, replay.timeline.threads["name"][thread], -1).astype(np.int32)
+            name[rows.payload[TID] == 0] = replay.names.id(IDLE)
             root = named_by(self._options.by, thread, name, replay)
             kinds = np.full(len(rows), number, np.int32)
             self._weights.add([root, kinds, rows.stack, np.array(spaces, np.int32)], np.ones(len(rows), np.int64))

@@ -54,7 +54,7 @@ def latency_map(found: Latencies) -> Heatmap:
     columns, column_ns, column = cut.starts_ns, cut.width_ns, cut.of(found.ended_ns)
     decades = len(str(found.latency_ns.max(initial=1)))
     edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
-    edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length())))
+    edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length() + 1)))
     row = np.searchsorted(edges, found.latency_ns, side="right") - 1
     counts = _counted(row, column, (len(edges), len(columns)), found.count)
     used = np.flatnonzero(counts.any(axis=1))

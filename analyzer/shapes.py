@@ -255,8 +255,9 @@ def _require_types(wanted: dict[str, str], layout: dict[str, Any], where: str) -
 
 
 def _require_fields(kinds: list[dict[str, Any]], name: str, by: list[str], where: str) -> None:
-    there = {"cpu", "tid"}.union(*([field[0] for field in kind["fields"]] for kind in kinds if kind["name"] == name))
-    if not by or not there.issuperset(by):
+    traced = [kind for kind in kinds if kind["name"] == name and kind.get("traced")]
+    there = {"cpu", "tid"}.union(*([field[0] for field in kind["fields"]] for kind in traced))
+    if not traced or not by or not there.issuperset(by):
         raise DamagedRecording(f"{where}: {name} has no {' and '.join(by) or 'fields'} to belong together by")
 
 

@@ -85,6 +85,11 @@ NET_STACK = {
     "net_dev_start_xmit": "every packet that goes out",
     "net_dev_xmit": "every packet that goes out",
 }
+PROBES = {
+    "uprobe_multi": "every call, without the trap into the kernel",
+    "uretprobe_multi": "every return, without the trap into the kernel",
+}
+NAMES = f"{sys.executable} -c 'import socket; [socket.getaddrinfo(\"localhost\", 80) for _ in range(20000)]'"
 SYSCALLS = {"sys_enter": "every system call", "sys_exit": "every return of one"}
 CALLS = "dd if=/dev/zero of=/dev/null bs=1 count=500000"
 
@@ -117,6 +122,9 @@ CASES = (
     Case("tcp-bytes", "--sources tcp-bytes", TALK, BYTES),
     Case("tcp-drop", "--sources tcp-drop", REFUSED, DROPS),
     Case("syscalls", "--sources syscalls", CALLS, SYSCALLS),
+    Case("dns", "--sources dns", NAMES, PROBES),
+    Case("count:u:c:write", "--sources count:u:c:write", CALLS, {"uprobe_multi": PROBES["uprobe_multi"]}),
+    Case("time:u:c:write", "--sources time:u:c:write", CALLS, PROBES),
     Case("net-stack", "--sources net-stack", TALK, NET_STACK),
 )
 
@@ -185,6 +193,8 @@ def taken(pid: int) -> dict[str, tuple[int, int]]:
             facts = {key: value.strip() for key, value in facts.items()}
             if "tp_name" in facts:
                 links[facts["prog_id"]] = facts["tp_name"]
+            elif facts.get("link_type") in PROBES:
+                links[facts["prog_id"]] = facts["link_type"]
             elif "run_cnt" in facts:
                 programs[facts["prog_id"]] = facts
                 if facts["prog_type"] == PERF_EVENT and int(facts["run_cnt"]):  # those that others call have no count

@@ -14,7 +14,20 @@ from typing import Any
 from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.render.text import count, duration, printable
 
-__all__ = ["Caption", "FONT", "HERE", "Head", "caption", "cut", "document", "escape", "head", "opening", "resource"]
+__all__ = [
+    "FONT",
+    "HERE",
+    "Caption",
+    "Head",
+    "caption",
+    "cut",
+    "document",
+    "escape",
+    "head",
+    "legend",
+    "opening",
+    "resource",
+]
 
 HERE = Path(__file__).parent
 FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
@@ -91,15 +104,28 @@ def head(shown: Caption, width: int) -> Head:
     return Head("\n".join(lines), y + 10)
 
 
+def legend(above: Head, colours: Iterable[tuple[str, str]], width: int) -> Head:
+    """Draw what colours mean below a caption, in as many lines as they need; `colours` are pairs of colour and words."""
+    parts, x, y = [above.svg], MARGIN, above.height + 2
+    for colour, words in colours:
+        needed = 12 + 6 + round(len(words) * 12 * CHARACTER_PX) + 18
+        if x > MARGIN and x + needed > width - MARGIN:
+            x, y = MARGIN, y + LINE + 2
+        parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 18}" y="{y + 10}" fill="#555" class="faint">{escape(words)}</text>')
+        x += needed
+    return Head("\n".join(parts), y + LINE + 6)
+
+
 def _kept_together(subtitle: str) -> str:
     """Let a subtitle break between its parts only."""
     return SEPARATOR.join(part.replace(" ", NBSP) for part in subtitle.split(SEPARATOR))
 
 
-def document(picture: str, script: str) -> str:
-    """Make a picture (`<svg …>…</svg>`) a file of its own, with its script and style inside."""
+def document(picture: str, script: str = "") -> str:
+    """Make a picture (`<svg …>…</svg>`) a file of its own, with its script, if any, and style inside."""
     style = f"<style><![CDATA[\n{resource('picture.css')}]]></style>"
-    code = f"<script><![CDATA[\n{resource(script)}]]></script>"
+    code = f"<script><![CDATA[\n{resource(script)}]]></script>" if script else ""
     body = picture.removesuffix("</svg>")
     return f'<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n{body}{style}\n{code}\n</svg>\n'
 

@@ -1,4 +1,4 @@
-"""`offwake histogram`: how latencies are distributed, in text or JSON."""
+"""`offwake histogram`: how latencies are distributed, in text, JSON or SVG."""
 
 import argparse
 import json
@@ -6,9 +6,12 @@ import json
 from offwake.analyzer import query
 from offwake.analyzer.completeness import completeness, remarks, wholeness
 from offwake.analyzer.histogram import UNITS, Buckets
+from offwake.analyzer.options import chosen
+from offwake.analyzer.render.bars import bar_chart
 from offwake.analyzer.render.documents import histogram_document, trust
 from offwake.analyzer.render.histogram import text_histogram
-from offwake.commands.arguments import Question, add_of, add_recording, add_selection, answer
+from offwake.analyzer.render.svg import caption
+from offwake.commands.arguments import Question, add_of, add_output, add_recording, add_selection, answer
 from offwake.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -27,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", dest="unit", action="store_const", const="msecs", help="--unit msecs, as biolatency has it"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    add_output(parser)
     add_selection(parser)
 
 
@@ -46,4 +50,7 @@ def _text(asked: Question) -> str:
     asked.say("; ".join([completeness(info), *wholeness(info), *remarks(found)]))
     if args.json:
         return json.dumps(histogram_document(found) | trust(info)) + "\n"
+    if args.output is not None and args.output.suffix == ".svg":
+        about = [*remarks(found), *chosen(asked.selection)]
+        return bar_chart(found, caption(f"{found.of}: {query.HISTOGRAMS.get(found.of, 'numbers')}", info, about))
     return text_histogram(found, info["started"])

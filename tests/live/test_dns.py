@@ -77,7 +77,7 @@ def recorded(program: Program, path: Path, *options: str) -> dict[str, Any]:
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
             document: dict[str, Any] = json.loads(process.communicate("go\n")[0])
             recording.send_signal(signal.SIGINT)
-            said = recording.communicate(timeout=60)[1]
+            said = recording.communicate(timeout=300)[1]
         assert recording.returncode == 0, said
     return document | {"pid": process.pid}
 

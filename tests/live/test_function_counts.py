@@ -33,7 +33,7 @@ def recorded(program: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
             document = json.loads(process.communicate("go\n")[0])
             recording.send_signal(signal.SIGINT)
-            said = recording.communicate(timeout=60)[1]
+            said = recording.communicate(timeout=300)[1]
     assert recording.returncode == 0, said
     return path, document
 

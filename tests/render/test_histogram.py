@@ -1,8 +1,12 @@
-"""Histograms as text and as a document."""
+"""Histograms as text, as a document and as a picture."""
+
+from xml.etree import ElementTree
 
 from offwake.analyzer.histogram import Histogram, Histograms
+from offwake.analyzer.render.bars import bar_chart
 from offwake.analyzer.render.documents import histogram_document
 from offwake.analyzer.render.histogram import text_histogram
+from offwake.analyzer.render.svg import Caption
 
 READS = Histogram({"device": "vda", "operation": "read"}, 0, [3, 0, 100], 400, 4_100, 7_000, 7_000)
 WRITES = Histogram({"device": "vda", "operation": "write"}, 10_000_000_000, [1], 900, 900, 900, 900)
@@ -44,6 +48,22 @@ def test_hostile_labels_cannot_steer_a_terminal() -> None:
 
 def test_nothing_is_said_to_be_nothing() -> None:
     assert text_histogram(Histograms("off-cpu", "usecs", [0], [])) == "nothing to show\n"
+
+
+def test_the_picture_has_a_bar_for_every_bucket_on_one_scale() -> None:
+    picture = ElementTree.fromstring(bar_chart(FOUND, Caption("block-io & co")))
+    assert not list(picture.iter("{http://www.w3.org/2000/svg}script"))
+    bars = [bar for bar in picture.iter("{http://www.w3.org/2000/svg}rect") if bar.get("height") == "12"]
+    widths = [float(bar.get("width", "")) for bar in bars]
+    assert len(widths) == 4
+    assert widths[1] == 0
+    assert widths[2] == max(widths)
+    assert abs(widths[0] / widths[2] - 0.03) < 0.001
+    assert abs(widths[3] / widths[2] - 0.01) < 0.001
+    words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert "0 ns – 10.0 s, device = vda, operation = read: 103" in words
+    empty = bar_chart(Histograms("block-io", "usecs", [], []), Caption("x"))
+    assert "nothing to show" in empty
 
 
 def test_the_document_has_every_bucket_in_nanoseconds() -> None:
