@@ -55,7 +55,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--split", "--split says nothing to --view off-wake: leave it out, or choose --view off-cpu"),
         (
             "--view nothing",
-            "unknown view 'nothing'; there are chain, off-cpu, off-wake, on-cpu, run-queue, wakeup, wall",
+            "unknown view 'nothing'; there are chain, events, off-cpu, off-wake, on-cpu, run-queue, tcp-drop, wakeup, wall",
         ),
         ("--grep (", "'(' is no regular expression: missing ), unterminated subpattern at position 0"),
         ("--grep " + "a" * 501, "--grep is longer than 500 characters; shorten it"),
