@@ -5,26 +5,22 @@ from offwake.analyzer.tables import Column, Table
 
 __all__ = ["frame_table"]
 
-COLUMNS = (
-    Column("self_ns", "ns"),
-    Column("self_share", "share"),
-    Column("total_ns", "ns"),
-    Column("total_share", "share"),
-    Column("frame", "text"),
-)
-
-
 def frame_table(top: Frame) -> Table:
-    """Return the functions under a frame, most self time first; shares are of that frame's time."""
+    """Return the functions under a frame, most self time first; shares are of that frame's time.
+
+    Of stacks that count events the columns are named without `_ns`.
+    """
     whole = max(top.value_ns, 1)
+    suffix, unit = ("_ns", "ns") if top.tree.unit == "ns" else ("", "count")
+    columns = (
+        Column(f"self{suffix}", unit),
+        Column("self_share", "share"),
+        Column(f"total{suffix}", unit),
+        Column("total_share", "share"),
+        Column("frame", "text"),
+    )
+    names = [column.name for column in columns]
     rows = [
-        {
-            "self_ns": function.self_ns,
-            "self_share": function.self_ns / whole,
-            "total_ns": function.total_ns,
-            "total_share": function.total_ns / whole,
-            "frame": function.name,
-        }
-        for function in functions(top)
+        dict(zip(names, (own, own / whole, total, total / whole, name), strict=True)) for name, own, total in functions(top)
     ]
-    return Table("frames", COLUMNS, rows)
+    return Table("frames", columns, rows)
