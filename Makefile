@@ -24,6 +24,8 @@ check: .venv/installed  ## ruff, mypy --strict and import-linter
 bench: .venv/installed | test-packages  ## what recording and analysis cost, beside perf and offcputime; writes benchmarks/results.json and its tables in docs/
 	@.venv/bin/python -m benchmarks.recording
 	@.venv/bin/python -m benchmarks.analysis
+	@.venv/bin/python -m benchmarks.heatmaps
+	@.venv/bin/python -m benchmarks.flame_graphs
 	@.venv/bin/python -m benchmarks.user_stacks
 	@.venv/bin/python -m benchmarks.sources
 	@.venv/bin/python -m benchmarks.loads
@@ -36,7 +38,7 @@ recorder:  ## build/offwake-recorder.pyz, one file that records where there is n
 example: .venv/installed  ## record examples/demo.offwake anew
 	@examples/make_example.sh
 
-pictures: .venv/installed | test-packages  ## photograph the viewer for the README
+pictures: .venv/installed | test-packages  ## photograph the viewer for docs/viewer.md and the README
 	@.venv/bin/python docs/pictures/make.py
 
 clean:  ## remove the virtual environment, caches and everything built

@@ -8,6 +8,8 @@ at its end: the last wait of its waker inside it, the last one of that waker's w
 The walk is in chain_tree.py.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.shapes import LATEST_NS
+from offwake.analyzer.slices import Summed
 from offwake.analyzer.views import ViewOptions
 
 __all__ = ["Chain"]
@@ -36,6 +39,8 @@ class Chain:
         self._roots = Groups(3)
         self._waits: list[NDArray[np.void]] = []
         self._hidden_ns = 0
+        self._slices = scope.slices
+        self._when: list[NDArray[np.int32]] = []
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals and slices."""
@@ -44,24 +49,37 @@ class Chain:
         shown, hidden = self._whole.waits(batch.activity.intervals, is_blocked, blocked_ns)
         self._hidden_ns += int(_within(hidden, begin_ns, end_ns).sum())
         value_ns = _within(shown, begin_ns, end_ns)
-        shown, value_ns = shown[value_ns > 0], value_ns[value_ns > 0]
+        shown = shown[value_ns > 0]
+        window = np.clip(shown["begin_ns"], begin_ns, end_ns), np.clip(shown["wake_ns"], begin_ns, end_ns)
+        parts = self._slices.pieces(*window)
+        shown = shown[parts.row]
         waits = np.empty(len(shown), WAIT)
-        waits["begin_ns"], waits["end_ns"], waits["value_ns"] = shown["begin_ns"], shown["wake_ns"], value_ns
+        waits["begin_ns"], waits["end_ns"] = shown["begin_ns"], shown["wake_ns"]
+        waits["value_ns"] = parts.end_ns - parts.begin_ns
         if self._options.chain == "time":
-            waits["begin_ns"] = np.maximum(waits["begin_ns"], begin_ns)
-            waits["end_ns"] = np.minimum(waits["end_ns"], end_ns)
+            waits["begin_ns"], waits["end_ns"] = parts.begin_ns, parts.end_ns
         waits["open"] = shown["open"] > 0
         waits["hop"], waits["waker"] = self._lives.hops_of(shown), shown["waker"]
         name = named_by(self._options.by, shown["thread"], shown["name"], self._scope.replay)
         waits["root"] = self._roots.ids([name, shown["stack"], shown["space"]])
         self._waits.append(waits)
+        self._when.append(parts.slice)
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
         tree = ChainTree(self._lives.lives(), self._is_thread(naming), self._options.chain == "path")
-        for waits in self._waits:
-            tree.explain(waits)
-        return self._named(tree, naming)
+        over_time = Summed(self._slices)
+        waits, when = np.concatenate(self._waits), np.concatenate(self._when)
+        order = np.argsort(when, kind="stable")
+        waits, ends = waits[order], np.searchsorted(when[order], np.arange(self._slices.count + 1))
+        for number, (first, end) in enumerate(pairwise(ends.tolist())):
+            before = tree.sums[:, 0].copy()
+            tree.explain(waits[first:end])
+            more = tree.sums[:, 0].copy()
+            more[: len(before)] -= before
+            nodes = np.flatnonzero(more)
+            over_time.add(nodes.astype(np.int32), np.full(len(nodes), number, np.int32), more[nodes])
+        return self._named(tree, over_time, naming)
 
     def _window(self) -> tuple[int, int]:
         """Return the time that waits are cut to: none where those count that ended in the selected time."""
@@ -71,7 +89,7 @@ class Chain:
         """Tell of each hop whether a thread ended the wait: no interrupt on top of one, no idle CPU."""
         return np.array([naming.is_thread(hop) for hop in self._lives.hops.keys.tolist()], np.bool_)
 
-    def _named(self, tree: ChainTree, naming: Naming) -> Profile:
+    def _named(self, tree: ChainTree, over_time: Summed, naming: Naming) -> Profile:
         roots, hops = self._roots.keys.tolist(), self._lives.hops.keys.tolist()
         found = Profile("chain", hidden_ns=self._hidden_ns)
         frames: list[Frames] = []
@@ -86,6 +104,7 @@ class Chain:
                 frames.append((*frames[parent], "--", *naming.waker(hops[what])))
             if value_ns:
                 found.add(frames[-1], value_ns, count, open_ns)
+        found.over_time = over_time.named(frames)
         return found
 
 

@@ -245,6 +245,8 @@ def _of_connections(find: Callable[[Scope], Measured], ask: Ask, none: Latencies
 def _lookups(ask: Ask, none: Latencies) -> Latencies:
     """Find name look-ups, when they were answered or given up."""
     found = dns.lookups(ask.scope)
+    if not len(found.rows):
+        return none
     labels = {name: _event_label(name, found, ask.replay) for name in ask.by}
     ended_ns, latency_ns = found.rows.time_ns - ask.scope.recording.began_ns, found.rows.payload["latency_ns"]
     return replace(none, ended_ns=ended_ns, latency_ns=latency_ns.astype(np.int64), labels=labels)

@@ -13,6 +13,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.scope import Scope
+from offwake.analyzer.slices import Summed
 from offwake.analyzer.views import Key, ViewOptions, named
 
 __all__ = ["OnCpu", "Samples", "fallen_into", "sampled_frames"]
@@ -52,6 +53,7 @@ class OnCpu:
         self._scope, self._options, self._mark = scope, options, mark
         self._weights = Weights(3)
         self._samples = Samples()
+        self._slices, self._over_time = scope.slices, Summed(scope.slices)
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's slices and samples."""
@@ -61,20 +63,24 @@ class OnCpu:
         samples, owner = fallen_into(slices, samples)
         shared = np.bincount(owner, minlength=len(slices))
         whole = slices["end_ns"] - slices["begin_ns"]
-        alone = slices[shared == 0]
-        self._add(alone, np.full(len(alone), NEVER, np.int32), whole[shared == 0])
-        self._add(slices[owner], samples["stack"], _shares(owner, whole, shared))
+        alone, when = self._slices.cut(slices[shared == 0])
+        self._add((alone, when), np.full(len(alone), NEVER, np.int32), alone["end_ns"] - alone["begin_ns"])
+        sampled = slices[owner], self._slices.of(samples["time_ns"])
+        self._add(sampled, samples["stack"], _shares(owner, whole, shared))
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        return named(self._weights, self._frames, naming)
+        return named(self._weights, self._frames, naming, (self._over_time, None))
 
     def _frames(self, key: Key, naming: Naming) -> Frames:
         return *sampled_frames(key, naming), *self._mark
 
-    def _add(self, slices: NDArray[np.void], stack: NDArray[np.int32], value_ns: NDArray[np.int64]) -> None:
-        root = named_by(self._options.by, slices["thread"], slices["name"], self._scope.replay)
-        self._weights.add([root, stack, slices["space"]], value_ns)
+    def _add(
+        self, slices: tuple[NDArray[np.void], NDArray[np.int32]], stack: NDArray[np.int32], value_ns: NDArray[np.int64]
+    ) -> None:
+        ran, when = slices
+        root = named_by(self._options.by, ran["thread"], ran["name"], self._scope.replay)
+        self._over_time.add(self._weights.add([root, stack, ran["space"]], value_ns), when, value_ns)
 
 
 def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -27,9 +27,14 @@ __all__ = [
     "Option",
     "address",
     "chosen",
+    "number",
+    "one_of",
     "parse_selection",
     "parse_view_options",
+    "parsed",
+    "seconds",
     "words",
+    "written",
 ]
 
 TEXT_AT_MOST = 500
@@ -83,7 +88,8 @@ def _nanoseconds(flag: str, text: str, unit: str, unit_ns: int) -> int:
     return round(value * unit_ns)
 
 
-def _seconds(flag: str, text: str) -> int:
+def seconds(flag: str, text: str) -> int:
+    """Read seconds as nanoseconds."""
     return _nanoseconds(flag, text, "seconds since the recording's start", 1_000_000_000)
 
 
@@ -91,14 +97,15 @@ def _microseconds(flag: str, text: str) -> int:
     return _nanoseconds(flag, text, "microseconds", 1_000)
 
 
-def _number(ns: int, unit_ns: int) -> str:
+def number(ns: int, unit_ns: int) -> str:
     """Write nanoseconds in another unit, exactly, without needless digits."""
     digits = round(math.log10(unit_ns))
     whole, rest = divmod(ns, unit_ns)
     return f"{whole}.{rest:0{digits}}".rstrip("0").rstrip(".")
 
 
-def _one_of(names: tuple[str, ...]) -> Callable[[str, str], str]:
+def one_of(names: tuple[str, ...]) -> Callable[[str, str], str]:
+    """Return what reads one of these names."""
     def parse(flag: str, text: str) -> str:
         if text not in names:
             raise UsageError(f"{flag} {text[:40]}: there is no such choice; there are {', '.join(names)}")
@@ -119,7 +126,7 @@ SELECTION = (
         "MICROSECONDS",
         "waits, requests and sessions of at least so long",
         _microseconds,
-        lambda ns: _number(ns, 1_000),
+        lambda ns: number(ns, 1_000),
     ),
     Option(
         "max_us",
@@ -127,12 +134,12 @@ SELECTION = (
         "MICROSECONDS",
         "waits, requests and sessions of at most so long",
         _microseconds,
-        lambda ns: _number(ns, 1_000),
+        lambda ns: number(ns, 1_000),
     ),
     Option(
-        "from", "begin_ns", "SECONDS", "from so long after the start", _seconds, lambda ns: _number(ns, 1_000_000_000)
+        "from", "begin_ns", "SECONDS", "from so long after the start", seconds, lambda ns: number(ns, 1_000_000_000)
     ),
-    Option("to", "end_ns", "SECONDS", "until so long after the start", _seconds, lambda ns: _number(ns, 1_000_000_000)),
+    Option("to", "end_ns", "SECONDS", "until so long after the start", seconds, lambda ns: number(ns, 1_000_000_000)),
     Option("ended", "ended", "", "waits that ended between them, whole: what a region of a heat map holds"),
     Option("grep", "grep", "REGEX", "stacks with a frame that matches, table rows with a text that does", _text),
     Option("all", "show_all", "", "also threads that slept throughout, and idle waits"),
@@ -150,14 +157,14 @@ IDLE_RULES = Option(
 """Of the selection too, but of the command line alone: an address names no file."""
 
 VIEW = (
-    Option("by", "by", "|".join(BY), "what the first frame is (default: comm)", _one_of(BY)),
+    Option("by", "by", "|".join(BY), "what the first frame is (default: comm)", one_of(BY)),
     Option("split", "split", "", "end off-CPU stacks in [blocked], [run queue], [wake-up] or [preempted]"),
     Option(
         "chain",
         "chain",
         "|".join(CHAIN_WEIGHTS),
         "what a chain weighs: what the waker did inside the wait, or the whole wait (default: time)",
-        _one_of(CHAIN_WEIGHTS),
+        one_of(CHAIN_WEIGHTS),
     ),
     Option("hide", "hide", "REGEX", "leave out frames that match; what they called goes to their callers", _text),
     Option("sandwich", "sandwich", "FRAME", "stacks with this frame; a picture has its callers and what it called", _text),
@@ -167,7 +174,7 @@ VIEW = (
 
 def parse_selection(given: Mapping[str, str]) -> Selection:
     """Return the selection that options describe, by their names. Raises UsageError for a value that is none."""
-    selection = Selection(**_parsed((*SELECTION, IDLE_RULES), given))
+    selection = Selection(**parsed((*SELECTION, IDLE_RULES), given))
     _must_ascend(given, ("min_us", "max_us"), (selection.min_ns, selection.max_ns))
     _must_ascend(given, ("from", "to"), (selection.begin_ns, selection.end_ns))
     if selection.begin_ns is not None and selection.begin_ns == selection.end_ns:
@@ -177,12 +184,12 @@ def parse_selection(given: Mapping[str, str]) -> Selection:
 
 def parse_view_options(given: Mapping[str, str]) -> ViewOptions:
     """Return what a view is asked for, by the options' names. Raises UsageError for a value that is none."""
-    return ViewOptions(**_parsed(VIEW, given))
+    return ViewOptions(**parsed(VIEW, given))
 
 
 def words(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[str]:
     """Return the words of a command line that choose this; what is as it would be anyway is left out."""
-    return [*_written(VIEW, view_options), *_written((*SELECTION, IDLE_RULES), selection)]
+    return [*written(VIEW, view_options), *written((*SELECTION, IDLE_RULES), selection)]
 
 
 def address(selection: Selection) -> dict[str, str]:
@@ -197,14 +204,15 @@ def chosen(selection: Selection, view_options: ViewOptions = DEFAULTS) -> list[s
     return [shlex.join(found)] if found else []
 
 
-def _written(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> list[str]:
+def written(options: tuple[Option, ...], chosen: Any) -> list[str]:
+    """Return the words that set the fields of `chosen` by these options; what is as it would be anyway is left out."""
     found = []
     for option, value in _differing(options, chosen):
         found += [option.flag, option.write(value)] if option.metavar else [option.flag]
     return found
 
 
-def _differing(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> Iterator[tuple[Option, Any]]:
+def _differing(options: tuple[Option, ...], chosen: Any) -> Iterator[tuple[Option, Any]]:
     """Yield the options whose values are not the default ones, with these."""
     defaults = type(chosen)()
     for option in options:
@@ -212,7 +220,8 @@ def _differing(options: tuple[Option, ...], chosen: Selection | ViewOptions) -> 
             yield option, value
 
 
-def _parsed(options: tuple[Option, ...], given: Mapping[str, str]) -> dict[str, Any]:
+def parsed(options: tuple[Option, ...], given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields that given options set. Raises UsageError for a value that is none."""
     parsed: dict[str, Any] = {}
     for option in options:
         if option.name in given:

@@ -7,6 +7,8 @@ be added up in any order.
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from offwake.analyzer.slices import NOTHING, OverTime
+
 __all__ = ["Frames", "Profile", "Weight"]
 
 Frames = tuple[str, ...]
@@ -32,7 +34,7 @@ class Profile:
 
     `hidden_ns` is what the view left out by default (threads that slept throughout, idle waits), `unknown_ns` what
     nothing is known of in the selected threads' time: shown in subtitles. Where `unit` is not "ns" it is what is counted,
-    and all values are counts of that.
+    and all values are counts of that. `over_time` is what stacks weighed when, where that was asked for.
     """
 
     view: str
@@ -40,6 +42,7 @@ class Profile:
     hidden_ns: int = 0
     unknown_ns: int = 0
     unit: str = "ns"
+    over_time: OverTime = NOTHING
 
     def add(self, frames: Frames, value_ns: int, count: int = 1, open_ns: int = 0) -> None:
         """Add one stack's nanoseconds to what is there."""
@@ -61,7 +64,7 @@ class Profile:
     def containing(self, names: Container[str]) -> "Profile":
         """Return the stacks with a frame of one of these names."""
         kept = {frames: weight for frames, weight in self.weights.items() if any(name in names for name in frames)}
-        return replace(self, weights=kept)
+        return replace(self, weights=kept, over_time=self.over_time.only(kept))
 
     def __iter__(self) -> Iterator[tuple[Frames, Weight]]:
         """Yield stacks with their weights, sorted by frames, so that equal profiles print equally."""
@@ -81,6 +84,7 @@ class Profile:
             total.unit = profile.unit
             total.hidden_ns += profile.hidden_ns
             total.unknown_ns += profile.unknown_ns
+            total.over_time += profile.over_time
             for frames, weight in profile.weights.items():
                 total.add(frames, weight.value_ns, weight.count, weight.open_ns)
         return total

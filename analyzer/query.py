@@ -5,7 +5,7 @@ Commands and pages call these and nothing below them.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from offwake.analyzer.chain import Chain
@@ -47,6 +47,7 @@ from offwake.analyzer.tables import (
 )
 from offwake.analyzer.tables import overview as overview_table
 from offwake.analyzer.traced import OF_ALL
+from offwake.analyzer.verdicts import Verdicts
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
@@ -57,6 +58,7 @@ __all__ = [
     "OPTIONS",
     "TABLES",
     "VIEWS",
+    "Cut",
     "ViewOptions",
     "blocked",
     "heatmap",
@@ -66,6 +68,7 @@ __all__ = [
     "must_understand",
     "offsets",
     "overview",
+    "over_time",
     "profile",
     "shaped",
     "table",
@@ -124,6 +127,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {view: _OF_THREADS for view in VIEWS} | {"
 OPTIONS |= {"off-cpu": (*_OF_THREADS, "split"), "chain": (*_OF_THREADS, "chain")}
 """What each view can be asked for, by the names of ViewOptions."""
 
+
+@dataclass(frozen=True)
+class Cut:
+    """Into how many slices a selected time is cut, and which verdicts say what is idle (None: the recording's own)."""
+
+    slices: int
+    verdicts: Verdicts | None = None
+
+
 _SOURCES = {
     "on-cpu": "on-cpu",
     "block-io": "block",
@@ -149,35 +161,37 @@ _OF_WAKERS = ("off-wake", "wakeup", "chain", "waits-for")
 
 def profile(recording: Recording, view: str, selection: Selection, options: ViewOptions = DEFAULTS) -> Profile:
     """Return a view's stacks. Raises UsageError for a view or an option that it does not have."""
-    _must_exist("view", view, VIEWS)
-    _must_have_wakers(recording, view)
-    for option in fields(ViewOptions):
-        if getattr(options, option.name) != getattr(DEFAULTS, option.name):
-            must_understand(view, option.name)
-    return _profile(recording, view, selection, options)
+    _must_understand_all(recording, view, options)
+    return _profile(Scope(recording, selection), view, options)
+
+
+def over_time(recording: Recording, view: str, selection: Selection, options: ViewOptions, cut: Cut) -> Profile:
+    """Return a view's stacks, and what they weighed in each slice of the selected time. Raises UsageError as `profile`."""
+    _must_understand_all(recording, view, options)
+    return _profile(Scope(recording, selection).sliced(cut.slices, cut.verdicts), view, options)
 
 
 def blocked(recording: Recording, selection: Selection) -> Profile:
     """Return the stacks of `off-wake`, also of a recording without wakers: they then say only where threads blocked."""
-    return _profile(recording, "off-wake", selection, DEFAULTS)
+    return _profile(Scope(recording, selection), "off-wake", DEFAULTS)
 
 
-def _profile(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
-    found = everything = _collected(recording, view, selection, options)
-    if found.hidden_ns and (selection.grep is not None or options.sandwich is not None):
-        everything = _collected(recording, view, replace(selection, show_all=True), options)
-    return shaped(found, everything, selection.grep, options)
+def _profile(scope: Scope, view: str, options: ViewOptions) -> Profile:
+    def everything() -> Profile:
+        return _collected(Scope(scope.recording, replace(scope.selection, show_all=True)), view, options)
+
+    return shaped(_collected(scope, view, options), everything, scope.selection.grep, options)
 
 
-def _collected(recording: Recording, view: str, selection: Selection, options: ViewOptions) -> Profile:
+def _collected(scope: Scope, view: str, options: ViewOptions) -> Profile:
     """Return all stacks of the selected waits."""
-    scope, unknown_ns = Scope(recording, selection), 0
+    unknown_ns = 0
     collector = _VIEWS[view][1](scope, options)
     for batch in scope.replay:
         collector.feed(batch)
         unknown_ns += scope.unknown_ns(batch.activity.intervals)
     found = collector.profile(scope.replay.naming)
-    found.view, found.unknown_ns = view, unknown_ns
+    found.view, found.unknown_ns = view, unknown_ns if found.unit == "ns" else 0
     return found
 
 
@@ -226,6 +240,14 @@ def _rows_matching(whole: Table, pattern: str) -> Table:
     ]
     names = matching_names(pattern, {text for row in texts for text in row})
     return replace(whole, rows=[row for row, own in zip(whole.rows, texts, strict=True) if not names.isdisjoint(own)])
+
+
+def _must_understand_all(recording: Recording, view: str, options: ViewOptions) -> None:
+    _must_exist("view", view, VIEWS)
+    _must_have_wakers(recording, view)
+    for option in fields(ViewOptions):
+        if getattr(options, option.name) != getattr(DEFAULTS, option.name):
+            must_understand(view, option.name)
 
 
 def must_understand(view: str, option: str) -> None:

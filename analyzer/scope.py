@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.intervals import BLOCKED, UNKNOWN
 from offwake.analyzer.select import Selection
+from offwake.analyzer.slices import Slices
 from offwake.analyzer.states import letters_of
 
 if TYPE_CHECKING:
     from offwake.analyzer.recording import Recording
+    from offwake.analyzer.verdicts import Verdicts
 
 __all__ = ["Scope"]
 
@@ -36,6 +38,7 @@ class Scope:
         # First, so that the pass to come can go over what this one keeps.
         self._verdicts = None if selection.show_all else recording.idle(selection.idle_rules)
         self.replay = recording.replay()
+        self._slices = 1
         self._lay(selection)
 
     def but(self, **changes: Any) -> "Scope":
@@ -44,11 +47,23 @@ class Scope:
         other._lay(replace(self.selection, **changes))
         return other
 
+    def sliced(self, count: int, verdicts: "Verdicts | None") -> "Scope":
+        """Return a scope of the same pass whose time has so many slices, and in which these verdicts say what is idle."""
+        other = copy(self)
+        other._slices = count
+        other._verdicts = None if self._verdicts is None else verdicts or self._verdicts
+        return other
+
     def _lay(self, selection: Selection) -> None:
         recording, self.selection = self.recording, selection
         begin_ns = recording.began_ns + (selection.begin_ns or 0)
         end_ns = recording.ended_ns if selection.end_ns is None else recording.began_ns + selection.end_ns
         self.begin_ns, self.end_ns = max(begin_ns, recording.began_ns), min(end_ns, recording.ended_ns)
+
+    @property
+    def slices(self) -> Slices:
+        """The slices of the selected time."""
+        return Slices(self.begin_ns, max(self.end_ns, self.begin_ns), self._slices, self.selection.ended)
 
     def within(self, moments_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which moments (CLOCK_MONOTONIC) lie in the selected time; the recording's last one does, if its end does."""

@@ -1,6 +1,6 @@
 """What of a profile's stacks is shown: those with a frame, or all but some frames. It needs no other pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from offwake.analyzer.profile import Frames, Profile
@@ -15,16 +15,18 @@ HIDDEN = ("[hidden]",)
 """What a stack is whose frames are all hidden."""
 
 
-def shaped(shown: Profile, everything: Profile, grep: str | None, options: ViewOptions) -> Profile:
+def shaped(shown: Profile, everything: Callable[[], Profile], grep: str | None, options: ViewOptions) -> Profile:
     """Return the stacks with a frame that `grep` fits and with the one of `sandwich`, without the frames that `hide` fits.
 
-    `everything` is the same without anything hidden as idle: what of it fits and is not shown is `hidden_ns`. Raises
-    UsageError, see `matching_names`.
+    `everything` makes the same without anything hidden as idle, where that is needed: what of it fits and is not shown is
+    `hidden_ns`. Raises UsageError, see `matching_names`.
     """
-    names = {name for frames in everything.weights for name in frames}
+    narrowed = grep is not None or options.sandwich is not None
+    whole = everything() if narrowed and shown.hidden_ns else shown
+    names = {name for frames in whole.weights for name in frames}
     for wanted in _wanted(names, grep, options.sandwich):
-        shown, everything = shown.containing(wanted), everything.containing(wanted)
-        shown = replace(shown, hidden_ns=everything.total_ns - shown.total_ns)
+        shown, whole = shown.containing(wanted), whole.containing(wanted)
+        shown = replace(shown, hidden_ns=whole.total_ns - shown.total_ns)
     return _without(shown, matching_names(options.hide, names)) if options.hide is not None else shown
 
 
@@ -58,8 +60,11 @@ def _wanted(names: set[str], grep: str | None, sandwich: str | None) -> Iterator
 
 def _without(profile: Profile, names: frozenset[str]) -> Profile:
     """Leave frames out of stacks; what they called is then their callers'."""
-    found = replace(profile, weights={})
+
+    def kept(frames: Frames) -> Frames:
+        return tuple([name for name in frames if name not in names]) or HIDDEN
+
+    found = replace(profile, weights={}, over_time=profile.over_time.called(kept))
     for frames, weight in profile.weights.items():
-        kept = tuple([name for name in frames if name not in names]) or HIDDEN
-        found.add(kept, weight.value_ns, weight.count, weight.open_ns)
+        found.add(kept(frames), weight.value_ns, weight.count, weight.open_ns)
     return found

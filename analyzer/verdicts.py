@@ -1,7 +1,7 @@
 """Which waits are idle: rules, applied to a recording's evidence, with what decided."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from offwake.analyzer.evidence import Evidence
 from offwake.analyzer.idle import IdleRules, Rule
 from offwake.analyzer.intervals import is_blocked
 
-__all__ = ["Condition", "Verdicts", "judge"]
+__all__ = ["Condition", "Verdicts", "agreed", "judge"]
 
 Mask = NDArray[np.bool_]
 
@@ -50,6 +50,27 @@ class Verdicts:
             if len(failed) == 1 < len(conditions) and failed[0].key not in ("stack", "comm"):
                 return number
         return -1
+
+
+def agreed(verdicts: tuple[Verdicts, ...]) -> tuple[Verdicts, ...]:
+    """Return the verdicts of several recordings, so that none hides what another one shows.
+
+    Waits of threads of one name at one stack, mostly idle in one recording and mostly not in another, are idle in none.
+    """
+    idle: dict[tuple[str, str], set[bool]] = {}
+    keys = [list(zip(one.evidence.comm, one.evidence.text, strict=True)) for one in verdicts]
+    for one, mine in zip(verdicts, keys, strict=True):
+        sums: dict[tuple[str, str], list[float]] = {}
+        for key, blocked_ns, rule in zip(mine, one.evidence.blocked_ns.tolist(), one.rule.tolist(), strict=True):
+            sums.setdefault(key, [0.0, 0.0])[rule >= 0] += blocked_ns
+        for key, (shown_ns, idle_ns) in sums.items():
+            idle.setdefault(key, set()).add(idle_ns > shown_ns)
+    disputed = {key for key, found in idle.items() if len(found) > 1}
+    found = []
+    for one, mine in zip(verdicts, keys, strict=True):
+        shown = np.array([key in disputed for key in mine], np.bool_)
+        found.append(replace(one, rule=np.where(shown, np.int32(-1), one.rule)))
+    return tuple(found)
 
 
 def judge(evidence: Evidence, rules: IdleRules) -> Verdicts:

@@ -15,6 +15,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.replay import Batch
 from offwake.analyzer.roots import named_by
 from offwake.analyzer.scope import Scope
+from offwake.analyzer.slices import Summed
 from offwake.analyzer.wakers import waker_columns
 
 __all__ = [
@@ -94,6 +95,7 @@ class IntervalStacks:
         self._cpus = Cpus(scope.replay.timeline.cpus, scope.recording.narrowed.members_only) if view.parts else None
         self._hidden_ns = 0
         self._open_ns = np.zeros(0, np.int64)  # by group
+        self._slices, self._over_time = scope.slices, Summed(scope.slices)
 
     def feed(self, batch: Batch) -> None:
         """Take a batch's intervals."""
@@ -108,41 +110,53 @@ class IntervalStacks:
             thread, name = view.root
             shown = shown.copy()
             shown[name] = named_by(self._options.by, shown[thread], shown[name], self._scope.replay)
+        shown, when = self._slices.cut(shown)
         keys, is_open = view.keys(shown), shown["open"] > 0
         if view.parts and self._cpus:
             for row, what, value_ns in view.parts(shown, self._cpus):
-                self._add([*(column[row] for column in keys), what], value_ns, is_open[row])
+                self._add([*(column[row] for column in keys), what], value_ns, is_open[row], when[row])
         else:
-            self._add(keys, view.value_ns(shown), is_open)
+            self._add(keys, view.value_ns(shown), is_open, when)
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
-        found = named(self._weights, self._view.frames, naming, self._open_ns)
+        found = named(self._weights, self._view.frames, naming, (self._over_time, self._open_ns))
         found.hidden_ns = self._hidden_ns
         return found
 
-    def _add(self, keys: Columns, value_ns: NDArray[np.int64], is_open: NDArray[np.bool_]) -> None:
+    def _add(
+        self, keys: Columns, value_ns: NDArray[np.int64], is_open: NDArray[np.bool_], when: NDArray[np.int32]
+    ) -> None:
         self._weights = self._weights or Weights(len(keys))
         groups = self._weights.add(keys, value_ns)
         more = np.zeros(len(self._weights.groups) - len(self._open_ns), np.int64)
         self._open_ns = np.concatenate((self._open_ns, more))
         np.add.at(self._open_ns, groups[is_open], value_ns[is_open])
+        self._over_time.add(groups, when, value_ns)
 
 
 def named(
     weights: Weights | None,
     frames_of: Callable[[Key, Naming], Frames],
     naming: Naming,
-    open_ns: NDArray[np.int64] | None = None,
+    details: tuple[Summed | None, NDArray[np.int64] | None] = (None, None),
 ) -> Profile:
-    """Turn ids into frames: only now, once for each distinct key. `open_ns` is the part of open waits, by group."""
+    """Turn ids into frames: only now, once for each distinct key.
+
+    `details` are what groups weighed in each slice, and the part of open waits by group, if there are any.
+    """
+    over_time, open_ns = details
     found = Profile("")
     if weights is None:
         return found
     of_open = np.zeros(len(weights.groups), np.int64) if open_ns is None else open_ns
     columns = (weights.groups.keys, weights.value_ns, weights.count, of_open)
+    stacks = []
     for key, value_ns, count, part_ns in zip(*(column.tolist() for column in columns), strict=True):
-        found.add(frames_of(tuple(key), naming), value_ns, count, part_ns)
+        stacks.append(frames_of(tuple(key), naming))
+        found.add(stacks[-1], value_ns, count, part_ns)
+    if over_time:
+        found.over_time = over_time.named(stacks)
     return found
 
 

@@ -10,6 +10,7 @@ from offwake.analyzer.completeness import completeness
 from offwake.analyzer.render.table import cell_text
 from offwake.analyzer.render.text import count, duration, percent, printable, weight
 from offwake.errors import OffwakeError
+from offwake.web.compare import comparing
 from offwake.web.downloads import downloads
 from offwake.web.library import Library
 from offwake.web.pages import link, pages
@@ -31,6 +32,7 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.register_blueprint(pages)
     app.register_blueprint(downloads)
     app.register_blueprint(words)
+    app.register_blueprint(comparing)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OffwakeError, _offwake_error)
     return app

@@ -19,6 +19,7 @@ __all__ = [
     "VIEW_FIELDS",
     "Ask",
     "command_line",
+    "given",
     "parse_ask",
     "parse_selection",
     "whole_number",
@@ -54,7 +55,7 @@ class Ask:
 def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
     """Read what a flame graph's address says, or raise UsageError. Options of other views are not for this one."""
     return Ask(
-        options=options.parse_view_options(_given(query, OPTIONS[view])),
+        options=options.parse_view_options(given(query, OPTIONS[view])),
         zoom=whole_number(query, "zoom"),
         search=_search(query),
         ignore_case="icase" in query,
@@ -64,7 +65,7 @@ def parse_ask(view: str, query: Mapping[str, str]) -> Ask:
 
 def parse_selection(query: Mapping[str, str]) -> Selection:
     """Read the filters of a page's address, or raise UsageError saying which one is wrong."""
-    return options.parse_selection(_given(query, SELECTION_FIELDS))
+    return options.parse_selection(given(query, SELECTION_FIELDS))
 
 
 def command_line(command: list[str], selection: Selection, view_options: ViewOptions = DEFAULTS) -> str:
@@ -72,7 +73,8 @@ def command_line(command: list[str], selection: Selection, view_options: ViewOpt
     return shlex.join(["offwake", *command, *options.words(selection, view_options)])
 
 
-def _given(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+def given(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return those of some fields that say something."""
     texts = {name: query.get(name, "").strip() for name in names}
     return {name: text for name, text in texts.items() if text}
 

@@ -10,17 +10,20 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from offwake.analyzer import query
+from offwake.analyzer.changes import Change, changes
+from offwake.analyzer.compare import Comparison, Part, compare
 from offwake.analyzer.explain import Decision, explain
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import Buckets, Histograms
 from offwake.analyzer.overview import Overview
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.difference import difference_tree
 from offwake.analyzer.render.sandwich import frame_tree
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
@@ -29,7 +32,7 @@ from offwake.analyzer.tables import Table
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import OffwakeError
 
-__all__ = ["ENTRIES_AT_MOST", "Entry", "Library", "Listed", "Recent", "Stacks"]
+__all__ = ["ENTRIES_AT_MOST", "Compared", "Entry", "Library", "Listed", "Recent", "Stacks"]
 
 SUFFIXES = (".offwake", ".offwake.part")
 ENTRIES_AT_MOST = 1000
@@ -73,6 +76,21 @@ class Stacks:
     tree: FrameTree
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, its changes in words, and its trees by layout, once they were asked for."""
+
+    comparison: Comparison
+    changes: list[Change]
+    trees: dict[str, FrameTree] = field(default_factory=dict)
+
+    def tree(self, layout: str) -> FrameTree:
+        """Return the frames of both, as wide as the layout says."""
+        if layout not in self.trees:
+            self.trees[layout] = difference_tree(self.comparison, layout)
+        return self.trees[layout]
+
+
 class Library:
     """Recordings in files and folders. One analysis runs at a time; what it made is shared between threads."""
 
@@ -81,8 +99,9 @@ class Library:
         self._working = threading.RLock()
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
+        self._lacking: Recent[Entry, dict[str, str]] = Recent(OVERVIEWS_AT_MOST)
         self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
-        self._answers: Recent[tuple[Entry, str, str, Selection, ViewOptions], Any] = Recent(ANSWERS_AT_MOST)
+        self._answers: Recent[tuple[Any, ...], Any] = Recent(ANSWERS_AT_MOST)
 
     def scan(self) -> list[Entry]:
         """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, sorted by name."""
@@ -113,10 +132,11 @@ class Library:
             if (plain, whole) == (selection, options):
                 profile = query.profile(self._recording(entry), view, selection, options)
             else:
-                shown = everything = self.stacks(entry, view, plain, whole).profile
-                if shown.hidden_ns:
-                    everything = self.stacks(entry, view, replace(plain, show_all=True), whole).profile
-                profile = query.shaped(shown, everything, selection.grep, options)
+                shown = self.stacks(entry, view, plain, whole).profile
+                idle_too = replace(plain, show_all=True)
+                profile = query.shaped(
+                    shown, lambda: self.stacks(entry, view, idle_too, whole).profile, selection.grep, options
+                )
             return Stacks(profile, frame_tree(profile, options.sandwich))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)
@@ -145,10 +165,37 @@ class Library:
         """Return the decisions on the selected waits."""
         return self._made((entry, "idle", "", selection, DEFAULTS), lambda recording: explain(recording, selection))
 
+    def compared(
+        self,
+        parts: tuple[tuple[Entry, Selection], tuple[Entry, Selection]],
+        view: str,
+        options: ViewOptions,
+        normalize: str,
+    ) -> Compared:
+        """Return the comparison of two recordings, or of two times of one, and what changed in words."""
+
+        def make() -> Compared:
+            before, after = (Part(self._recording(entry), selection) for entry, selection in parts)
+            comparison = compare(before, after, view, options, normalize)
+            return Compared(comparison, changes(comparison))
+
+        answer: Compared = self._answers.get((parts, "compare", view, options, normalize), make, self._working)
+        return answer
+
     def why_nothing(self, entry: Entry, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
         """Say why nothing was found of a view, heat map or table."""
         key = (entry, "why", name, selection, options)
         return self._made(key, lambda recording: query.why_nothing(recording, name, selection, options))
+
+    def lacking(self, entry: Entry) -> dict[str, str]:
+        """Return which views, heat maps, histograms and tables a recording has nothing for, and why."""
+
+        def make() -> dict[str, str]:
+            names = {*query.VIEWS, *query.HEATMAPS, *query.TABLES}
+            why = {name: query.lacks(self._recording(entry), name) for name in names}
+            return {name: reason for name, reason in why.items() if reason}
+
+        return self._lacking.get(entry, make, self._working)
 
     def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
         """Return an answer by its key, made of the recording when it is not there."""

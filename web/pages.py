@@ -226,7 +226,7 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
-    values |= {"all_time": _all_time(), "downloads": DOWNLOADS}
+    values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS, "timeline": timeline}
     return render_template(template, carried=partial(carried, kind), **values)

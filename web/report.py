@@ -55,7 +55,7 @@ class _Picture:
 
 def report(recording: Recording, file: Path, selection: Selection) -> str:
     """Return the report on what is selected of a recording."""
-    style, name = STYLE.read_text(encoding="utf-8"), shlex.quote(str(file))
+    style, name = STYLE.read_text(encoding="utf-8"), shlex.quote(file.name)
     tables = {of: query.table(recording, of, selection) for of in TABLES if not query.lacks(recording, of)}
     scope = words(selection)
     template = create_app([]).jinja_env.get_template("report.html")

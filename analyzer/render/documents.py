@@ -3,13 +3,23 @@
 from math import isfinite
 from typing import Any
 
+from offwake.analyzer.changes import Change
+from offwake.analyzer.compare import EFFECT, LEVEL, Comparison, Differences
 from offwake.analyzer.explain import Decision
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import VALUE, Histograms, bounds
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.tables import Table
 
-__all__ = ["heatmap_document", "histogram_document", "idle_document", "profile_document", "table_document", "trust"]
+__all__ = [
+    "comparison_document",
+    "heatmap_document",
+    "histogram_document",
+    "idle_document",
+    "profile_document",
+    "table_document",
+    "trust",
+]
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
@@ -76,6 +86,57 @@ def histogram_document(found: Histograms) -> dict[str, Any]:
             for one in found.found
         ],
     }
+
+
+def comparison_document(compared: Comparison, rows: list[Change]) -> dict[str, Any]:
+    """Return a comparison: all stacks, frames that were tested, and changes in words.
+
+    What is normalized per second is nanoseconds a second; by share, billionths of all. A stack's `significant`, `p` and `q`
+    are of the time that ends in its last frame; `total` is of everything that begins with its frames. `p` and `q` are 1
+    for what was too small to be tested.
+    """
+    total, own, union = _columns(compared.total), _columns(compared.own), compared.union
+    return {
+        "view": compared.view,
+        "normalize": compared.normalize,
+        "unit": {"second": "ns/s", "share": "1e-9", "none": "ns"}[compared.normalize],
+        "before_total_ns": int(compared.before_ns.sum()),
+        "after_total_ns": int(compared.after_ns.sum()),
+        "before_hidden_ns": compared.before.profile.hidden_ns,
+        "after_hidden_ns": compared.after.profile.hidden_ns,
+        "before_duration_ns": round(compared.before.seconds * 1e9),
+        "after_duration_ns": round(compared.after.seconds * 1e9),
+        "level": LEVEL,
+        "effect": EFFECT,
+        "tested": compared.tested,
+        "stacks": [
+            {"frames": list(stack), **own[leaf], "total": total[leaf]}
+            for stack, leaf in zip(union.stacks, union.leaf.tolist(), strict=True)
+        ],
+        "frames": [
+            {"frames": list(union.path(frame)), "self": own[frame], "total": total[frame]}
+            for frame in range(len(union.depth))
+            if total[frame]["p"] < 1 or own[frame]["p"] < 1
+        ],
+        "changes": [
+            {
+                "words": row.words,
+                "before_ns": row.before_ns,
+                "after_ns": row.after_ns,
+                "delta_ns": row.delta_ns,
+                "significant": row.stands_out,
+                "p": row.p,
+                "q": row.q,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _columns(of: Differences) -> list[dict[str, Any]]:
+    names = ("before_ns", "after_ns", "delta_ns", "significant", "p", "q")
+    columns = (of.before_ns, of.after_ns, of.delta_ns, of.stands_out, of.p, of.q)
+    return [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def trust(info: dict[str, Any]) -> dict[str, Any]:

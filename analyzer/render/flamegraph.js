@@ -24,7 +24,7 @@ function flameGraph(svg, visit) {
   const details = bar.querySelector(".details"), matched = bar.querySelector(".matched");
   const top = bar.transform.baseVal.getItem(0).matrix.f;
   const frames = data.frames.map(([depth, name, ns, key], index) => ({
-    depth, ns, key, name: data.names[name], rect: rectangles[index], children: [],
+    depth, ns, key, name: data.names[name], says: data.says?.texts[data.says.of[index]], rect: rectangles[index], children: [],
   }));
   const byRect = new Map(frames.map(frame => [frame.rect, frame]));
   const lowest = Math.min(...frames.map(frame => frame.depth)), highest = Math.max(...frames.map(frame => frame.depth));
@@ -124,6 +124,7 @@ function flameGraph(svg, visit) {
     return ns + " ns";
   }
   function describe(frame) {
+    if (frame.says) return `${frame.name}: ${frame.says}`;
     const all = percent(frame.ns, data.all_ns), shownAs = shown === frames[0] ? data.sandwich : "zoomed";
     const share = shown.ns === data.all_ns || !shownAs ? all : `${percent(frame.ns, shown.ns)} of ${shownAs}, ${all} of all`;
     return `${frame.name} (${weight(frame.ns)}, ${share})`;
@@ -215,7 +216,7 @@ function flameGraph(svg, visit) {
     if (can(key, frame)) go(DEEDS[key][1](frame));
   }
   function can(key, frame) {
-    return visit && frame?.key && (frame !== frames[0] || data.sandwich && key !== "s") && (key !== "s" || isWhole(frame));
+    return visit && frame?.key && (frame !== frames[0] || data.sandwich && key !== "s") && (key !== "s" || isWhole(frame) && !data.says);
   }
   function menu(frame = pointed ?? current ?? shown) {
     closeMenu();
@@ -228,7 +229,14 @@ function flameGraph(svg, visit) {
     open.forEach((key, row) => {
       const item = element("text", { class: "button", x: 10, y: 20 + row * 22, role: "menuitem", tabindex: 0 }, `${DEEDS[key][0]} (${key})`);
       item.addEventListener("click", event => { event.stopPropagation(); deed(key, frame); });
-      item.addEventListener("keydown", event => { if (event.key === "Enter") deed(key, frame); });
+      item.addEventListener("keydown", event => {
+        const beside = { ArrowDown: item.nextElementSibling, ArrowUp: item.previousElementSibling }[event.key];
+        if (event.key === "Enter") deed(key, frame);
+        else if (beside?.hasAttribute("tabindex")) beside.focus();
+        else if (!event.key.startsWith("Arrow")) return;
+        event.preventDefault();
+        event.stopPropagation();
+      });
       panel.append(item);
     });
     svg.append(panel);
@@ -247,7 +255,7 @@ function flameGraph(svg, visit) {
   }
   function escape() {
     const open = svg.querySelector(".help, .menu");
-    if (open) open.remove();
+    if (open) { open.remove(); (current?.rect ?? svg).focus({ preventScroll: true }); }
     else if (state().has("search")) go({ search: null });
   }
   function press(event) {

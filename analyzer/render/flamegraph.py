@@ -5,15 +5,16 @@ JSON text in <metadata>; the rectangles and labels are there for readers without
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
 from offwake.analyzer.render.layout import OTHER, Box, boxes, rows
-from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, opening
+from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, legend, opening
 from offwake.analyzer.render.text import percent, weight
 from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
 
-__all__ = ["FlameOptions", "draw", "flame_graph"]
+__all__ = ["FlameOptions", "Marks", "draw", "flame_graph"]
 
 ROW = 16
 LABEL_PX = 12
@@ -34,12 +35,32 @@ MIXED_VIEWS = {"wall"}
 @dataclass(frozen=True)
 class FlameOptions:
     """How to draw: how wide in pixels, hanging (icicle) or standing (flame), which frame fills the width (its key), and
-    which names are marked as matches (None: there is no search). None as `icicle` is what suits the height."""
+    which names are marked as matches (None: there is no search). None as `icicle` is what suits the height.
+
+    `marks` says of each frame what names and widths do not.
+    """
 
     width: int = 1200
     icicle: bool | None = None
     zoom: int | None = None
     matches: frozenset[str] | None = None
+    marks: "Marks | None" = None
+
+
+class Marks(Protocol):
+    """What a picture says of frames besides their names and widths: a colour, and words for the hover line, by key.
+
+    `about` describes the picture, and `legend` lists its colours with what they mean.
+    """
+
+    about: str
+    legend: tuple[tuple[str, str], ...]
+
+    def colour(self, key: int) -> str:
+        """Return a frame's colour."""
+
+    def words(self, key: int) -> str:
+        """Return what the hover line says after a frame's name."""
 
 
 def flame_graph(tree: FrameTree, caption: Caption, options: FlameOptions | None = None) -> str:
@@ -55,16 +76,21 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     hangs = _hangs(tree, options.width)
     icicle = hangs if options.icicle is None else options.icicle
     header = head(caption, options.width)
+    if options.marks:
+        header = legend(header, options.marks.legend, options.width)
     above = header.height + BAR
     height = above + (highest - lowest + 1) * ROW + MARGIN
     places = [box.depth - lowest if icicle else highest - box.depth for box in laid]
-    data = _Data(tree.all_ns, icicle, hangs, tree.root.name if tree.callers else None, tree.unit)
+    data = _Data(tree.all_ns, icicle, hangs, tree.root.name if tree.callers else None, tree.unit, options.marks)
     scale = (options.width - 2 * MARGIN) / max(top.value_ns, 1)
-    frames, labels = _frames(tree, laid, places, _Scale(scale, options.matches))
-    name = f"{caption.title}, {caption.subtitle}: {weight(tree.root.value_ns, tree.unit)}"
+    frames, labels = _frames(tree, laid, places, _Scale(scale, options.matches, options.marks))
+    about = options.marks.about if options.marks else _description(tree)
+    name = ", ".join((caption.title, caption.subtitle))
+    if not options.marks:
+        name += f": {weight(tree.root.value_ns, tree.unit)}"
     return "\n".join(
         [
-            opening("flame", options.width, height, (name, _description(tree), _metadata(laid, top, data))),
+            opening("flame", options.width, height, (name, about, _metadata(laid, top, data))),
             _background(tree.view),
             header.svg,
             f'<g class="frames" transform="translate({MARGIN},{above})">',
@@ -85,10 +111,11 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Pixels a nanosecond, and what is marked."""
+    """Pixels a nanosecond, what is marked as a match, and what is said of frames besides."""
 
     px_per_ns: float
     matches: frozenset[str] | None
+    marks: Marks | None
 
 
 def _hangs(tree: FrameTree, width: int) -> bool:
@@ -103,7 +130,12 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
     for box, row in zip(laid, rows, strict=True):
         x = box.begin_ns * scale.px_per_ns
         width = (full if box.ancestor else box.value_ns) * scale.px_per_ns
-        colour = "#a0a0a0" if box.name == OTHER and not box.key else frame_colour(box.name, _family(box, tree.view))
+        if box.name == OTHER and not box.key:
+            colour = "#a0a0a0"
+        elif scale.marks:
+            colour = scale.marks.colour(box.key)
+        else:
+            colour = frame_colour(box.name, _family(box, tree.view))
         if scale.matches and box.name in scale.matches and box.key:
             colour = MATCH
         faint = ' opacity=".5"' if box.ancestor else ""
@@ -134,14 +166,20 @@ class _Data:
     hangs: bool
     sandwich: str | None
     unit: str
-    name_at_most: int = NAME_AT_MOST
+    marks: Marks | None = None
 
 
 def _metadata(laid: list[Box], top: Frame, data: _Data) -> str:
     names = {name: index for index, name in enumerate(dict.fromkeys(box.name for box in laid))}
     frames = [[box.depth, names[box.name], box.value_ns, box.key] for box in laid]
     zoom = next(box.key for box in laid if not box.ancestor) if top.index else None
-    known = asdict(data) | {"zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
+    known: dict[str, Any] = {"zoom": zoom, "names": [name[:NAME_AT_MOST] for name in names], "frames": frames}
+    known |= {"all_ns": data.all_ns, "icicle": data.icicle, "hangs": data.hangs, "sandwich": data.sandwich}
+    known |= {"unit": data.unit, "name_at_most": NAME_AT_MOST}
+    if data.marks:
+        words = [data.marks.words(box.key) if box.key else "" for box in laid]
+        number = {text: index for index, text in enumerate(dict.fromkeys(words))}  # frames in a row often say the same
+        known["says"] = {"texts": list(number), "of": [number[text] for text in words]}
     return json.dumps(known, ensure_ascii=False, separators=(",", ":"))
 
 

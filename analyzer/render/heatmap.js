@@ -36,7 +36,7 @@ function heatMap(svg, visit) {
   }
 
   const time = column => data.begin_ns + column * data.column_ns;
-  const height = value => data.unit ? duration(value) : value.toLocaleString("en");
+  const shown = value => data.unit ? duration(value) : value.toLocaleString("en");
   function duration(ns, digits = 3) {
     for (const [size, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]])
       if (ns >= size) return (ns / size).toLocaleString("en", { maximumSignificantDigits: digits }) + " " + unit;
@@ -72,7 +72,7 @@ function heatMap(svg, visit) {
     let count = 0;
     counts.forEach((cells, row) => cells.forEach((cell, column) => { if (holds(area, row, column)) count += cell; }));
     const share = (100 * count / Math.max(data.total, 1)).toFixed(2);
-    const latency = byOffset ? "" : `, ${height(edges[area.low])} – ${height(edges[area.high])}`;
+    const latency = byOffset ? "" : `, ${shown(edges[area.low])} – ${shown(edges[area.high])}`;
     return `${duration(begins(area), 6)} – ${duration(ends(area), 6)}${latency}: ${count.toLocaleString("en")} (${share} %)`;
   }
   function outline(area) {

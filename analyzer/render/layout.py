@@ -69,10 +69,10 @@ def _turned(laid: list[Box]) -> list[Box]:
 
 def _laid_out(top: Frame, width_px: float, at_most: int) -> list[Box]:
     narrowest_ns = top.value_ns * NARROWEST_PX / width_px
-    laid = _rows_of_boxes(top, *_widest(top, narrowest_ns, at_most * 9 // 10))
-    if len(laid) > at_most:  # too many "other", of which there is at most one a frame
-        laid = _rows_of_boxes(top, *_widest(top, narrowest_ns, at_most // 2))
-    return laid
+    plan = _plan(top, *_widest(top, narrowest_ns, at_most * 9 // 10))
+    if len(plan.shown) + len(plan.other_ns) > at_most:  # of "other" there is at most one a frame
+        plan = _plan(top, *_widest(top, narrowest_ns, at_most // 2))
+    return _boxes(plan)
 
 
 def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[list[Frame], float]:
@@ -90,21 +90,36 @@ def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[list[Frame], flo
     return [Frame(tree, index) for index in (top.index + 1 + seen).tolist()], least_ns
 
 
-def _rows_of_boxes(top: Frame, drawn: list[Frame], least_ns: float) -> list[Box]:
-    """Lay out these frames, which hold the callers of each; what they called besides is their "other"."""
-    laid = _ancestors(top)
-    shown, parents = [top, *drawn], _parents([top, *drawn])
-    other_ns = [frame.value_ns - frame.self_ns for frame in shown]
+@dataclass(frozen=True)
+class _Plan:
+    """Frames that are drawn, `parents` by their places among them, and what of each is drawn as "other", by its place."""
+
+    shown: list[Frame]
+    parents: list[int]
+    other_ns: dict[int, int]
+
+
+def _plan(top: Frame, drawn: list[Frame], least_ns: float) -> _Plan:
+    """Plan to draw these frames, which hold the callers of each; what they called besides is their "other"."""
+    shown = [top, *drawn]
+    parents = _parents(shown)
+    left_ns = [frame.value_ns - frame.self_ns for frame in shown]
     for frame, parent in zip(drawn, parents[1:], strict=True):
-        other_ns[parent] -= frame.value_ns
+        left_ns[parent] -= frame.value_ns
+    return _Plan(shown, parents, {place: ns for place, ns in enumerate(left_ns) if ns > least_ns})
+
+
+def _boxes(plan: _Plan) -> list[Box]:
+    shown, parents = plan.shown, plan.parents
+    laid = _ancestors(shown[0])
     order = [(frame.index, 1, 0, place) for place, frame in enumerate(shown)]
-    order += [(frame.end, 0, -place, place) for place, frame in enumerate(shown) if other_ns[place] > least_ns]
+    order += [(shown[place].end, 0, -place, place) for place in plan.other_ns]
     made: dict[int, Box] = {}
     next_ns = [0] * len(shown)  # where the next of what a frame called begins
     for _, is_frame, _, place in sorted(order):
         if not is_frame:
             below = made[place]
-            laid.append(Box(OTHER, below.depth + 1, next_ns[place], other_ns[place], 0, below.waker))
+            laid.append(Box(OTHER, below.depth + 1, next_ns[place], plan.other_ns[place], 0, below.waker))
             continue
         frame = shown[place]
         box = _box(frame, made[parents[place]] if place else laid[-1] if laid else None, next_ns[parents[place]])

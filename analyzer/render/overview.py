@@ -19,8 +19,8 @@ from offwake.analyzer.render.ticks import label, time_axis
 __all__ = ["draw", "timeline"]
 
 WIDTH = 1200
-LEFT = 150
-LANE, GAP = 22, 5
+LEFT = 210
+LANE, GAP = 16, 3
 BAR, BELOW = 20, 24
 Values = NDArray[np.float64]
 
@@ -106,8 +106,7 @@ def _labels(lanes: list[_Lane], above: int) -> Iterator[str]:
     for row, lane in enumerate(lanes):
         y = above + row * (LANE + GAP)
         most = _number(lane.most) + (" %" if lane.parts[0].unit == "%" else "")
-        words = label(LEFT - 8, y + 9, lane.title, "end"), label(LEFT - 8, y + 20, f"≤ {most}", "end")
-        yield f'<g font-size="10">{"".join(words)}</g>'
+        yield f'<g font-size="10">{label(LEFT - 8, y + 12, f"{lane.title} ≤ {most}", "end")}</g>'
 
 
 def _paths(lane: _Lane, y: int, step: float) -> Iterator[str]:

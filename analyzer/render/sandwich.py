@@ -2,7 +2,7 @@
 
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.text import printable
-from offwake.analyzer.render.tree import FrameTree, Part, Stack, stacks
+from offwake.analyzer.render.tree import FrameTree, Part
 from offwake.analyzer.shape import halves
 
 __all__ = ["frame_tree"]
@@ -12,12 +12,10 @@ def frame_tree(profile: Profile, sandwich: str | None = None) -> FrameTree:
     """Return the tree of a profile's stacks, or that of a function's callees with the tree of its callers beside it."""
     if sandwich is None:
         return FrameTree(profile)
-    name = printable(sandwich)
-    callers, callees = [], []
-    for frames, value_ns, hot in stacks(profile):
-        parted = halves(tuple(map(printable, frames)), name)
-        if parted:
-            callers.append(Stack(parted[0], value_ns, hot))
-            callees.append(Stack(parted[1], value_ns, hot))
-    above = FrameTree(profile, Part(name, callers, of_callers=True))
-    return FrameTree(profile, Part(name, callees), above)
+    name, whole = printable(sandwich), Part.whole(profile)
+    parted = [halves(tuple(map(printable, frames)), name) for frames in whole.frames]
+    columns = list(zip(parted, whole.value_ns, whole.hot, strict=True))
+    value_ns, hot = [ns for both, ns, _ in columns if both], [is_hot for both, _, is_hot in columns if both]
+    callers = Part(name, [both[0] for both in parted if both], value_ns, hot, of_callers=True)
+    callees = Part(name, [both[1] for both in parted if both], value_ns, hot)
+    return FrameTree(profile, callees, FrameTree(profile, callers))

@@ -14,7 +14,20 @@ from typing import Any
 from offwake.analyzer.completeness import completeness, wholeness
 from offwake.analyzer.render.text import count, duration, printable
 
-__all__ = ["Caption", "FONT", "HERE", "Head", "caption", "cut", "document", "escape", "head", "opening", "resource"]
+__all__ = [
+    "FONT",
+    "HERE",
+    "Caption",
+    "Head",
+    "caption",
+    "cut",
+    "document",
+    "escape",
+    "head",
+    "legend",
+    "opening",
+    "resource",
+]
 
 HERE = Path(__file__).parent
 FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
@@ -89,6 +102,19 @@ def head(shown: Caption, width: int) -> Head:
                 f'<text x="{MARGIN}" y="{y}" fill="{fill}" class="{name}">{escape(line.replace(NBSP, " "))}</text>'
             )
     return Head("\n".join(lines), y + 10)
+
+
+def legend(above: Head, colours: Iterable[tuple[str, str]], width: int) -> Head:
+    """Draw what colours mean below a caption, in as many lines as they need; `colours` are pairs of colour and words."""
+    parts, x, y = [above.svg], MARGIN, above.height + 2
+    for colour, words in colours:
+        needed = 12 + 6 + round(len(words) * 12 * CHARACTER_PX) + 18
+        if x > MARGIN and x + needed > width - MARGIN:
+            x, y = MARGIN, y + LINE + 2
+        parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 18}" y="{y + 10}" fill="#555" class="faint">{escape(words)}</text>')
+        x += needed
+    return Head("\n".join(parts), y + LINE + 6)
 
 
 def _kept_together(subtitle: str) -> str:

@@ -6,38 +6,43 @@ changes or another recording of the same program is opened.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.profile import Profile
+from offwake.analyzer.profile import Frames, Profile
 from offwake.analyzer.render.text import printable
 
-__all__ = ["Frame", "FrameTree", "Function", "Part", "Stack", "frame_key", "functions", "matched_ns", "stacks"]
+__all__ = ["Frame", "FrameTree", "Function", "Merged", "Part", "frame_key", "functions", "matched_ns", "merged"]
 
 ROOT = "all"
 ON_CPU_MARK = "[on CPU]"
 
 
-class Stack(NamedTuple):
-    """One stack of a tree, root first: its nanoseconds, and whether they were spent on the CPU."""
-
-    frames: tuple[str, ...]
-    value_ns: int
-    hot: bool
-
-
 @dataclass(frozen=True)
 class Part:
-    """Stacks that stand on a root of another name; in those of its callers, the nearest caller stands on it."""
+    """Stacks that stand on a root, in columns: their frames, their nanoseconds, and whether they were on the CPU.
+
+    In stacks of callers the nearest caller stands on the root.
+    """
 
     root: str
-    stacks: Iterable[Stack]
+    frames: list[Frames]
+    value_ns: list[int]
+    hot: list[bool]
     of_callers: bool = False
+
+    @classmethod
+    def whole(cls, profile: Profile) -> "Part":
+        """Return all stacks of a profile, root first, on one root."""
+        frames = list(profile.weights)
+        hot = [stack[-1:] == (ON_CPU_MARK,) for stack in frames]
+        return cls(ROOT, frames, [weight.value_ns for weight in profile.weights.values()], hot)
 
 
 class FrameTree:
@@ -53,22 +58,19 @@ class FrameTree:
     """
 
     def __init__(self, profile: Profile, part: Part | None = None, callers: "FrameTree | None" = None) -> None:
-        part = part or Part(ROOT, stacks(profile))
+        part = part or Part.whole(profile)
         self.view, self.unit = profile.view, profile.unit
         self.callers, self.of_callers = callers, part.of_callers
         self.all_ns = profile.total_ns
         self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))
-        grown = list(part.stacks)
-        frames = _safe_frames(grown)
+        frames = _safe_frames([*part.frames, (part.root,)])
+        root = frames.pop()
         order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
-        names, self.depth, self.end, leaf = _merged(part.root, [frames[index] for index in order])
-        self.texts = sorted(set(names))
-        number = {text: index for index, text in enumerate(self.texts)}
-        self.name = np.array([number[name] for name in names])
-        value_ns = np.array([grown[index].value_ns for index in order], np.int64)
-        hot = np.array([grown[index].hot for index in order], np.bool_)
-        self.before_ns = _running(leaf, value_ns, len(names))
-        self.hot_before_ns = _running(leaf, value_ns * hot, len(names))
+        self.texts, self.name, self.depth, self.end, leaf = merged([root, *(frames[index] for index in order)])
+        value_ns = np.array(part.value_ns, np.int64)[order]
+        hot = np.array(part.hot, np.bool_)[order]
+        self.before_ns = _running(leaf, value_ns, len(self.name))
+        self.hot_before_ns = _running(leaf, value_ns * hot, len(self.name))
 
     @property
     def root(self) -> "Frame":
@@ -99,13 +101,14 @@ class FrameTree:
 
     def find(self, key: int) -> "Frame | None":
         """Return the frame with this key, the widest of several, or None where this tree has no such path."""
-        found = np.flatnonzero(self._keys == key)
+        found = np.flatnonzero(self.keys == key)
         if len(found):
             return Frame(self, int(found[np.argmax(self.value_ns[found])]))
         return self.callers.find(key) if self.callers else None
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
+    def keys(self) -> NDArray[np.int64]:
+        """The key of every frame."""
         encoded = [f"{text};".encode() for text in self.texts]
         path, keys = [self.first_key] * (int(self.depth.max()) + 1), [self.first_key]
         for depth, name in zip(self.depth[1:].tolist(), self.name[1:].tolist(), strict=True):
@@ -214,12 +217,6 @@ def _inside(end: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.bool
     return inside
 
 
-def stacks(profile: Profile) -> Iterator[Stack]:
-    """Yield a profile's stacks."""
-    for frames, weight in profile.weights.items():
-        yield Stack(frames, weight.value_ns, frames[-1:] == (ON_CPU_MARK,))
-
-
 class _SafeNames(dict[str, str]):
     """Printable forms of names, each made once."""
 
@@ -228,39 +225,55 @@ class _SafeNames(dict[str, str]):
         return safe
 
 
-def _safe_frames(stacks: list[Stack]) -> list[tuple[str, ...]]:
+def _safe_frames(stacks: list[Frames]) -> list[Frames]:
     safe = _SafeNames()
-    return [tuple([safe[name] for name in stack.frames]) for stack in stacks]
+    return [tuple([safe[name] for name in frames]) for frames in stacks]
 
 
-Merged = tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+class Merged(NamedTuple):
+    """The rows of a tree, parents before children: names, as indices of `texts`, which are sorted; depth; the row after the
+    last of what each called (int64). And the row in which each stack ends, but for the first, the root."""
+
+    texts: list[str]
+    name: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    end: NDArray[np.int64]
+    leaf: NDArray[np.int64]
 
 
-def _merged(root: str, stacks: list[tuple[str, ...]]) -> Merged:
-    """Merge sorted stacks: every frame's name, its depth, its end, and in which row each stack ends."""
-    names, path = [printable(root)], [0]
-    shared, ended, ended_at = list[int](), list[int](), list[int]()
-    before: tuple[str, ...] = ()
-    for frames in stacks:
-        common = 0
-        for name, other in zip(before, frames, strict=False):
-            if name != other:
-                break
-            common += 1
-        row = len(names)
-        names += frames[common:]
-        ended += path[common + 1 :]
-        ended_at += [row] * (len(path) - common - 1)
-        path[common + 1 :] = range(row, len(names))
-        shared.append(common)
-        before = frames
-    end = np.full(len(names), len(names))
-    end[ended] = ended_at
-    length = np.array([0, *map(len, stacks)])
-    new = length - np.array([-1, *shared])
-    leaf = np.cumsum(new) - 1
-    depth = np.arange(len(names)) + np.repeat(length - leaf, new)
-    return names, depth, end, leaf[1:]
+def merged(stacks: list[Frames]) -> Merged:
+    """Merge stacks, sorted by their frames, that stand on the first of them, the root, which they do not begin with."""
+    names = list(chain.from_iterable(stacks))
+    texts = sorted(set(names))
+    number = {text: index for index, text in enumerate(texts)}
+    flat, length = np.array([number[name] for name in names]), np.array(list(map(len, stacks)))
+    first = np.cumsum(length) - length
+    place = np.arange(len(flat)) - np.repeat(first, length)
+    shared = _shared(flat, first[1:], length[1:])
+    is_new = place >= np.repeat([0, *shared], length)
+    depth = (place + np.repeat([0, *np.ones_like(shared)], length))[is_new]
+    return Merged(texts, flat[is_new], depth, _ends(depth), np.cumsum(length[1:] - shared))
+
+
+def _shared(flat: NDArray[np.int64], first: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many of its first frames each stack shares with the one before it."""
+    shared, depth = np.zeros(len(length), np.int64), 0
+    alike = np.arange(1, len(length))
+    while len(alike):
+        alike = alike[np.minimum(length[alike], length[alike - 1]) > depth]
+        alike = alike[flat[first[alike] + depth] == flat[first[alike - 1] + depth]]
+        depth += 1
+        shared[alike] = depth
+    return shared
+
+
+def _ends(depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, of rows with parents before children, the one after the last that lies under each."""
+    by_depth, rows = np.argsort(depth, kind="stable"), np.ones(len(depth), np.int64)
+    levels = np.split(by_depth, np.cumsum(np.bincount(depth))[:-1])
+    for above, level in reversed(list(pairwise(levels))):
+        np.add.at(rows, above[np.searchsorted(above, level) - 1], rows[level])
+    return np.arange(len(depth)) + rows
 
 
 def _running(row: NDArray[np.int64], value: NDArray[np.int64], length: int) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "frames": "functions of stacks, by self and total time",
     "heatmap": "latency over time",
     "histogram": "latency distribution in text",
+    "diff": "two recordings, or two times of one: what got worse, and what stands out",
     "table": "rows: threads, who waited for whom, block I/O, TCP sessions",
     "idle": "which waits are left out as idle, and why",
     "report": "the main pictures and tables in one HTML file",

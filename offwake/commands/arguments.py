@@ -17,6 +17,7 @@ from offwake.errors import DamagedRecording, OutputError, UsageError
 
 __all__ = [
     "Question",
+    "add",
     "add_form",
     "add_of",
     "add_output",
@@ -24,7 +25,10 @@ __all__ = [
     "add_selection",
     "add_view",
     "answer",
+    "given",
+    "listed",
     "opened",
+    "refuse_input",
     "selection",
     "status",
     "view_options",
@@ -57,7 +61,7 @@ def add_output(parser: argparse.ArgumentParser, metavar: str = "OUT.svg") -> Non
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which threads, which time and which waits."""
-    _add(parser.add_argument_group("selection"), (*SELECTION, IDLE_RULES))
+    add(parser.add_argument_group("selection"), (*SELECTION, IDLE_RULES))
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
@@ -69,20 +73,20 @@ def add_view(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="default: off-wake; `help` lists what FILE can give",
     )
-    _add(parser, VIEW)
+    add(parser, VIEW)
 
 
 def selection(args: argparse.Namespace) -> Selection:
     """Return the selection that the options describe. Raises UsageError for values that are none, or contradict."""
-    return parse_selection(_given(args, (*SELECTION, IDLE_RULES)))
+    return parse_selection(given(args, (*SELECTION, IDLE_RULES)))
 
 
 def view_options(args: argparse.Namespace) -> ViewOptions:
     """Return what the view is asked for. Raises UsageError for values that are none, or say nothing to this view."""
-    given = _given(args, VIEW)
-    for name in given:
+    asked = given(args, VIEW)
+    for name in asked:
         query.must_understand(args.name, name)
-    return parse_view_options(given)
+    return parse_view_options(asked)
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,19 @@ def answer(args: argparse.Namespace, known: dict[str, str], make: Callable[[Ques
     """
     chosen = selection(args)
     output: Path | None = getattr(args, "output", None)
-    if output is not None and output.exists() and args.file.exists() and output.samefile(args.file):
-        raise UsageError(f"-o {output}: that is the recording itself; choose another name")
+    refuse_input(output, args.file)
     with opened(args.file) as recording:
         if args.name == "help":
-            sys.stdout.write(_listed(recording, known))
+            sys.stdout.write(listed(recording, known))
         else:
             write_output(output, make(Question(args, recording, chosen)))
     return status(recording)
+
+
+def refuse_input(output: Path | None, file: Path) -> None:
+    """Raise UsageError where a result would be written over its recording."""
+    if output is not None and output.exists() and file.exists() and output.samefile(file):
+        raise UsageError(f"-o {output}: that is the recording itself; choose another name")
 
 
 @contextmanager
@@ -146,7 +155,7 @@ def write_output(path: Path | None, text: str) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
 
 
-def _add(group: argparse._ActionsContainer, options: tuple[Option, ...]) -> None:
+def add(group: argparse._ActionsContainer, options: tuple[Option, ...]) -> None:
     """Add options. Their values stay text here: parse_selection says in one line what is wrong with one."""
     for option in options:
         about = option.about.replace("%", "%%")
@@ -156,12 +165,13 @@ def _add(group: argparse._ActionsContainer, options: tuple[Option, ...]) -> None
             group.add_argument(option.flag, dest=option.name, action="store_const", const="", help=about)
 
 
-def _given(args: argparse.Namespace, options: tuple[Option, ...]) -> dict[str, str]:
+def given(args: argparse.Namespace, options: tuple[Option, ...]) -> dict[str, str]:
+    """Return the texts of the options that were given, by their names."""
     values = {option.name: getattr(args, option.name) for option in options}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _listed(recording: Recording, known: dict[str, str]) -> str:
+def listed(recording: Recording, known: dict[str, str]) -> str:
     """List names with what they give, and say what this recording has nothing for."""
     width = max(map(len, known))
     lines = []

@@ -1,9 +1,14 @@
 """Frame trees: sums, order, pruning and addresses of frames."""
 
+from collections import Counter
 from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.layout import BOXES_AT_MOST, boxes
+from offwake.analyzer.render.text import printable
 from offwake.analyzer.render.tree import Frame, FrameTree, functions, matched_ns
 from tests.render.profiles import hostile_profile, large_profile, small_profile
 
@@ -140,3 +145,28 @@ def test_frames_whose_names_print_alike_are_one_and_nothing_is_lost() -> None:
     assert [(frame.name, frame.value_ns) for frame in FrameTree(profile).root.children.values()] == [("a�", 7)]
     hostile = hostile_profile(1000)
     assert sum(frame.self_ns for frame in FrameTree(hostile)) == hostile.total_ns
+
+
+STACKS = st.dictionaries(
+    st.lists(st.sampled_from(["a", "b", "c", "\x00", "\x01"]), max_size=7).map(tuple), st.integers(0, 1000), max_size=15
+)
+
+
+@given(STACKS)
+def test_a_tree_has_every_path_once_with_the_time_of_all_stacks_along_it(weights: dict[tuple[str, ...], int]) -> None:
+    profile, expected = Profile("off-cpu"), Counter[tuple[str, ...]]()
+    for frames, value_ns in weights.items():
+        profile.add(frames, value_ns)
+        path = ("all", *map(printable, frames))
+        for length in range(1, len(path) + 1):
+            expected[path[:length]] += value_ns
+    expected[("all",)] += 0
+    tree = FrameTree(profile)
+    paths = [tuple(frame.name for frame in row.path()) for row in tree]
+    assert paths == sorted(expected)
+    assert [row.value_ns for row in tree] == [expected[path] for path in sorted(expected)]
+    assert sum(row.self_ns for row in tree) == sum(weights.values())
+    for name in ("a", "b"):
+        matched = sum(value_ns for frames, value_ns in weights.items() if name in frames)
+        assert matched_ns(tree.root, frozenset({name})) == matched
+        assert {row.name: row.total_ns for row in functions(tree.root)}.get(name, 0) == matched

@@ -19,10 +19,10 @@ from tests.web.test_pages import EVERY, recording
 
 
 def banners(path: Path) -> set[str]:
-    """Return what stands in the banner of every page of a recording."""
+    """Return what stands in the banner of a page of each kind of a recording."""
     client = create_app([path]).test_client()
     base = recording(client, path.name)
-    pages = [client.get(f"{base}{kind}/{name}").text for kind, name in EVERY]
+    pages = [client.get(f"{base}{kind}/{name}").text for kind, name in dict(EVERY).items()]
     found = [re.search(r'<aside class="banner"[^>]*>(.*?)</aside>', page, re.S) for page in pages]
     return {match[1] if match else "" for match in found}
 

@@ -86,6 +86,7 @@ def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Ser
         page.get_by_label("by the offset").check()
         page.get_by_role("button", name="Apply").click()
         expect(page.locator("svg.heat desc")).to_have_text(re.compile("the offset within it runs up"))
+    page.locator(".region-stacks").scroll_into_view_if_needed()
     box = page.locator(".plot").bounding_box()
     assert box
     for share in (0.01, 0.3) if by_offset else (0.3, 0.7):
@@ -105,7 +106,8 @@ def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Ser
 def test_a_heat_map_without_latencies_says_so(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()
-    page.locator("nav div", has_text="Heat maps").get_by_role("link", name="block-io", exact=True).click()
+    page.get_by_text("more that this recording has nothing for").click()
+    page.locator("nav details div", has_text="Heat maps").get_by_role("link", name="block-io", exact=True).click()
     expect(page.locator("svg.heat")).to_contain_text("nothing to show")
     page.locator(".plot").hover()
     page.locator(".plot").click()

@@ -92,6 +92,7 @@ def test_a_heat_map_follows_and_a_region_leaves_it_as_it_is(page: Page, server: 
     narrow = "heatmap/off-cpu?from=0.00005&to=0.00015" + "&offset=1" * by_offset
     opened(page, server, narrow)
     words = page.locator("svg.heat desc").text_content()
+    page.locator(".region-stacks").scroll_into_view_if_needed()
     box = page.locator(".plot").bounding_box()
     assert box
     for share in (0.2, 0.7):

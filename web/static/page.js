@@ -30,14 +30,15 @@ async function load() {
   }
 }
 
-function visit(query) {
-  history.pushState(null, "", `${location.pathname}?${query}`);
+function visit(query, path = location.pathname) {
+  history.pushState(null, "", `${path}?${query}`);
   load();
 }
 
 addEventListener("popstate", () => { if (address() !== shown) load(); });  // not for a place within the page
 addEventListener("submit", event => {
   event.preventDefault();
-  visit(new URLSearchParams([...new FormData(event.target)].filter(([, value]) => value)));
+  const fields = [...new FormData(event.target)].filter(([, value]) => value);
+  visit(new URLSearchParams(fields), new URL(event.target.action).pathname);
 });
 start();

@@ -1,0 +1,109 @@
+"""The picture of a comparison: colours, words and widths say what changed, whatever names the frames have."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from offwake.analyzer.compare import Comparison, compared
+from offwake.analyzer.render.difference import GREY, NEW, Shades, difference_graph, difference_tree, ratio
+from offwake.analyzer.render.svg import Caption
+from offwake.analyzer.render.tree import ROOT, Frame, frame_key
+from tests.analyzer.test_compare import steady
+from tests.render.profiles import HOSTILE
+
+BEFORE = {"same": 100, "more": 100, "less": 100, "gone": 50, "tiny": 1, "calls_it": 100, "calls": 0}
+AFTER = {"same": 100, "more": 190, "less": 60, "new": 70, "tiny": 2, "calls_it": 100, "calls": 50}
+
+
+@pytest.fixture(scope="module")
+def shown() -> Comparison:
+    return compared((steady(**BEFORE), steady(**AFTER)))
+
+
+def key(*names: str) -> int:
+    found = frame_key(0, ROOT)
+    for name in names:
+        found = frame_key(found, name)
+    return found
+
+
+def shades_of(shown: Comparison) -> Shades:
+    return Shades(shown, difference_tree(shown, "both"))
+
+
+def channels(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_more_is_red_less_is_blue_new_is_yellow_and_the_rest_grey(shown: Comparison) -> None:
+    shades = shades_of(shown)
+    assert shades.colour(key("same")) == shades.colour(key("tiny")) == GREY
+    assert shades.colour(key("new")) == NEW
+    red, _, blue = channels(shades.colour(key("more")))
+    assert red > blue
+    for less in ("less", "gone"):
+        red, _, blue = channels(shades.colour(key(less)))
+        assert blue > red
+    assert channels(shades.colour(key("gone")))[0] < channels(shades.colour(key("less")))[0], "deeper"
+
+
+def test_no_colour_is_green(shown: Comparison) -> None:
+    for colour, _ in shades_of(shown).legend:
+        red, green, blue = channels(colour)
+        assert green <= max(red, blue)
+
+
+def test_the_hover_line_says_before_after_self_and_whether_it_stands_out(shown: Comparison) -> None:
+    words = shades_of(shown).words
+    assert words(key("same")).startswith("12.8 ms/s before, 12.8 ms/s after (±0 ns/s, the same): does not stand out")
+    assert words(key("more")).startswith("12.8 ms/s before, 24.3 ms/s after (+11.5 ms/s, +90 %): stands out")
+    assert words(key("gone")).startswith("6.40 ms/s before, 0 ns/s after (−6.40 ms/s, gone): stands out")
+    assert "self 0 ns/s before, 6.40 ms/s after (+6.40 ms/s, new): stands out" in words(key("calls"))
+    assert words(key("tiny")).endswith("does not stand out"), "it was not tested"
+
+
+def test_widths_are_before_after_or_the_larger_of_both(shown: Comparison) -> None:
+    widths = {
+        layout: {name: frame.value_ns // 128_000 for name, frame in _children(shown, layout).items()}
+        for layout in ("before", "after", "both")
+    }
+    for name in ("same", "more", "less", "gone", "new"):
+        before, after = BEFORE.get(name, 0), AFTER.get(name, 0)
+        assert widths["before"][name] == before
+        assert widths["after"][name] == after
+        assert widths["both"][name] == max(before, after)
+
+
+def _children(shown: Comparison, layout: str) -> dict[str, Frame]:
+    return dict(difference_tree(shown, layout).root.children)
+
+
+def test_a_file_is_strict_xml_whatever_names_are(shown: Comparison) -> None:
+    sides = (steady(x=100), steady(x=100))
+    for side in sides:
+        weight = side.profile.weights[("x",)]
+        side.profile.weights = {(name, "y"): weight for name in HOSTILE}
+    picture = difference_graph(compared(sides), "both", Caption("a title", "", tuple(HOSTILE)))
+    svg = ElementTree.fromstring(picture)
+    data = json.loads(svg.findtext("{http://www.w3.org/2000/svg}metadata") or "")
+    assert len(data["says"]["of"]) == len(data["frames"])
+    assert data["says"]["texts"][data["says"]["of"][0]]
+
+
+def test_a_picture_names_its_colours(shown: Comparison) -> None:
+    picture = difference_graph(shown, "both", Caption("a title"))
+    for colour, words in shades_of(shown).legend:
+        assert f'fill="{colour}"' in picture and words in picture
+    assert re.search(r"\(\d+ frames tested\)", picture)
+
+
+def test_ratios() -> None:
+    assert [ratio(0, 0), ratio(0, 1), ratio(1, 0), ratio(2, 3), ratio(3, 2)] == [
+        "the same",
+        "new",
+        "gone",
+        "+50 %",
+        "-33 %",
+    ]

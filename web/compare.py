@@ -1,0 +1,143 @@
+"""Comparing: two recordings, or two times of one, chosen in the list; what changed in words, and as a flame graph."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, abort, render_template, request
+from markupsafe import Markup
+
+from offwake.analyzer import query
+from offwake.analyzer.changes import amount, chance
+from offwake.analyzer.compare import NORMALIZE
+from offwake.analyzer.compare_options import COMPARE, LAYOUTS, How, named, parse_how, sides
+from offwake.analyzer.render import difference
+from offwake.analyzer.render.documents import comparison_document
+from offwake.analyzer.render.flamegraph import FlameOptions, draw
+from offwake.analyzer.render.svg import SEPARATOR, Caption
+from offwake.analyzer.render.tree import FrameTree
+from offwake.analyzer.search import matching_names
+from offwake.analyzer.select import Selection
+from offwake.analyzer.unlike import unlike
+from offwake.errors import UsageError
+from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, given, parse_ask, parse_selection
+from offwake.web.downloads import send
+from offwake.web.library import Compared, Entry
+from offwake.web.pages import library
+
+__all__ = ["comparing"]
+
+ROWS_AT_MOST = 50
+FIRST_VIEW = "off-wake"
+FIELDS = tuple(option.name for option in COMPARE)
+KEPT = ("first", "second", "view", *FIELDS, *SELECTION_FIELDS, *VIEW_FIELDS)
+"""Fields of an address that say what is compared."""
+comparing = Blueprint("comparing", __name__)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What an address asks for, and what was found."""
+
+    entries: tuple[Entry, Entry]
+    view: str
+    selection: Selection
+    how: How
+    ask: Ask
+    found: Compared
+
+    @property
+    def caption(self) -> Caption:
+        """What stands above the picture."""
+        words = self.how.words(self.selection, self.ask.options)
+        about = difference.subtitle(self.found.comparison, self.how.layout, [" ".join(words)] if words else [])
+        title = difference.title(self.found.comparison, named((self.entries[0].name, self.entries[1].name), self.how))
+        infos = [library().listed(entry).info or {} for entry in self.entries]
+        return Caption(title, SEPARATOR.join(about), tuple(unlike(self.found.comparison, *infos)))
+
+    @property
+    def tree(self) -> FrameTree:
+        """The frames of both, as wide as the layout says."""
+        return self.found.tree(self.how.layout)
+
+    @property
+    def command(self) -> str:
+        """The command that makes the picture."""
+        files = [entry.name for entry in dict.fromkeys(self.entries)]
+        return self.how.command(files, self.view, self.selection, self.ask.options)
+
+
+@comparing.get("/compare")
+def compare() -> str:
+    """Show what changed, in words and as a picture; without two recordings, only what there is to choose from."""
+    listed = [library().listed(entry) for entry in library().entries()]
+    choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
+    values: dict[str, Any] = {"choices": choices, "views": query.VIEWS, "normalize": NORMALIZE, "layouts": LAYOUTS}
+    view = request.args.get("view") or FIRST_VIEW
+    if not (request.args.get("first") and (request.args.get("second") or request.args.get("before"))):
+        return render_template("compare.html", asked=None, view=view, **values)
+    asked = _asked(view)
+    told = [row for row in asked.found.changes if row.stands_out]
+    kept = {name: text for name, text in request.args.items() if name in KEPT and text}
+    return render_template(
+        "compare.html",
+        asked=asked,
+        view=view,
+        picture=Markup(_picture(asked)),
+        rows=told[:ROWS_AT_MOST],
+        more=len(told) - ROWS_AT_MOST,
+        quiet=len(asked.found.changes) - len(told),
+        amount=lambda value_ns: amount(value_ns, asked.how.normalize),
+        ratio=difference.ratio,
+        chance=chance,
+        kept=kept,
+        options=query.OPTIONS[view],
+        **values,
+    )
+
+
+@comparing.get("/compare.<any(svg, folded, json):form>")
+def download(form: str) -> Response:
+    """Send a comparison as a file."""
+    asked = _asked(request.args.get("view") or FIRST_VIEW)
+    name, compared = f"diff-{asked.view}.{form}", asked.found.comparison
+    if form == "svg":
+        return send(asked.entries[0], name, difference.difference_graph(compared, asked.how.layout, asked.caption))
+    if form == "folded":
+        return send(asked.entries[0], name, difference.folded_twice(compared))
+    document = comparison_document(compared, asked.found.changes) | {"notices": asked.caption.notices}
+    return send(asked.entries[0], name, json.dumps(document))
+
+
+def _asked(view: str) -> _Comparison:
+    """Read the address, and compare. Answers 404 where there is no such recording or view."""
+    if view not in query.VIEWS:
+        abort(404, f"There is no view “{view}”. Known are: {', '.join(query.VIEWS)}.")
+    first, second = _entry("first"), _entry("second") if request.args.get("second") else _entry("first")
+    how, selection = parse_how(given(request.args, FIELDS)), parse_selection(request.args)
+    ask = parse_ask(view, request.args)
+    selections = sides(how, selection, first == second)
+    found = library().compared(((first, selections[0]), (second, selections[1])), view, ask.options, how.normalize)
+    return _Comparison((first, second), view, selection, how, ask, found)
+
+
+def _entry(field: str) -> Entry:
+    entry = library().find(request.args.get(field, ""))
+    if entry is None:
+        abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
+    return entry
+
+
+def _picture(asked: _Comparison) -> str:
+    """Draw the picture; what was searched for and not understood, and a frame that is not there, are said above it."""
+    tree, ask, notices, matches = asked.tree, asked.ask, list[str](), None
+    if ask.zoom is not None and tree.find(ask.zoom) is None:
+        notices.append("the frame in this address is not in this picture: all of it is shown")
+    if ask.search:
+        try:
+            matches = matching_names(ask.search, tree.names, ask.ignore_case)
+        except UsageError as error:
+            notices.append(str(error))
+    shades = difference.Shades(asked.found.comparison, tree)
+    options = FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=shades)
+    return draw(tree, Caption(asked.caption.title, asked.caption.subtitle, tuple(notices)), options)
