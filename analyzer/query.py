@@ -46,6 +46,7 @@ from offwake.analyzer.tables import (
     waits_for,
 )
 from offwake.analyzer.tables import overview as overview_table
+from offwake.analyzer.traced import OF_ALL
 from offwake.analyzer.verdicts import Verdicts
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
@@ -53,6 +54,7 @@ from offwake.errors import UsageError
 __all__ = [
     "HEATMAPS",
     "HISTOGRAMS",
+    "OF_FIELDS",
     "OPTIONS",
     "TABLES",
     "VIEWS",
@@ -60,6 +62,7 @@ __all__ = [
     "ViewOptions",
     "blocked",
     "heatmap",
+    "labels",
     "histogram",
     "lacks",
     "must_understand",
@@ -196,6 +199,11 @@ def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
     """Return a heat map of latencies over time. Raises UsageError for one that does not exist."""
     _must_exist("heat map", of, HEATMAPS, OF_FIELDS)
     return latency_map(latencies(Scope(recording, selection), of))
+
+
+def labels(of: str) -> tuple[str, ...]:
+    """Name the fields that the latencies of a kind can be told apart by; of traced events, those that all of them have."""
+    return (KINDS[of].fields if of in KINDS else ()) or OF_ALL
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:

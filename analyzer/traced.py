@@ -13,7 +13,7 @@ from offwake.analyzer.roots import BY
 from offwake.analyzer.scope import Scope
 from offwake.errors import UsageError
 
-__all__ = ["TID", "Pairs", "codes_of", "fields_of", "must_be_fields", "paired", "traced_events", "traced_kinds"]
+__all__ = ["OF_ALL", "TID", "Pairs", "codes_of", "fields_of", "must_be_fields", "paired", "traced_events", "traced_kinds"]
 
 TID = "common_pid"
 OF_ALL = ("event", "cpu", *BY)

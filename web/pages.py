@@ -81,7 +81,7 @@ def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
     entry = library().find(entry_id)
     if entry is None:
         abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
-    if name not in KINDS[kind]:
+    if name not in KINDS[kind] and (kind == "flame" or not name.startswith(query.OF_FIELDS)):
         abort(404, f"There is no {kind} “{name}”. Known are: {', '.join(KINDS[kind])}.")
     return entry
 
@@ -121,7 +121,7 @@ def flame_caption(entry: Entry, profile: Profile, chosen: list[str]) -> svg.Capt
 
 def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption:
     """Caption a heat map of a recording, with what is missing from it, and what was chosen."""
-    title = f"{heatmap.title(shown)}: {query.HEATMAPS[shown.of]}"
+    title = f"{heatmap.title(shown)}: {query.HEATMAPS.get(shown.of, 'a number of traced events, over time')}"
     return svg.caption(title, library().listed(entry).info or {}, [*remarks(shown), *chosen])
 
 

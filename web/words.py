@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from offwake.analyzer import query
 from offwake.analyzer.completeness import open_waits
 from offwake.analyzer.histogram import Buckets, Histogram, Histograms, bounds
-from offwake.analyzer.latencies import KINDS
 from offwake.analyzer.options import address
 from offwake.analyzer.render.documents import histogram_document, idle_document, trust
 from offwake.analyzer.render.histogram import text_histogram
@@ -61,7 +61,7 @@ def histogram_page(entry_id: str, name: str) -> str:
         ("histogram.html", entry, "histogram", name),
         histograms=[(one, _buckets(found, one)) for one in found.found[:HISTOGRAMS_AT_MOST]],
         found=len(found.found),
-        choices=[("", "all"), *((field, field.replace("_", " ")) for field in KINDS[name].fields)],
+        choices=[("", "all"), *((field, field.replace("_", " ")) for field in query.labels(name))],
         opens=OPENS.get(name, FIRST_VIEW),
         hidden_ns=found.hidden_ns,
         notices=open_waits(found),

@@ -1,6 +1,7 @@
 """Any tracepoint: as many events as a program caused, with their arguments and stacks; counts, numbers and pairs of them."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from offwake.web.app import create_app
 from tests.live.harness import ask, offwake
 
 YIELDS, SCHED_YIELD = 1009, 24  # of x86-64
@@ -142,3 +144,13 @@ tracepoint:raw_syscalls:sys_enter /args->id == {SCHED_YIELD}/ {{ @[pid] = count(
     ours = {row["pid"] for row in rows_of(path)}
     (pid,) = (pid for pid in ours if theirs.get(str(pid)) == YIELDS)
     assert sum(row["pid"] == pid for row in rows_of(path)) == YIELDS
+
+
+def test_pages_show_what_was_traced(traced: Callable[[str], Path]) -> None:
+    path = traced(f"trace:{PAIR}")
+    pages = create_app([path]).test_client()
+    (entry,) = set(re.findall(r"/recording/([^/\"]+)/", pages.get("/").text))
+    for page in ("table/events", "table/events:id", "flame/events", "heatmap/pairs", "heatmap/events:id", "histogram/pairs"):
+        answer = pages.get(f"/recording/{entry}/{page}")
+        assert answer.status_code == 200, page
+    assert pages.get(f"/recording/{entry}/table/events:colour").status_code == 400
