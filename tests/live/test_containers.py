@@ -32,11 +32,13 @@ def test_a_perf_map_is_read_where_the_container_wrote_it(workload: Callable[[str
         try:
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
             with subprocess.Popen([*IN_A_NAMESPACE, "--kill-child", "sh", "-c", script], stderr=subprocess.PIPE) as jit:
-                assert jit.stderr is not None
-                assert jit.stderr.readline() == b"written\n"
-                recorder.send_signal(signal.SIGINT)
-                said = recorder.communicate(timeout=60)[1]
-                jit.kill()
+                try:
+                    assert jit.stderr is not None
+                    assert jit.stderr.readline() == b"written\n"
+                    recorder.send_signal(signal.SIGINT)
+                    said = recorder.communicate(timeout=60)[1]
+                finally:
+                    jit.kill()
         finally:
             recorder.kill()
     assert recorder.returncode == 0, said
