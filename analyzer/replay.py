@@ -149,10 +149,11 @@ class Replay:
             starts = [int(part.time_ns.min()) for part in rows.values()] + [record.time_ns for record in fresh]
             if not starts:
                 continue
-            ready, waiting = _split(waiting, min(starts))
-            yield from self._batches(ready, [record for record in records if record.time_ns < min(starts)])
+            first_ns = min(starts)
+            ready, waiting = _split(waiting, first_ns)
+            yield from self._batches(ready, [record for record in records if record.time_ns < first_ns])
             waiting = _joined(waiting, rows)
-            records = [record for record in records if record.time_ns >= min(starts)] + fresh
+            records = [record for record in records if record.time_ns >= first_ns] + fresh
         waiting = _joined(waiting, self._uncounted(self.recording.last_tick, self.recording.ended_ns))
         yield from self._batches(waiting, records)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
