@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,9 @@ def test_dumps_hold_the_last_seconds_while_it_goes_on(workload: Callable[[str], 
     frames = {frame for stack in ask("folded", first, "--json")["stacks"] for frame in stack["frames"]}
     assert {"chain-b", "receive", "relay", "transmit"} <= frames
     assert not {frame for frame in frames if frame.endswith("_[k]") and "0x" in frame}
-    began = [ask("info", path, "--json")["started"] for path in (first, second)]
-    assert began[0] < began[1]
+    infos = [ask("info", path, "--json") for path in (first, second)]
+    ended = [datetime.fromisoformat(info["started"]) + timedelta(microseconds=info["duration_ns"] / 1000) for info in infos]
+    assert ended[0] < ended[1]
 
 
 def test_it_leaves_nothing_when_it_was_not_asked(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def mapped_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", mapped_files(), ids=lambda path: path.name)
 def test_of_every_function_of_a_real_file_the_preferred_name_is_found(path: Path) -> None:
-    """By readelf, of the file and of its debug file: one with a size, without underscores in front, short."""
+    """By readelf, of the file and of its debug file: one with a size, without underscores in front, short; no compiler's."""
     names: dict[int, set[tuple[bool, int, int, str]]] = {}
     labels = set()
     with path.open("rb") as file:
@@ -110,7 +110,7 @@ def test_of_every_function_of_a_real_file_the_preferred_name_is_found(path: Path
     read = [path, debug_file] if debug_file.exists() else [path]
     for line in subprocess.check_output(["readelf", "-sW", *read], text=True).splitlines():
         match line.split():
-            case [_, address, size, "FUNC" | "IFUNC", _, _, place, name] if place != "UND":
+            case [_, address, size, "FUNC" | "IFUNC", _, _, place, name] if place != "UND" and name[0] not in ".$":
                 name = name.partition("@")[0]
                 preference = not int(size, 0), len(name) - len(name.lstrip("_")), len(name), name
                 names.setdefault(int(address, 16), set()).add(preference)
