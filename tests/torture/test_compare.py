@@ -18,7 +18,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("compare")
     found = {}
     with postgresql("/var/tmp") as pgbench:
-        load = f"{pgbench} --client 4 --rate 200 --no-vacuum --time {SECONDS} postgres"
+        load = f"{pgbench} --client 4 --rate 1000 --no-vacuum --time {SECONDS} postgres"
         for commit in ("off", "on"):
             found[commit] = folder / f"{commit}.offwake"
             command = f"PGOPTIONS='-c synchronous_commit={commit}' {OFFWAKE} record -o {found[commit]} -- {load}"
