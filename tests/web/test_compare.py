@@ -16,6 +16,7 @@ from tests.programs import Block, Program, Run, Wake, Workload
 from tests.simulator import Simulator
 from tests.traces import write_trace
 from tests.web.conftest import HOSTILE_COMM, serving
+from tests.web.test_accessibility import violations
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,11 @@ def test_names_are_escaped(folder: Path) -> None:
     client = create_app([folder]).test_client()
     page = client.get("/compare", query_string=address(client, all="1")).get_data(as_text=True)
     assert "<b>" not in page and "&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page: Page, folder: Path, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    with serving(str(folder)) as server:
+        compare(page, server.url)
+        assert violations(page) == []
