@@ -1,9 +1,11 @@
 """The application: pages and downloads over a library, behind the guard, with errors as sentences."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, render_template
+from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 
 from offwake.analyzer.completeness import completeness
@@ -19,6 +21,8 @@ from offwake.web.words import words
 
 __all__ = ["create_app"]
 
+COMMAND = re.compile("`([^`]+)`")
+
 
 def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token: str | None = None) -> Flask:
     """Return the application over these recordings and folders; `hosts` are the names that it answers to."""
@@ -27,6 +31,7 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.jinja_env.finalize = _printable
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(count=count, duration=duration, percent=percent, weight=weight)
+    app.jinja_env.filters["commands"] = _with_commands
     app.jinja_env.globals.update(link=link, cell_text=cell_text, completeness=completeness, nonce=nonce)
     guard(app, hosts, token)
     app.register_blueprint(pages)
@@ -41,6 +46,11 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
 def _printable(value: Any) -> Any:
     """Make every text that a template prints printable; markup was made here and is left alone."""
     return printable(value) if type(value) is str else value
+
+
+def _with_commands(text: str) -> Markup:
+    """Show what stands between backticks as a terminal's text."""
+    return Markup(COMMAND.sub(r"<code>\1</code>", escape(printable(text))))
 
 
 def _http_error(error: HTTPException) -> tuple[str, int]:

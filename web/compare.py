@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request
-from markupsafe import Markup
 
 from offwake.analyzer import query
 from offwake.analyzer.changes import amount, chance
@@ -13,17 +12,14 @@ from offwake.analyzer.compare import NORMALIZE
 from offwake.analyzer.compare_options import COMPARE, LAYOUTS, How, named, parse_how, sides
 from offwake.analyzer.render import difference
 from offwake.analyzer.render.documents import comparison_document
-from offwake.analyzer.render.flamegraph import FlameOptions, draw
 from offwake.analyzer.render.svg import SEPARATOR, Caption
 from offwake.analyzer.render.tree import FrameTree
-from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.unlike import unlike
-from offwake.errors import UsageError
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, given, parse_ask, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Compared, Entry
-from offwake.web.pages import library
+from offwake.web.pages import flame_graph, library
 
 __all__ = ["comparing"]
 
@@ -77,13 +73,13 @@ def compare() -> str:
     if not (request.args.get("first") and (request.args.get("second") or request.args.get("before"))):
         return render_template("compare.html", asked=None, view=view, **values)
     asked = _asked(view)
-    told = [row for row in asked.found.changes if row.stands_out]
+    tree, told = asked.tree, [row for row in asked.found.changes if row.stands_out]
     kept = {name: text for name, text in request.args.items() if name in KEPT and text}
     return render_template(
         "compare.html",
         asked=asked,
         view=view,
-        picture=Markup(_picture(asked)),
+        picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison, tree)),
         rows=told[:ROWS_AT_MOST],
         more=len(told) - ROWS_AT_MOST,
         quiet=len(asked.found.changes) - len(told),
@@ -126,18 +122,3 @@ def _entry(field: str) -> Entry:
     if entry is None:
         abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
     return entry
-
-
-def _picture(asked: _Comparison) -> str:
-    """Draw the picture; what was searched for and not understood, and a frame that is not there, are said above it."""
-    tree, ask, notices, matches = asked.tree, asked.ask, list[str](), None
-    if ask.zoom is not None and tree.find(ask.zoom) is None:
-        notices.append("the frame in this address is not in this picture: all of it is shown")
-    if ask.search:
-        try:
-            matches = matching_names(ask.search, tree.names, ask.ignore_case)
-        except UsageError as error:
-            notices.append(str(error))
-    shades = difference.Shades(asked.found.comparison, tree)
-    options = FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=shades)
-    return draw(tree, Caption(asked.caption.title, asked.caption.subtitle, tuple(notices)), options)

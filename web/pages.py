@@ -45,7 +45,17 @@ from offwake.web.asks import (
 from offwake.web.library import ENTRIES_AT_MOST, Entry, Library
 from offwake.web.rows import OPENS, row_stacks
 
-__all__ = ["entry_or_404", "flame_caption", "heat_caption", "library", "link", "page", "pages", "region_left_out"]
+__all__ = [
+    "entry_or_404",
+    "flame_caption",
+    "flame_graph",
+    "heat_caption",
+    "library",
+    "link",
+    "page",
+    "pages",
+    "region_left_out",
+]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
@@ -158,11 +168,11 @@ def flame(entry_id: str, name: str) -> str:
     )
     stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
-    picture = _flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
+    picture = flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
     frames = _arranged(frame_table(top))
     return page(
         ("flame.html", entry, "flame", name),
-        picture=Markup(picture),
+        picture=picture,
         notices=open_waits(stacks.profile),
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
@@ -232,8 +242,8 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     return render_template(template, carried=partial(carried, kind), **values)
 
 
-def _flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask) -> str:
-    """Draw the frame graph that was asked for; the caption says what of it could not be had."""
+def flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask, marks: flamegraph.Marks | None = None) -> Markup:
+    """Draw the frame graph that was asked for; its notices say what of that could not be had."""
     notices, matches = [], None
     if ask.zoom is not None and tree.find(ask.zoom) is None:
         notices.append("the frame in this address is not among the selected stacks: all of them are shown")
@@ -242,8 +252,8 @@ def _flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask) -> str:
             matches = matching_names(ask.search, tree.names, ask.ignore_case)
         except UsageError as error:
             notices.append(str(error))
-    options = flamegraph.FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches)
-    return flamegraph.draw(tree, replace(shown, notices=tuple(notices)), options)
+    options = flamegraph.FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=marks)
+    return Markup(flamegraph.draw(tree, replace(shown, notices=tuple(notices)), options))
 
 
 def _arranged(whole: Table) -> list[dict[str, Any]]:

@@ -37,16 +37,11 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Lane:
-    """Series on top of each other. `top` is what the lane's height stands for, None: the most that there is."""
+    """Series on top of each other; `most` is what the lane's height stands for."""
 
     title: str
     parts: tuple[_Part, ...]
-    top: float | None = None
-
-    @property
-    def most(self) -> float:
-        """What the lane's height stands for."""
-        return self.top or float(sum(part.values for part in self.parts).max(initial=0))  # type: ignore[union-attr]
+    most: float
 
 
 def timeline(overview: Overview, caption: Caption) -> str:
@@ -83,23 +78,31 @@ def draw(overview: Overview, caption: Caption | None = None) -> str:
 
 
 def _lanes(overview: Overview) -> Iterator[_Lane]:
-    """Yield what there is to draw; what nothing was recorded of is left out."""
+    """Yield what there is to draw; what nothing was recorded of is left out.
+
+    A lane is as high as its highest column; a last one of less than half the width, in which a few events are a high rate,
+    does not count.
+    """
     sums, lengths = overview.sums, overview.lengths_ns
     seconds = lengths / 1e9
-    yield _Lane("events/s", (_Part("events/s", "", "#707078", sums["events"] / seconds),))
+    counts = 2 * lengths >= min(overview.columns.width_ns, overview.end_ns)
+
+    def lane(title: str, *parts: _Part) -> _Lane:
+        together = np.sum([part.values for part in parts], axis=0)
+        return _Lane(title, parts, float(together[counts].max(initial=0)))
+
+    yield lane("events/s", _Part("events/s", "", "#707078", sums["events"] / seconds))
     running = 100 * sums["on_cpu_ns"] / (lengths * max(overview.cpus, 1))
     yield _Lane("CPUs busy", (_Part("on the CPU", "%", "#d9534a", running),), 100)
     queued = (sums["run_queue_ns"] + sums["preempted_ns"]) / lengths
-    yield _Lane("waiting for a CPU", (_Part("waiting for a CPU", "threads", "#e08a1e", queued),))
-    blocked = sums["blocked_ns"] / lengths
-    yield _Lane("blocked threads", (_Part("blocked", "threads", "#5b5bd0", blocked),))
+    yield lane("waiting for a CPU", _Part("waiting for a CPU", "threads", "#e08a1e", queued))
+    yield lane("blocked threads", _Part("blocked", "threads", "#5b5bd0", sums["blocked_ns"] / lengths))
     if sums["io_requests"].any():
-        requests = sums["io_requests"] / seconds
-        yield _Lane("block I/O/s", (_Part("block I/O/s", "", "#8a5bb5", requests),))
+        yield lane("block I/O/s", _Part("block I/O/s", "", "#8a5bb5", sums["io_requests"] / seconds))
     if sums["tcp_opened"].any() or sums["tcp_retransmits"].any():
         opened = _Part("TCP opened/s", "", "#2a9a9a", sums["tcp_opened"] / seconds)
         again = _Part("retransmits/s", "", "#e50914", sums["tcp_retransmits"] / seconds)
-        yield _Lane("TCP opened, resent/s", (opened, again))
+        yield lane("TCP opened, resent/s", opened, again)
 
 
 def _labels(lanes: list[_Lane], above: int) -> Iterator[str]:

@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 
-
 @dataclass(frozen=True)
 class Field:
     """One field of an event's payload.

@@ -90,6 +90,7 @@ def test_a_bucket_of_a_histogram_opens_what_it_counts(demo: FlaskClient) -> None
 
 def test_the_lines_of_the_summary_open_their_stacks(demo: FlaskClient) -> None:
     page = demo.get(base(demo) + "words/summary").text
+    assert "<code>offwake idle " in page
     links = re.findall(r'<a href="(/recording/[^"]+/flame/[^"]+)">(shop-[^<]+)</a>', page)
     assert len(links) > 5
     for link, words in links:
