@@ -50,7 +50,7 @@ def _printable(value: Any) -> Any:
 
 def _with_commands(text: str) -> Markup:
     """Show what stands between backticks as a terminal's text."""
-    return Markup(COMMAND.sub(r"<code>\1</code>", escape(printable(text))))
+    return Markup(COMMAND.sub(r"<code>\1</code>", str(escape(printable(text)))))
 
 
 def _http_error(error: HTTPException) -> tuple[str, int]:
