@@ -61,7 +61,7 @@ def test_every_picture_and_table_has_a_page_and_downloads(client: FlaskClient, k
     path = f"{recording(client)}{kind}/{name}"
     page = client.get(path)
     assert page.status_code == 200
-    command = re.search("<code>(.*?)</code>", page.text)
+    command = re.search("from a shell: <code>(.*?)</code>", page.text)
     assert command and any(words in command[1] for words in (f"--view {name}", f"--of {name}", f"offwake {name}"))
     forms = re.findall(rf'href="{path}\.([a-z]+)"', page.text)
     assert forms
