@@ -59,12 +59,14 @@ class KernelFrames:
     _frames: dict[int, _Frame] = field(default_factory=dict)
     _core: range = range(0)
     _entries: list[range] = field(default_factory=list)
+    _entry_text: range = range(0)
     _modules: list[range] = field(default_factory=list)
 
     def learn(self, lesson: Lesson) -> None:
         """Take a lesson."""
         if not self._core:
             self._core, self._entries = _code(self.lines(KALLSYMS))
+            self._entry_text = range(self._entries[0].start, self._entries[-1].stop) if self._entries else range(0)
             self._modules = list(_modules(self.lines(MODULES)))
         cut = self._cut(lesson)
         ways = [lesson.kind, *cut.chain]
@@ -99,7 +101,7 @@ class KernelFrames:
         return replace(lesson, chain=chain[: entry if has_changed else entry + 1])
 
     def _is_entry(self, address: int) -> bool:
-        return any(address in entry for entry in self._entries)
+        return address in self._entry_text and any(address in entry for entry in self._entries)
 
     def _is_as_told(self, ways: list[int], lesson: Lesson) -> bool:
         """Whether a walk by what the programs have been told finds the chain of a lesson."""

@@ -21,7 +21,7 @@ PAGE = mmap.PAGESIZE
 HEAD_AND_TAIL = struct.Struct("QQ")  # data_head, data_tail in struct perf_event_mmap_page
 HEAD_AT, TAIL_AT = 1024, 1032
 TAKEN_AT_MOST = 4 << 20
-RECORD_SIZE_AT, RECORD_SIZE = 6, struct.Struct("<H")  # struct perf_event_header
+RECORD_SIZE = 3  # of the words of 16 bits that a record begins with, struct perf_event_header; it is a multiple of 8
 
 
 def ring_pages(total_bytes: int, cpus: int) -> int:
@@ -83,10 +83,11 @@ class Ring:
 
     def _whole_records(self, tail: int) -> bytes:
         data, at = self._bytes(tail, tail + TAKEN_AT_MOST), 0
-        last = len(data) - 8
-        while at <= last and 8 <= (size := RECORD_SIZE.unpack_from(data, at + RECORD_SIZE_AT)[0]) <= len(data) - at:
-            at += size
-        return data[:at]
+        words = memoryview(data).cast("H")
+        end = len(words)
+        while at < end and (after := at + (words[at + RECORD_SIZE] >> 1)) <= end and after > at:
+            at = after
+        return data[: 2 * at]
 
     def close(self) -> None:
         """Unmap the ring."""
