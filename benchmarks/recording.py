@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,9 +50,11 @@ class Run:
     """One run of the workload, and what the recorder beside it used.
 
     `recorder_cpu_s` is of all its processes from beginning to end; `capture_user_s` only user time, while the workload ran.
+    `start_s` is how long it took until the workload began.
     """
 
     us_per_round_trip: float
+    start_s: float
     recorder_cpu_s: float
     capture_user_s: float
     peak_memory_mb: float
@@ -89,9 +92,10 @@ def run(recorder: str, file: Path, round_trips: int) -> Run:
     # A recorder is the parent of what it records; field 14 is its user time so far, in hundredths of a second. `times`
     # prints the CPU time of the shell, and then that of the workload, which is not the recorder's.
     user = "cut -d' ' -f14 /proc/$PPID/stat"
-    workload = ["sh", "-c", f"{user}; {bench} && {user} && times"]
+    workload = ["sh", "-c", f"date +%s.%N; {user}; {bench} && {user} && times"]
     command = ["unshare", "--mount", "sh", "-c", f'{WITH_TRACEFS} {recorder.replace("FILE", str(file))} "$@"', "sh"]
     messages = file.with_name("messages")
+    began = time.time()
     with (
         messages.open("w") as log,
         subprocess.Popen([*command, *workload], stdout=subprocess.PIPE, stderr=log) as process,
@@ -102,10 +106,11 @@ def run(recorder: str, file: Path, round_trips: int) -> Run:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"failed with {process.returncode}: {recorder or 'the workload'}\n{messages.read_text()}")
-    user_before, seconds, user_after, *_, workload_times = output.splitlines()
+    begins, user_before, seconds, user_after, *_, workload_times = output.splitlines()
     events, lost, peak_memory_bytes = what_it_says(file) if file.exists() else (0, 0, None)
     return Run(
         us_per_round_trip=float(seconds) / round_trips * 1e6,
+        start_s=float(begins) - began,
         recorder_cpu_s=usage.ru_utime + usage.ru_stime - cpu_seconds(workload_times),
         capture_user_s=(int(user_after) - int(user_before)) / 100,
         peak_memory_mb=(peak_memory_bytes or usage.ru_maxrss << 10) / (1 << 20),
@@ -168,9 +173,9 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "| recorder | added, µs | of perf -g | of offcputime | file, MB | events stored | lost | user CPU an event, ns "
-        "| own CPU, s | peak memory, MB |"
+        "| own CPU, s | peak memory, MB | start, s |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for name, median in summary.items():
         if name != ALONE:
             in_file = [f"{median['file_mb']:.1f}", f"{median['events']:,.0f}", f"{median['lost']:,.0f}"]
@@ -178,7 +183,7 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
             yield (
                 f"| {name} | {median['added_us']:.2f} | {median['of_perf']:.2f} | {median['of_offcputime']:.2f} "
                 f"| {' | '.join(in_file if name != OFFCPUTIME else ['–'] * len(in_file))} "
-                f"| {median['recorder_cpu_s']:.2f} | {median['peak_memory_mb']:.0f} |"
+                f"| {median['recorder_cpu_s']:.2f} | {median['peak_memory_mb']:.0f} | {median['start_s']:.2f} |"
             )
 
 

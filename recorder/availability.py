@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from offwake.errors import CannotRecord
 from offwake.recorder.btf import Btf
+from offwake.recorder.loading import WHOLE_STACKS, load, possible
 from offwake.recorder.machine_checks import check_machine
-from offwake.recorder.program import Program
-from offwake.recorder.program_text import Build, source_text, without_lacking
+from offwake.recorder.program_text import Build
 from offwake.recorder.sources import Source
 
 __all__ = ["Availability", "availability"]
@@ -41,22 +41,10 @@ def availability(sources: list[Source]) -> Availability:
     btf = Btf()
     try:
         check_machine()
-        program = Program.compile(sources, Build(os.getpid(), STACK_BYTES))
+        program = load(sources, Build(os.getpid(), STACK_BYTES))
     except CannotRecord as error:
-        return Availability(_lacking(sources, btf), unchecked=str(error))
+        return Availability(possible(sources, btf).lacking, unchecked=str(error))
     program.close()
     lacking = dict(program.unavailable)
-    why = lacking.pop("whole user stacks", "")
+    why = lacking.pop(WHOLE_STACKS, "")
     return Availability(lacking, "whole" if program.build.user_stack_bytes else "frame pointers", why)
-
-
-def _lacking(sources: list[Source], btf: Btf) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for source in sources:
-        reduced, lacking = without_lacking(source, btf)
-        found |= lacking
-        try:
-            source_text(reduced, btf)
-        except KeyError as error:
-            found[source.name] = str(error.args[0])
-    return found

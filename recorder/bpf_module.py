@@ -13,7 +13,7 @@ from pathlib import Path
 from offwake.errors import CannotRecord
 from offwake.recorder.compiler import Compiled, MapSpec
 
-__all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "Map", "Module", "bpf", "load_code"]
+__all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "U32", "U64", "Map", "Module", "bpf", "load_code"]
 
 SYSCALL = 321  # x86_64
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
@@ -22,6 +22,7 @@ KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
 PERCPU_ARRAY = 6
 LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the number in its immediate
 INSTRUCTION = struct.Struct("<BBhi")  # code, registers, offset, immediate
+U32, U64 = struct.Struct("<I"), struct.Struct("<Q")  # what most maps hold
 NAME_AT_MOST = 15
 LOG_BYTES = 1 << 20
 

@@ -5,12 +5,13 @@ The format is documented in the kernel's Documentation/bpf/btf.rst.
 """
 
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from offwake.errors import CannotRecord
+from offwake.recorder.boot_cache import kept
 
 __all__ = ["Btf", "MemberPath"]
 
@@ -46,8 +47,8 @@ class Btf:
             ) from error
         _, _, _, header, types_at, types_length, strings_at, strings_length = struct.unpack_from("<HBBIIIII", data)
         self._types = memoryview(data)[header + types_at : header + types_at + types_length]
-        self._ids: dict[tuple[int, int], int] = {}
         self._strings = data[header + strings_at : header + strings_at + strings_length]
+        self._index(path)
 
     def member(self, path: str) -> MemberPath:
         """Resolve a path such as `request.q.disk.major`: a struct's name, then members, through pointers too.
@@ -116,20 +117,28 @@ class Btf:
             return self._string(name)
         return str(self._size(type_id))
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        """Where each type begins, by its id. On the way `_ids` notes the types that are asked for by name."""
-        found, at, unpack = [0], 0, struct.Struct("<II").unpack_from
-        tail, element, types, ids = TAIL, ELEMENT, self._types, self._ids
+    def _index(self, path: Path) -> None:
+        """Note where each type begins, by its id; and the ids of those that are asked for by name.
+
+        There are more than a hundred thousand, and they are the same until the next boot.
+        """
+        numbers = array("I", kept("where types begin", self._scanned) if path == VMLINUX else self._scanned())
+        self._starts, named = numbers[1 : 1 + numbers[0]], iter(numbers[1 + numbers[0] :])
+        self._ids = {(kind, name): type_id for kind, name, type_id in zip(named, named, named, strict=True)}
+
+    def _scanned(self) -> bytes:
+        starts, ids, at, unpack = [0], dict[tuple[int, int], int](), 0, struct.Struct("<II").unpack_from
+        tail, element, types = TAIL, ELEMENT, self._types
         end = len(types)
         while at < end:
             name, info = unpack(types, at)
             kind = info >> 24 & 31
-            if kind == STRUCT or kind == TYPEDEF or kind == ENUM:
-                ids.setdefault((kind, name), len(found))
-            found.append(at)
+            if name and (kind == STRUCT or kind == TYPEDEF or kind == ENUM):
+                ids.setdefault((kind, name), len(starts))
+            starts.append(at)
             at += 12 + tail.get(kind, 0) + element.get(kind, 0) * (info & 0xFFFF)
-        return found
+        named = (number for (kind, name), type_id in ids.items() for number in (kind, name, type_id))
+        return array("I", [len(starts), *starts, *named]).tobytes()
 
     def _raw_header(self, type_id: int) -> tuple[int, int, int]:
         name, info, size_or_type = struct.unpack_from("<III", self._types, self._starts[type_id])
@@ -156,7 +165,7 @@ class Btf:
 
     def _named(self, name: str, wanted: int) -> int:
         at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        if at and self._starts and (wanted, at) in self._ids:  # what has no name is at 0
+        if at and (wanted, at) in self._ids:
             return self._ids[wanted, at]
         raise KeyError(f"this kernel has no {name}")
 

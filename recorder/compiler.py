@@ -1,28 +1,22 @@
 """bcc, as the compiler of BPF programs: C text in, code and maps out; in a child, once for each text and boot.
 
 clang takes a second and a hundred megabytes, which a recorder has no use for once it has the code. So it runs in a child,
-and what it made is kept in /run/offwake, which only root can write and which is gone with the next boot: the text holds
-everything that the code depends on, the kernel's offsets among it.
+and what it made is kept until the next boot: the text holds everything that the code depends on, the kernel's offsets
+among it.
 """
 
-import hashlib
 import json
 import os
-import platform
-import stat
-from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from offwake.errors import CannotRecord
 from offwake.recorder.bcc_module import compiling, load_bcc
+from offwake.recorder.boot_cache import kept
 
 __all__ = ["Compiled", "MapSpec", "compiled"]
 
-CACHE = Path("/run/offwake")
-CACHED_AT_MOST = 32
-RESULT_AT_MOST, DIGEST_BYTES = 8 << 20, 32
 TEXT_OF_FDINFO = {"map_type", "key_size", "value_size", "max_entries", "map_flags"}
 
 
@@ -49,15 +43,7 @@ class Compiled:
 
 def compiled(text: str) -> Compiled:
     """Compile a text, or take what was made of it before. Raises CannotRecord with what the compiler said."""
-    kernel = platform.release(), platform.version()
-    name = hashlib.sha256("\0".join((*kernel, text)).encode()).hexdigest()[:32] + ".json"
-    packed = _cached(name)
-    if packed is not None:
-        with suppress(ValueError, KeyError, TypeError):  # another version's
-            return _read(packed)
-    packed = _in_child(text)
-    _keep(name, packed)
-    return _read(packed)
+    return _read(kept(text, lambda: _in_child(text)))
 
 
 def _read(packed: bytes) -> Compiled:
@@ -128,42 +114,3 @@ def _spec(name: str, descriptor: int) -> MapSpec:
     facts = {key: int(value, 0) for key, _, value in lines if key in TEXT_OF_FDINFO}
     sizes = facts["key_size"], facts["value_size"], facts["max_entries"]
     return MapSpec(name, facts["map_type"], *sizes, facts["map_flags"], descriptor)
-
-
-def _cached(name: str) -> bytes | None:
-    try:
-        folder = os.open(CACHE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not _is_ours_alone(os.fstat(folder)):
-            return None
-        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
-            if not _is_ours_alone(os.fstat(file.fileno())):
-                return None
-            checked = file.read(RESULT_AT_MOST)
-            packed = checked[DIGEST_BYTES:]
-            return packed if hashlib.sha256(packed).digest() == checked[:DIGEST_BYTES] else None
-    except OSError:
-        return None
-    finally:
-        os.close(folder)
-
-
-def _keep(name: str, packed: bytes) -> None:
-    """Keep what was made. That it cannot be kept is no reason to record nothing."""
-    with suppress(OSError):
-        CACHE.mkdir(mode=0o700, exist_ok=True)
-        if not _is_ours_alone(os.lstat(CACHE)):
-            return
-        kept = sorted(CACHE.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in kept[: max(len(kept) + 1 - CACHED_AT_MOST, 0)]:
-            path.unlink()
-        fresh = CACHE / f"{name}.{os.getpid()}"
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-            file.write(hashlib.sha256(packed).digest() + packed)
-        fresh.rename(CACHE / name)
-
-
-def _is_ours_alone(status: os.stat_result) -> bool:
-    return status.st_uid == 0 and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -63,7 +63,7 @@ def _of_tracepoints(source: Source, name: str, found: list[Function]) -> Source:
     events = tuple(Event(f"{name}_{number}", one.name, ()) for number, one in enumerate(found))
     programs = (
         f"""
-int on_{event.name}(struct bpf_raw_tracepoint_args *ctx)
+int {event.function}(struct bpf_raw_tracepoint_args *ctx)
 {{
     struct {name}_key key = {{{number}, bpf_get_current_pid_tgid() >> 32}};
     struct {name}_value *value = is_own(key.tgid) ? 0 : {name}_at(&key);

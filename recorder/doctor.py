@@ -17,6 +17,7 @@ from offwake.errors import CannotRecord
 from offwake.recorder.availability import availability
 from offwake.recorder.bcc_module import compiling, load_bcc
 from offwake.recorder.btf import VMLINUX, Btf
+from offwake.recorder.loading import load
 from offwake.recorder.machine_checks import (
     LIMITED,
     MISSING,
@@ -29,7 +30,6 @@ from offwake.recorder.machine_checks import (
     root,
 )
 from offwake.recorder.perf_event import EventSpec, counts_lost, open_event
-from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.ring import Ring, ring_pages
 from offwake.recorder.snapshot import online_cpus
@@ -97,7 +97,7 @@ def library(name: str) -> Check:
 def bpf() -> Check:
     """Load and attach one small program."""
     try:
-        program = Program.compile([TRIAL], Build(os.getpid()))
+        program = load([TRIAL], Build(os.getpid()))
         try:
             program.attach()
         finally:

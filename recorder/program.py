@@ -1,4 +1,4 @@
-"""The BPF program, made from the declared sources, compiled and attached as raw tracepoints.
+"""The loaded BPF programs of a recording: attached as raw tracepoints, told what they must know, asked what they counted.
 
 Raw tracepoints, because each program then has a recursion guard of its own: programs attached through perf share one
 guard per CPU, and an interrupt's waking that arrives while another runs is skipped before any counter sees it. They need
@@ -8,42 +8,26 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fcntl import ioctl
 from itertools import count
 from operator import add
 from typing import Any
 
 from offwake.errors import CannotRecord
-from offwake.recorder.bpf_module import PERF_EVENT, RAW_TRACEPOINT, Module
-from offwake.recorder.btf import Btf
+from offwake.recorder.bpf_module import PERF_EVENT, U32, U64, Module
 from offwake.recorder.code_map import ANYWHERE, Code
-from offwake.recorder.compiler import compiled
 from offwake.recorder.counted import CountedMap
 from offwake.recorder.frame_rules import FrameRules
-from offwake.recorder.program_text import (
-    STEPS,
-    Build,
-    common_text,
-    source_text,
-    with_numbers,
-    without_addresses,
-    without_lacking,
-)
+from offwake.recorder.program_text import Build
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source, Traced
-from offwake.recorder.uprobes import Site, attach_sites, has_uprobes, load_probe
+from offwake.recorder.uprobes import Site, attach_sites
 
 __all__ = ["ALONE", "MEMBER", "Program", "Tally", "event_kinds"]
 
-STEP_TABLES = {"from_tracepoint": RAW_TRACEPOINT, "from_sample": PERF_EVENT}
-"""What type of program the tables of STEPS hold."""
-FORK, WATCHED = "sched_process_fork", ("sched_process_exec", "module_free")
-"""Tracepoints at which a thread becomes a member, and at which what stacks rest on is no longer true. A kernel may have no
-modules."""
 MEMBER, ALONE = 0, 254  # as in members.bpf.c
 PERF_EVENT_IOC_SET_BPF = 0x40042408
-U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 PYTHON, TALLY = struct.Struct("<Q7I4x"), struct.Struct("<4Q")  # struct python and struct tally
 
 
@@ -87,86 +71,16 @@ class Program:
     build: Build
     unavailable: dict[str, str] = field(default_factory=dict)
     enums: dict[str, dict[int, str]] = field(default_factory=dict)
+    watched: list[str] = field(default_factory=list)
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
     _probes: dict[str, list[int]] = field(default_factory=dict)
     _counted: dict[str, CountedMap] = field(default_factory=dict)
-    _watched: list[str] = field(default_factory=list)
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
 
-    @staticmethod
-    def compile(sources: list[Source], build: Build) -> "Program":
-        """Compile the sources together, or one by one where that fails, so that a failing one costs only itself.
-
-        Where the kernel cannot look through user stacks it walks them. Raises CannotRecord when no source is left.
-        """
-        kinds, btf = event_kinds(sources), Btf()
-        plain = [replace(source, events=()) for source in sources if source.sampling or source.traced]
-        program = Program(plain, kinds, build)
-        watched = [FORK] * build.narrowed + [*WATCHED] * bool(build.user_stack_bytes)
-        program._watched = [name for name in watched if btf.has_tracepoint(name)]
-        texts, chosen = {}, []
-        takes_samples = build.user_stack_bytes or build.narrowed
-        have_programs = [source for source in sources if source.events or source.program]
-        for source in (source for source in have_programs if takes_samples or not source.sampling):
-            if source.probes and not source.in_kernel and not has_uprobes():
-                program.unavailable[source.name] = "this kernel has no uprobes"
-                continue
-            source = without_addresses(source) if build.redacted else source
-            reduced, lacking = without_lacking(with_numbers(source) if build.numbered else source, btf)
-            program.unavailable |= lacking
-            try:
-                texts[source.name] = source_text(reduced, btf)
-                program.enums |= {
-                    name: {value: text for text, value in btf.enum(name).items()} for name in source.enums
-                }
-                chosen.append(reduced)
-            except KeyError as error:
-                program.unavailable[source.name] = str(error.args[0])
-        try:
-            prelude = common_text(kinds, btf, build)
-        except KeyError as error:
-            return _with_frame_pointers(sources, build, str(error.args[0]))
-        try:
-            program._load(prelude, chosen, texts)
-        except CannotRecord:
-            for source in chosen:
-                try:
-                    program._load(prelude, [source], texts)
-                except CannotRecord as error:
-                    if build.user_stack_bytes and source.program:  # a source with a program of its own walks stacks
-                        program.close()
-                        return _with_frame_pointers(sources, build, str(error))
-                    program.unavailable[source.name] = str(error)
-        if not program._modules:
-            program.build = replace(build, user_stack_bytes=0)
-        if texts and not program._modules:
-            why = program.unavailable[chosen[0].name]
-            hint = "; it takes CAP_BPF and CAP_PERFMON, or a privileged container" if "not permitted" in why else ""
-            raise CannotRecord(why + hint)
-        return program
-
-    def _load(self, prelude: str, sources: list[Source], texts: dict[str, str]) -> None:
-        if not sources:
-            return
-        module = Module(compiled(prelude + "".join(texts[source.name] for source in sources)))
-        try:
-            for source in sources:
-                for event in source.attached:
-                    module.load(_function_name(event), RAW_TRACEPOINT)
-                for event in source.sampled:
-                    module.load(_function_name(event), PERF_EVENT)
-                for function in source.probes:
-                    load_probe(module, function, source.in_kernel)
-            for watched in self._watched:
-                module.load(f"on_{watched}", RAW_TRACEPOINT)
-            for table, kind in STEP_TABLES.items() if self.user_stack_bytes else ():
-                for number, step in enumerate(STEPS[table]):
-                    module.maps[table].set(number, U32.pack(module.load(f"{step}_{table}", kind)))
-        except CannotRecord:
-            module.close()
-            raise
+    def take(self, module: Module, sources: list[Source]) -> None:
+        """Own a module, with the programs of some sources in it."""
         self._modules.append((module, sources))
         for source, counting in ((source, source.counting) for source in sources if source.counting):
             maps = module.maps[counting.name], module.maps[f"{counting.name}_missed"]
@@ -178,6 +92,11 @@ class Program:
             self.set_code(0, ANYWHERE)
 
     @property
+    def is_empty(self) -> bool:
+        """Tell whether it has no module."""
+        return not self._modules
+
+    @property
     def user_stack_bytes(self) -> int:
         """How much of a user stack is looked through for what an unwinder needs; 0 where the kernel walks them."""
         return self.build.user_stack_bytes
@@ -185,19 +104,19 @@ class Program:
     def attach(self) -> None:
         """Attach every program. A tracepoint that this kernel lacks makes its source unavailable."""
         for module, sources in self._modules:
-            for watched in self._watched:
+            for watched in self.watched:
                 module.attach(watched, f"on_{watched}")
             for source in sources:
                 for event in source.attached:
                     try:
-                        module.attach(event.tracepoint, _function_name(event))
+                        module.attach(event.tracepoint, event.function)
                     except OSError as error:
                         why = f"this kernel has no tracepoint {event.tracepoint} ({error.strerror})"
                         self.unavailable[source.name] = why
                         self._detach(source)
                         self.sources.remove(source)
                         break
-                    self._attached[event.name] = module, _function_name(event)
+                    self._attached[event.name] = module, event.function
                 if source.sites:
                     self._attach_sites(module, source, source.sites())
         if not self.sources:
@@ -226,7 +145,7 @@ class Program:
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
         for module, sources in self._modules:
-            for watched in self._watched:
+            for watched in self.watched:
                 module.detach(f"on_{watched}")
             for source in sources:
                 self._detach(source)
@@ -248,7 +167,7 @@ class Program:
         """Let a source's program, if it has one here, take the samples of this perf event."""
         for module, sources in self._modules:
             for event in (event for loaded in sources if loaded.name == source for event in loaded.events):
-                ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.load(_function_name(event), PERF_EVENT))
+                ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, module.load(event.function, PERF_EVENT))
 
     def set_member(self, tid: int, rank: int | None) -> None:
         """Make a thread a member of a narrowed recording (MEMBER, or ALONE: without its children); None: no longer."""
@@ -281,7 +200,7 @@ class Program:
 
     def take_unsure(self) -> bool:
         """Tell whether a module of the kernel was unloaded since the last call: other code may lie in its place."""
-        is_unsure = "module_free" in self._watched and any(self._count("unsure"))
+        is_unsure = "module_free" in self.watched and any(self._count("unsure"))
         if is_unsure:
             self._set("unsure", 0, U64.pack(0))
         return is_unsure
@@ -386,13 +305,3 @@ def _traced_value(source: Source, traced: Traced) -> dict[str, Any]:
     fields = [[f.name, f.numpy_type, at] for f, at in traced.payload]
     sizes = {"id": traced.id, "name": traced.name, "source": source.name, "size": traced.size}
     return sizes | {"fields": fields, "traced": True, "strings": [*traced.strings]}
-
-
-def _with_frame_pointers(sources: list[Source], build: Build, why: str) -> Program:
-    program = Program.compile(sources, replace(build, user_stack_bytes=0))
-    program.unavailable["whole user stacks"] = f"{why}; they are walked by frame pointers"
-    return program
-
-
-def _function_name(event: Event) -> str:
-    return f"on_{event.name}"

@@ -24,6 +24,7 @@ from offwake.recorder.flight import FlightRecorder, segment_size
 from offwake.recorder.held import HeldSegments
 from offwake.recorder.helper import Helper
 from offwake.recorder.listeners import listeners
+from offwake.recorder.loading import load
 from offwake.recorder.machine_checks import check_machine
 from offwake.recorder.members import Members
 from offwake.recorder.options import Options, Progress, Result
@@ -75,7 +76,7 @@ def record(
             if output:
                 stack.callback(output.close)
                 Disk(output.fd, options.budgets).require_room(output.path)
-            program = Program.compile(options.sources, options.build())
+            program = load(options.sources, options.build())
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from offwake.recorder.bpf_module import KPROBE, LINK_CREATE, Module, bpf, load_code
 from offwake.recorder.perf_event import open_probe
 
-__all__ = ["KPROBES", "Site", "attach_sites", "has_kprobes", "has_links", "has_uprobes", "load_probe"]
+__all__ = ["KPROBES", "Site", "attach_sites", "has_kprobes", "has_links", "has_uprobes", "probe_type"]
 
 UPROBES, KPROBES = (Path(f"/sys/bus/event_source/devices/{name}/type") for name in ("uprobe", "kprobe"))
 PERF_EVENT, UPROBE_MULTI = 41, 48  # enum bpf_attach_type
@@ -50,9 +50,9 @@ def has_kprobes() -> bool:
     return KPROBES.exists()
 
 
-def load_probe(module: Module, function: str, in_kernel: bool = False) -> int:
-    """Load a function as a program that runs at probes; returns its descriptor. Raises CannotRecord."""
-    return module.load(function, KPROBE, UPROBE_MULTI if has_links() and not in_kernel else 0)
+def probe_type(in_kernel: bool = False) -> tuple[int, int]:
+    """Return the type of a program that runs at probes, and how it will be attached."""
+    return KPROBE, UPROBE_MULTI if has_links() and not in_kernel else 0
 
 
 def attach_sites(module: Module, sites: Iterable[Site]) -> list[int]:
@@ -63,7 +63,7 @@ def attach_sites(module: Module, sites: Iterable[Site]) -> list[int]:
     opened: list[int] = []
     try:
         for (file, function, at_return), some in by_program.items():
-            program = load_probe(module, function, in_kernel=file is None)
+            program = module.load(function, *probe_type(in_kernel=file is None))
             if file and has_links():
                 opened.append(_link(program, _path(file), some, at_return))
             else:

@@ -93,6 +93,11 @@ class Event:
     optional: bool = False
 
     @property
+    def function(self) -> str:
+        """The name of its BPF program."""
+        return f"on_{self.name}"
+
+    @property
     def payload(self) -> tuple[tuple[Field, int], ...]:
         """The payload's fields and their offsets. Each opens with its kind, so that a reader can tell them apart."""
         return _placed((Field("kind", "u2"), Field("flags", "u2"), *self.fields))

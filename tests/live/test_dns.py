@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from offwake.recorder import program as programs
 from offwake.recorder import uprobes
+from offwake.recorder.loading import load
 from offwake.recorder.program_text import Build
 from offwake.recorder.sources import chosen_sources
 from tests.live.harness import ask, recorder, wait_until
@@ -124,7 +124,7 @@ def test_gethostlatency_sees_the_same_look_ups(built: Callable[[str], Program], 
 
 def test_a_kernel_without_links_of_many_probes_has_one_probe_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uprobes, "has_links", lambda: False)
-    loaded = programs.Program.compile(chosen_sources(["dns"]), Build(os.getpid()))
+    loaded = load(chosen_sources(["dns"]), Build(os.getpid()))
     try:
         loaded.attach()
         before = loaded.tallies()

@@ -2,6 +2,7 @@
 
 import os
 
+from offwake.recorder.loading import load
 from offwake.recorder.program import Program
 from offwake.recorder.program_text import Build
 from offwake.recorder.sources import Event, Field, Source, all_sources
@@ -10,7 +11,7 @@ TID = Field("tid", "u4", "tid")
 
 
 def compiled(*sources: Source) -> Program:
-    return Program.compile(list(sources), Build(os.getpid()))
+    return load(list(sources), Build(os.getpid()))
 
 
 def test_a_tracepoint_that_the_kernel_lacks_costs_only_its_source() -> None:
