@@ -1,6 +1,7 @@
 """A recording that reaches a budget ends cleanly, is whole, and says why it ended; so does one whose disk fails."""
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_the_reserve_of_the_disk(tmp_path: Path) -> None:
     info = json.loads(result.stdout)
     assert info["ended_by"] == "the free space of the disk fell to --reserve 40 MB"
     assert info["own_cost"]["own_device"]["name"] == "tmpfs"
+
+
+def test_its_own_cpu(tmp_path: Path) -> None:
+    """Less than any recorder takes: the recording ends once it is as old as the average is of, and the command runs on."""
+    path = tmp_path / "x.offwake"
+    runs_on = f"for _ in $(seq 1200); do [ -e {path} ] && exit 7; sleep 0.1; done"
+    result = offwake("record", "-o", path, "--max-cpu", "0.001", "--", "sh", "-c", runs_on)
+    assert result.returncode == 7, result.stderr
+    reason = ask("info", path, "--json")["ended_by"]
+    assert re.fullmatch(r"the recorder took \d+ % of a CPU over 10 seconds, more than --max-cpu 0.001", reason)
+    assert f"ended by: {reason}" in result.stderr
 
 
 def test_what_the_recorder_says_of_itself(tmp_path: Path) -> None:
