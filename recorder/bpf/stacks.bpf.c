@@ -21,6 +21,11 @@
 #define CODE_OBJECT_FROM 64
 struct code_object { u32 before, line, line_of_3_11, after[9]; u64 file, between, function; }; /* part of PyCodeObject */
 
+#define PLACES 114
+#define WAY_WORDS 1024
+#define WAYS_BITS 13
+struct way { u64 key, id, sum; u16 words, count, place[PLACES]; }; /* see ways.bpf.c */
+
 struct stacks {
     u8 event[EVENT_ROOM]; /* its last bytes are the event; what follows is sent with it: the kernel stack's id alone, … */
     u64 kernel_id;
@@ -30,6 +35,7 @@ struct stacks {
     u64 piece[2 * PIECE_WORDS], place, end, top;
     u32 kind, begin, code, space; /* of the event; where it begins; whose map of code holds; which frames are known */
     u64 is_interrupt;             /* its kernel stack is that of an interrupt, on top of a thread's own code */
+    struct way way;               /* the one that is being gone */
     u64 is_followed, name;        /* the id is by what was followed; the id, if not the hash of what was looked at */
     u64 registers[REGS_BYTES / 8];
     u64 is_python, python_frame, python_id, walks;

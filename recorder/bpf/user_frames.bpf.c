@@ -46,7 +46,13 @@ static __always_inline void ask_for(void *ctx, struct stacks *stack, struct fram
 static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
 {
     u64 sp = stack->sp, fp = stack->bp, fp_at = 0, address = stack->ip | INTERRUPTED, id = mixed(stack->tgid, stack->ip);
+    u64 as_before = mixed(mixed(mixed(id, sp), fp), stack->space), known = id_of_way(stack, as_before);
 
+    if (known) {
+        stack->id = known;
+        return 1;
+    }
+    begin_way(stack, as_before);
     for (int i = 0; i < USER_FRAMES_AT_MOST; i++) {
         u64 key = (u64)stack->space << ADDRESS_BITS | address, rule, kind, frame;
         u32 bucket = bucket_of(key), way;
@@ -66,8 +72,11 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
         if (kind == BY_SP) {
             frame = sp;
         } else if (kind == BY_FP) {
-            if (fp_at && read_user(&fp, sizeof(fp), (void *)fp_at))
-                return 0;
+            if (fp_at) {
+                if (read_user(&fp, sizeof(fp), (void *)fp_at))
+                    return 0;
+                note_place(stack, fp_at, fp);
+            }
             fp_at = 0;
             frame = fp;
         } else {
@@ -76,6 +85,7 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
         frame += rule >> 32;
         if (frame - sp - 8 >= FARTHEST || read_user(&address, sizeof(address), (void *)(frame - 8)))
             return 0;
+        note_place(stack, frame - 8, address);
         if (FP_WORDS(rule))
             fp_at = frame - 8 * FP_WORDS(rule);
         sp = frame;
@@ -86,5 +96,6 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
             return 0;
     }
     stack->id = id;
+    keep_way(stack, id);
     return 1;
 }
