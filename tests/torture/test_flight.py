@@ -59,7 +59,8 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
                 dumps[-1].unlink()
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, said
+    assert process.returncode in (0, 3), said  # in so many events the kernel may skip one, and says so
     assert dumps and f"{len(dumps)} dumps written" in said
     half = len(samples) // 2
+    print(f"{said.splitlines()[-1]}\nKiB of memory, at most: {max(samples[:half])}, then {max(samples[half:])}")
     assert max(samples[half:]) <= 1.1 * max(samples[:half]), samples
