@@ -34,10 +34,10 @@ class Union:
     @staticmethod
     def of(stacks: Iterable[Stack]) -> "Union":
         """Make the tree of these stacks."""
-        ordered = sorted(set(stacks))
-        tree = merged([(ROOT,), *ordered])
+        found = list(dict.fromkeys(stacks))
+        tree = merged(ROOT, found)
         first, end = (np.searchsorted(tree.leaf, rows) for rows in (np.arange(len(tree.depth)), tree.end))
-        return Union(ordered, tree.depth, first, end, tree.leaf)
+        return Union([found[place] for place in tree.order.tolist()], tree.depth, first, end, tree.leaf)
 
     @cached_property
     def rows(self) -> dict[Stack, int]:
