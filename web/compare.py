@@ -79,7 +79,7 @@ def compare() -> str:
         "compare.html",
         asked=asked,
         view=view,
-        picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison, tree)),
+        picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison)),
         rows=told[:ROWS_AT_MOST],
         more=len(told) - ROWS_AT_MOST,
         quiet=len(asked.found.changes) - len(told),

@@ -48,18 +48,18 @@ class FlameOptions:
 
 
 class Marks(Protocol):
-    """What a picture says of frames besides their names and widths: a colour, and words for the hover line, by key.
+    """What a picture says of frames besides their names and widths: a colour, and words for the hover line.
 
-    `about` describes the picture, and `legend` lists its colours with what they mean.
+    Frames are told by their rows in the tree. `about` describes the picture; `legend` lists its colours and what they mean.
     """
 
     about: str
     legend: tuple[tuple[str, str], ...]
 
-    def colour(self, key: int) -> str:
+    def colour(self, frame: int) -> str:
         """Return a frame's colour."""
 
-    def words(self, key: int) -> str:
+    def words(self, frame: int) -> str:
         """Return what the hover line says after a frame's name."""
 
 
@@ -133,7 +133,7 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
         if box.name == OTHER and not box.key:
             colour = "#a0a0a0"
         elif scale.marks:
-            colour = scale.marks.colour(box.key)
+            colour = scale.marks.colour(box.row)
         else:
             colour = frame_colour(box.name, _family(box, tree.view))
         if scale.matches and box.name in scale.matches and box.key:
@@ -177,7 +177,7 @@ def _metadata(laid: list[Box], top: Frame, data: _Data) -> str:
     known |= {"all_ns": data.all_ns, "icicle": data.icicle, "hangs": data.hangs, "sandwich": data.sandwich}
     known |= {"unit": data.unit, "name_at_most": NAME_AT_MOST}
     if data.marks:
-        words = [data.marks.words(box.key) if box.key else "" for box in laid]
+        words = [data.marks.words(box.row) if box.key else "" for box in laid]
         number = {text: index for index, text in enumerate(dict.fromkeys(words))}  # frames in a row often say the same
         known["says"] = {"texts": list(number), "of": [number[text] for text in words]}
     return json.dumps(known, ensure_ascii=False, separators=(",", ":"))

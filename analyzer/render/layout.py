@@ -29,8 +29,8 @@ class Box(NamedTuple):
     """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
 
     `begin_ns` counts from the left of the shown frame, whose width is the picture's; its ancestors span it. `waker` is
-    set behind a `--`, `hot` where most of the time is on the CPU. `key` is 0 for what was folded into "other". Callers in
-    a sandwich have depths below 0.
+    set behind a `--`, `hot` where most of the time is on the CPU. `key` and `row`, that in the tree, are 0 for what was
+    folded into "other". Callers in a sandwich have depths below 0.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Box(NamedTuple):
     begin_ns: int
     value_ns: int
     key: int
+    row: int
     waker: bool
     hot: bool = False
     ancestor: bool = False
@@ -143,7 +144,7 @@ def _boxes(plan: _Plan) -> list[Box]:
     for _, is_frame, _, place in sorted(order):
         if not is_frame:
             below = made[place]
-            laid.append(Box(OTHER, below.depth + 1, next_ns[place], plan.other_ns[place], 0, below.waker))
+            laid.append(Box(OTHER, below.depth + 1, next_ns[place], plan.other_ns[place], 0, 0, below.waker))
             continue
         frame, parent = shown[place], parents[place]
         box = _box(frame, made[parent] if place else laid[-1] if laid else None, next_ns[parent], plan.first_key)
@@ -163,10 +164,10 @@ def _ancestors(top: Frame) -> list[Box]:
 
 
 def _box(frame: _Drawn, below: Box | None, begin_ns: int, first_key: int) -> Box:
-    if below is None:
-        return Box(frame.name, 0, begin_ns, frame.value_ns, first_key, frame.name == WAKER_MARK, frame.hot)
-    waker, key = below.waker or frame.name == WAKER_MARK, frame_key(below.key, frame.name)
-    return Box(frame.name, below.depth + 1, begin_ns, frame.value_ns, key, waker, frame.hot)
+    depth, key, waker = 0, first_key, frame.name == WAKER_MARK
+    if below is not None:
+        depth, key, waker = below.depth + 1, frame_key(below.key, frame.name), waker or below.waker
+    return Box(frame.name, depth, begin_ns, frame.value_ns, key, frame.row, waker, frame.hot)
 
 
 def _parents(shown: list[_Drawn]) -> list[int]:

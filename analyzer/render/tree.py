@@ -28,21 +28,25 @@ ON_CPU_MARK = "[on CPU]"
 class Part:
     """Stacks that stand on a root, in columns: their frames, their nanoseconds, and whether they were on the CPU.
 
-    In stacks of callers the nearest caller stands on the root.
+    Shares are of `all_ns`. In stacks of callers the nearest caller stands on the root. `rows` are those of the stacks'
+    tree, if that is known.
     """
 
     root: str
     frames: list[Frames]
     value_ns: list[int]
     hot: list[bool]
+    all_ns: int
     of_callers: bool = False
+    rows: "Merged | None" = None
 
     @classmethod
     def whole(cls, profile: Profile) -> "Part":
         """Return all stacks of a profile, root first, on one root."""
         frames = list(profile.weights)
         hot = [stack[-1:] == (ON_CPU_MARK,) for stack in frames]
-        return cls(ROOT, frames, [weight.value_ns for weight in profile.weights.values()], hot)
+        value_ns = [weight.value_ns for weight in profile.weights.values()]
+        return cls(ROOT, frames, value_ns, hot, sum(value_ns))
 
 
 class FrameTree:
@@ -61,9 +65,9 @@ class FrameTree:
         part = part or Part.whole(profile)
         self.view, self.unit = profile.view, profile.unit
         self.callers, self.of_callers = callers, part.of_callers
-        self.all_ns = profile.total_ns
+        self.all_ns = part.all_ns
         self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))
-        self.texts, self.name, self.depth, self.end, order, leaf = merged(part.root, part.frames)
+        self.texts, self.name, self.depth, self.end, order, leaf = part.rows or merged(part.root, part.frames)
         value_ns = np.array(part.value_ns, np.int64)[order]
         hot = np.array(part.hot, np.bool_)[order]
         self.before_ns = _running(leaf, value_ns, len(self.name))
