@@ -30,6 +30,7 @@ class Shades:
 
     def __init__(self, compared: Comparison) -> None:
         self._compared = compared
+        self._larger_ns = np.maximum(compared.total.before_ns, compared.total.after_ns)
         level, effect = percent(LEVEL, 1, 0), percent(EFFECT, 1, 0)
         self.about = (
             "Flame graph of a difference. Red frames weigh more after than before, blue ones less, yellow ones are new, "
@@ -53,9 +54,15 @@ class Shades:
         return NEW if not before_ns else _shade((after_ns - before_ns) / max(before_ns, after_ns))
 
     def words(self, frame: int) -> str:
-        """Return what a frame weighs before and after, with what is above it and by itself, and whether that stands out."""
-        compared = self._compared
-        parts = []
+        """Return what a frame weighs before and after, with what is above it and by itself, and whether that stands out.
+
+        Of what is too small to be tested in short: most frames are.
+        """
+        compared, parts = self._compared, []
+        if self._larger_ns[frame] < compared.least_ns:
+            whole = (int(figures[frame]) for figures in (compared.total.before_ns, compared.total.after_ns))
+            before, after = (amount(value_ns, compared.normalize) for value_ns in whole)
+            return f"{before} before, {after} after: less than {percent(EFFECT, 1, 0)} of all"
         for name, of in (("", compared.total), ("self ", compared.own)):
             before_ns, after_ns = int(of.before_ns[frame]), int(of.after_ns[frame])
             if not (name and before_ns == after_ns == 0):

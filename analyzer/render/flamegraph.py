@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
-from offwake.analyzer.render.layout import OTHER, Box, boxes, rows
+from offwake.analyzer.render.layout import BOXES_AT_MOST, OTHER, Box, boxes, rows
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, legend, opening
 from offwake.analyzer.render.text import percent, weight
 from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
@@ -23,6 +23,8 @@ BAR = 24
 """Height of the line that names the frame under the pointer."""
 NAME_AT_MOST = 300
 """Characters of a name that the script gets; beyond them it knows no more than the label."""
+MARKED_AT_MOST = 2400
+"""Frames that are drawn where each has words of its own, so that such a picture is no larger than others."""
 ROWS_STANDING = 40
 """A picture of more rows is higher than most windows. It hangs from its root, so that the wide frames are seen first."""
 ON_CPU_VIEWS = {"on-cpu"}
@@ -71,7 +73,7 @@ def flame_graph(tree: FrameTree, caption: Caption, options: FlameOptions | None 
 def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     """Return a tree's flame graph as an `<svg>` element without script and style, for a page that brings both."""
     top = (tree.find(options.zoom) if options.zoom is not None else None) or tree.root
-    laid = boxes(top, options.width - 2 * MARGIN)
+    laid = boxes(top, options.width - 2 * MARGIN, MARKED_AT_MOST if options.marks else BOXES_AT_MOST)
     lowest, highest = min(box.depth for box in laid), max(box.depth for box in laid)
     hangs = _hangs(tree, options.width)
     icicle = hangs if options.icicle is None else options.icicle

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.render.tree import Frame, FrameTree, frame_key
 
-__all__ = ["OTHER", "Box", "boxes", "rows"]
+__all__ = ["BOXES_AT_MOST", "OTHER", "Box", "boxes", "rows"]
 
 OTHER = "other"
 DEEP, SLIVER = 48, 0.02
@@ -44,19 +44,19 @@ class Box(NamedTuple):
     ancestor: bool = False
 
 
-def boxes(top: Frame, width_px: float) -> list[Box]:
+def boxes(top: Frame, width_px: float, at_most: int = BOXES_AT_MOST) -> list[Box]:
     """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
 
-    At most 4,000, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
+    `at_most` so many, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
     into its parent's "other"; an "other" that is itself too narrow is left blank. So is what stands on more than 48 rows
     where all of a row together is a sliver: a single chain of sixty wakers would make the picture ten times as high as
     all others need. Time of stacks that end in a frame comes first in its row. In a sandwich the callers of the root come
     after all that it called, each half with half of the boxes.
     """
-    callers, half = top.tree.callers, BOXES_AT_MOST // 2
+    callers, half = top.tree.callers, at_most // 2
     if callers and not top.index:
         return [*_laid_out(top, width_px, half), *_turned(_laid_out(callers.root, width_px, half)[1:])]
-    laid = _laid_out(top, width_px, BOXES_AT_MOST)
+    laid = _laid_out(top, width_px, at_most)
     return _turned(laid) if top.tree.of_callers else laid
 
 
