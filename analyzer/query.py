@@ -46,7 +46,7 @@ from offwake.analyzer.tables import (
     waits_for,
 )
 from offwake.analyzer.tables import overview as overview_table
-from offwake.analyzer.traced import OF_ALL
+from offwake.analyzer.traced import OF_ALL, traced_fields
 from offwake.analyzer.verdicts import Verdicts
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
@@ -66,6 +66,7 @@ __all__ = [
     "histogram",
     "lacks",
     "must_understand",
+    "of_fields",
     "offsets",
     "overview",
     "over_time",
@@ -204,6 +205,12 @@ def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
 def labels(of: str) -> tuple[str, ...]:
     """Name the fields that the latencies of a kind can be told apart by; of traced events, those that all of them have."""
     return (KINDS[of].fields if of in KINDS else ()) or OF_ALL
+
+
+def of_fields(recording: Recording) -> dict[str, bool]:
+    """Name what traced events can be asked for by their fields, as `events:FIELD`: a table of each; where it is a number
+    (True), heat maps and histograms too."""
+    return {f"events:{name}": is_number for name, is_number in traced_fields(recording.keyframe).items()}
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:

@@ -70,7 +70,7 @@ def compare() -> str:
     choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
     values: dict[str, Any] = {"choices": choices, "views": query.VIEWS, "normalize": NORMALIZE, "layouts": LAYOUTS}
     view = request.args.get("view") or FIRST_VIEW
-    if not (request.args.get("first") and (request.args.get("second") or request.args.get("before"))):
+    if not (request.args.get("first") and (request.args.get("second") or request.args.get("after"))):
         return render_template("compare.html", asked=None, view=view, **values)
     asked = _asked(view)
     tree, told = asked.tree, [row for row in asked.found.changes if row.stands_out]
