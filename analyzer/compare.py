@@ -251,6 +251,9 @@ class _Names:
 
 def compare(before: Part, after: Part, view: str, options: ViewOptions, normalize: str = "second") -> Comparison:
     """Compare a view of two recordings, or of two times of one. Raises UsageError as `query.profile` does."""
+    if view in query.VIEWS and view not in query.COMPARABLE:
+        counts = f"`offwake folded FILE --view {view}` gives the counts of each"
+        raise UsageError(f"--view {view} counts what happened, and only time can be compared; {counts}")
     if options.sandwich is not None:
         raise UsageError("--sandwich says nothing to a comparison: --grep chooses stacks with a frame")
     parts, same = (before, after), before.recording is after.recording
@@ -258,8 +261,6 @@ def compare(before: Part, after: Part, view: str, options: ViewOptions, normaliz
     if not (before.selection.show_all or same):
         verdicts = agreed(tuple(part.recording.idle(part.selection.idle_rules) for part in parts))
     sides = [_side(part, view, options, judged) for part, judged in zip(parts, verdicts, strict=True)]
-    if (unit := sides[0].profile.unit) != "ns":
-        raise UsageError(f"--view {view} counts {unit}: only what is time can be compared")
     return compared((sides[0], sides[1]), normalize, same)
 
 

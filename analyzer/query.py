@@ -52,6 +52,7 @@ from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, Interv
 from offwake.errors import UsageError
 
 __all__ = [
+    "COMPARABLE",
     "HEATMAPS",
     "HISTOGRAMS",
     "OF_FIELDS",
@@ -122,6 +123,8 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
+COMPARABLE = {name: summary for name, summary in VIEWS.items() if name not in ("events", "tcp-drop")}
+"""Views that weigh time: what those others count is not known by slices of time, see compare.py."""
 
 _ANY, _OF_THREADS = ("hide", "sandwich"), ("by", "hide", "sandwich")
 OPTIONS: dict[str, tuple[str, ...]] = {view: _OF_THREADS for view in VIEWS} | {"tcp-drop": _ANY}

@@ -68,7 +68,7 @@ def compare() -> str:
     """Show what changed, in words and as a picture; without two recordings, only what there is to choose from."""
     listed = [library().listed(entry) for entry in library().entries()]
     choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
-    values: dict[str, Any] = {"choices": choices, "views": query.VIEWS, "normalize": NORMALIZE, "layouts": LAYOUTS}
+    values: dict[str, Any] = {"choices": choices, "views": query.COMPARABLE, "normalize": NORMALIZE, "layouts": LAYOUTS}
     view = request.args.get("view") or FIRST_VIEW
     if not (request.args.get("first") and (request.args.get("second") or request.args.get("after"))):
         return render_template("compare.html", asked=None, view=view, **values)
