@@ -6,14 +6,16 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import open_waits
+from offwake.analyzer.completeness import open_waits, remarks
 from offwake.analyzer.histogram import VALUE, Buckets, Histogram, Histograms, bounds
-from offwake.analyzer.options import address
+from offwake.analyzer.options import address, chosen
+from offwake.analyzer.render.bars import bar_chart
 from offwake.analyzer.render.documents import histogram_document, idle_document, trust
 from offwake.analyzer.render.histogram import text_histogram
 from offwake.analyzer.render.idle import idle_sections
 from offwake.analyzer.render.sections import Opens, Section, text_lines
 from offwake.analyzer.render.summary import summary_sections
+from offwake.analyzer.render.svg import caption
 from offwake.analyzer.render.text import count, duration
 from offwake.analyzer.select import Selection
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_selection
@@ -69,20 +71,23 @@ def histogram_page(entry_id: str, name: str) -> str:
         notices=open_waits(found),
         nothing="" if found.total else library().why_nothing(entry, name, selection),
         command=command_line(["histogram", entry.name, "--of", name, *(["--by", each] if each else [])], selection),
-        forms=("txt", "json"),
+        forms=("svg", "txt", "json"),
         filters=SELECTION_FIELDS,
         kept=(*VIEW_FIELDS, *AROUND),
     )
 
 
-@words.get("/recording/<entry_id>/histogram/<name>.<any(txt, json):form>")
+@words.get("/recording/<entry_id>/histogram/<name>.<any(txt, svg, json):form>")
 def histogram_file(entry_id: str, name: str, form: str) -> Response:
     """Send histograms, all of them."""
     entry = entry_or_404(entry_id, "histogram", name)
-    found = _histograms(entry, name, parse_selection(request.args))
+    selection, info = parse_selection(request.args), library().listed(entry).info or {}
+    found = _histograms(entry, name, selection)
     if form == "txt":
         return send(entry, f"{name}.txt", text_histogram(found))
-    info = library().listed(entry).info or {}
+    if form == "svg":
+        title = f"{name}: {query.HISTOGRAMS.get(name, 'numbers')}"
+        return send(entry, f"{name}.svg", bar_chart(found, caption(title, info, [*remarks(found), *chosen(selection)])))
     return send(entry, f"{name}.json", json.dumps(histogram_document(found) | trust(info)))
 
 
