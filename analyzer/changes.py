@@ -4,15 +4,15 @@ Stacks that a person would tell in the same words are one change, and tested as 
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from offwake.analyzer.compare import WHOLE, Comparison
 from offwake.analyzer.render.text import duration, percent
 from offwake.analyzer.render.tree import ROOT, frame_key
-from offwake.analyzer.words import MARK, SYSTEM_CALL, in_words, place
+from offwake.analyzer.words import MARK, called, in_words, place
 
 __all__ = ["Change", "amount", "chance", "changes"]
 
@@ -36,8 +36,7 @@ MARKS = {
 Stack = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Told:
+class _Told(NamedTuple):
     """A stack in words: who did what, where, and what is said after that."""
 
     who: str
@@ -47,26 +46,42 @@ class _Told:
     by: str = ""  # the thread that it waited for
 
 
-@dataclass(frozen=True)
-class Change:
-    """What some stacks weigh before and after, normalized, in words. `key` is the frame that all of them share.
+class Change(NamedTuple):
+    """What some stacks weigh before and after, normalized as `normalize` says.
 
-    `follows` says that they waited for threads that changed alike themselves: a consequence, and not the cause.
+    `follows` says that they waited for threads that changed alike themselves: a consequence, and not the cause. Of many
+    changes few are looked at, so that their words are made when they are asked for.
     """
 
-    words: str
+    told: _Told
+    normalize: str
     before_ns: int
     after_ns: int
     p: float
     q: float
     stands_out: bool
     follows: bool
-    key: int
+    ends: tuple[Stack, Stack]
 
     @property
     def delta_ns(self) -> int:
         """How much more there is after."""
         return self.after_ns - self.before_ns
+
+    @property
+    def words(self) -> str:
+        """The change in a sentence."""
+        return _sentence(self.told, self.delta_ns, self.normalize)
+
+    @property
+    def key(self) -> int:
+        """The key of the last frame that all of the stacks have in common."""
+        key = frame_key(0, ROOT)
+        for one, other in zip(*self.ends, strict=False):
+            if one != other:
+                break
+            key = frame_key(key, one)
+        return key
 
 
 def changes(compared: Comparison) -> list[Change]:
@@ -76,28 +91,18 @@ def changes(compared: Comparison) -> list[Change]:
     group = np.array([numbers.setdefault(_told(compared.view, stack), len(numbers)) for stack in stacks], np.int64)
     if not stacks:
         return []
-    found, first, last = compared.grouped(group, len(numbers)), dict[int, int](), dict[int, int]()
-    for row, number in enumerate(group.tolist()):
-        first.setdefault(number, row)
-        last[number] = row
-    moved = {
-        (told.who, bool(found.delta_ns[number] > 0)) for told, number in numbers.items() if found.stands_out[number]
-    }
+    found, told = compared.grouped(group, len(numbers)), list(numbers)
+    moved = {(told[number].who, bool(found.delta_ns[number] > 0)) for number in np.flatnonzero(found.stands_out)}
+    _, first = np.unique(group, return_index=True)
+    _, last = np.unique(group[::-1], return_index=True)
+    ends = [(stacks[a], stacks[-1 - b]) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+    columns = (found.before_ns, found.after_ns, found.p, found.q, found.stands_out)
+    figures = zip(*(column.tolist() for column in columns), strict=True)
     rows = []
-    for told, number in numbers.items():
-        before_ns, after_ns = int(found.before_ns[number]), int(found.after_ns[number])
-        change = Change(
-            words=_sentence(told, after_ns - before_ns, compared.normalize),
-            before_ns=before_ns,
-            after_ns=after_ns,
-            p=float(found.p[number]),
-            q=float(found.q[number]),
-            stands_out=bool(found.stands_out[number]),
-            follows=told.by != told.who and (told.by, after_ns > before_ns) in moved,
-            key=_shared_key(stacks[first[number]], stacks[last[number]]),
-        )
-        rows.append(change)
-    return sorted(rows, key=lambda row: (not row.stands_out, row.follows, -abs(row.delta_ns), row.words))
+    for one, both, (before_ns, after_ns, p, q, stands_out) in zip(told, ends, figures, strict=True):
+        follows = one.by != one.who and (one.by, after_ns > before_ns) in moved
+        rows.append(Change(one, compared.normalize, before_ns, after_ns, p, q, stands_out, follows, both))
+    return sorted(rows, key=lambda row: (not row.stands_out, row.follows, -abs(row.delta_ns)))
 
 
 def amount(value_ns: int, normalize: str) -> str:
@@ -113,7 +118,7 @@ def _sentence(told: _Told, delta_ns: int, normalize: str) -> str:
 
 
 def _told(view: str, frames: Stack) -> _Told:
-    who, *rest = frames or ("nobody",)
+    who, rest = frames[0] if frames else "nobody", frames[1:]
     if MARK in rest:
         return _Told(who, "waited", _where(rest[: rest.index(MARK)]), *_why(view, frames))
     if view == "wakeup" and rest:
@@ -140,25 +145,22 @@ def _why(view: str, frames: Stack) -> tuple[str, str]:
     return f", in the end for {last}" + ("" if last == end else f", {end}"), last
 
 
-def _where(stack: Sequence[str]) -> str:
+def _where(stack: Stack) -> str:
     """Name the place of a stack, root first, and the program's own functions that led there: ` in fsync under WALWrite`."""
     if not stack:
         return ""
-    call = next((match[1] for frame in stack if (match := SYSTEM_CALL.fullmatch(frame))), "").removesuffix("64")
-    own = [frame for frame in stack if not (frame.endswith(KERNEL) or WRAPPER.match(frame) or NAMELESS.search(frame))]
-    at, led = place(stack), [name for name in own if name.removesuffix("64") != call and name not in EVERYWHERE]
-    led = [name for name in led if name != at][-FUNCTIONS:]
-    return f" in {at}" + (f" under {' → '.join(led)}" if led else "")
+    at = place(stack)
+    call = next((name for frame in stack if (name := called(frame))), "").removesuffix("64")
+    led = [name for name, plain in filter(None, map(_own, stack)) if plain != call and name != at]
+    return f" in {at}" + (f" under {' → '.join(led[-FUNCTIONS:])}" if led else "")
 
 
-def _shared_key(first: Stack, last: Stack) -> int:
-    """Return the key of the last frame that two stacks, and so all between them, have in common."""
-    key = frame_key(0, ROOT)
-    for one, other in zip(first, last, strict=False):
-        if one != other:
-            break
-        key = frame_key(key, one)
-    return key
+@lru_cache(maxsize=20_000)
+def _own(frame: str) -> tuple[str, str] | None:
+    """Return a function of a program's own that says something, and what a system call of its would be called."""
+    if frame in EVERYWHERE or frame.endswith(KERNEL) or WRAPPER.match(frame) or NAMELESS.search(frame):
+        return None
+    return frame, frame.removesuffix("64")
 
 
 def chance(p: float) -> str:

@@ -93,9 +93,11 @@ class _Cells:
         return np.asarray(np.array(sums, np.float64).reshape(-1, SLICES) * (SLICES / self.seconds), np.float64)
 
     def groups(self, group: Numbers, count: int) -> Floats:
-        """Return the same of groups of stacks, given the group of each one."""
-        places = group[self.row] * SLICES + self.slice
-        sums = np.bincount(places, self.value_ns, count * SLICES)
+        """Return the same of groups of stacks, given the group of each one, below 0 where it is of none."""
+        groups = group[self.row]
+        mine = groups >= 0
+        places = groups[mine] * SLICES + self.slice[mine]
+        sums = np.bincount(places, self.value_ns[mine], count * SLICES)
         return np.asarray(sums.reshape(-1, SLICES) * (SLICES / self.seconds))
 
 
@@ -140,8 +142,9 @@ class Comparison:
             np.bincount(group, value_ns, count).astype(np.int64) for value_ns in (self.before_ns, self.after_ns)
         )
         large = np.maximum(before_ns, after_ns) >= self.least_ns
-        p = np.ones(count)
-        sides = (self._varying(cells, cells.groups(group, count)[large]) for cells in self._cells)
+        p, tested = np.ones(count), int(large.sum())
+        number = np.where(large, np.cumsum(large) - 1, -1)[group]
+        sides = (self._varying(cells, cells.groups(number, tested)) for cells in self._cells)
         p[large] = p_values(*sides)
         q = np.ones(count)
         q[large] = adjusted(p[large])
@@ -208,6 +211,7 @@ class _Names:
     def __init__(self, same: bool) -> None:
         self._same = same
         self._known: dict[str, str] = {}
+        self._stacks: dict[Stack, Stack] = {}
 
     def weights(self, profile: Profile) -> dict[Stack, int]:
         found: dict[Stack, int] = {}
@@ -226,11 +230,16 @@ class _Names:
         return _Cells(row[order], over_time.slice[order], over_time.value_ns[order], side.seconds)
 
     def _stack(self, frames: Stack) -> Stack:
-        known = self._known
-        for name in frames:
-            if name not in known:
-                known[name] = printable(self._alike(name))
-        return tuple([known[name] for name in frames])
+        stack = self._stacks.get(frames)
+        if stack is None:
+            self._stacks[frames] = stack = tuple(map(self._name, frames))
+        return stack
+
+    def _name(self, name: str) -> str:
+        known = self._known.get(name)
+        if known is None:
+            self._known[name] = known = printable(self._alike(name))
+        return known
 
     def _alike(self, name: str) -> str:
         """Which worker of the kernel it was says nothing; nor does an id, in another recording."""
@@ -242,6 +251,9 @@ class _Names:
 
 def compare(before: Part, after: Part, view: str, options: ViewOptions, normalize: str = "second") -> Comparison:
     """Compare a view of two recordings, or of two times of one. Raises UsageError as `query.profile` does."""
+    if view in query.VIEWS and view not in query.COMPARABLE:
+        counts = f"`offwake folded FILE --view {view}` gives the counts of each"
+        raise UsageError(f"--view {view} counts what happened, and only time can be compared; {counts}")
     if options.sandwich is not None:
         raise UsageError("--sandwich says nothing to a comparison: --grep chooses stacks with a frame")
     parts, same = (before, after), before.recording is after.recording
@@ -249,8 +261,6 @@ def compare(before: Part, after: Part, view: str, options: ViewOptions, normaliz
     if not (before.selection.show_all or same):
         verdicts = agreed(tuple(part.recording.idle(part.selection.idle_rules) for part in parts))
     sides = [_side(part, view, options, judged) for part, judged in zip(parts, verdicts, strict=True)]
-    if (unit := sides[0].profile.unit) != "ns":
-        raise UsageError(f"--view {view} counts {unit}: only what is time can be compared")
     return compared((sides[0], sides[1]), normalize, same)
 
 

@@ -46,12 +46,13 @@ from offwake.analyzer.tables import (
     waits_for,
 )
 from offwake.analyzer.tables import overview as overview_table
-from offwake.analyzer.traced import OF_ALL
+from offwake.analyzer.traced import OF_ALL, traced_fields
 from offwake.analyzer.verdicts import Verdicts
 from offwake.analyzer.views import DEFAULTS, OFF_WAKE, WAKEUP, Collector, IntervalStacks, ViewOptions
 from offwake.errors import UsageError
 
 __all__ = [
+    "COMPARABLE",
     "HEATMAPS",
     "HISTOGRAMS",
     "OF_FIELDS",
@@ -66,6 +67,7 @@ __all__ = [
     "histogram",
     "lacks",
     "must_understand",
+    "of_fields",
     "offsets",
     "overview",
     "over_time",
@@ -121,6 +123,8 @@ _TABLES: dict[str, tuple[str, Callable[[Scope], Table]]] = {
 VIEWS = {name: summary for name, (summary, _) in _VIEWS.items()}
 HEATMAPS = HISTOGRAMS = {name: kind.summary for name, kind in KINDS.items()}
 TABLES = {name: summary for name, (summary, _) in _TABLES.items()}
+COMPARABLE = {name: summary for name, summary in VIEWS.items() if name not in ("events", "tcp-drop")}
+"""Views that weigh time: what those others count is not known by slices of time, see compare.py."""
 
 _ANY, _OF_THREADS = ("hide", "sandwich"), ("by", "hide", "sandwich")
 OPTIONS: dict[str, tuple[str, ...]] = {view: _OF_THREADS for view in VIEWS} | {"tcp-drop": _ANY}
@@ -204,6 +208,12 @@ def heatmap(recording: Recording, of: str, selection: Selection) -> Heatmap:
 def labels(of: str) -> tuple[str, ...]:
     """Name the fields that the latencies of a kind can be told apart by; of traced events, those that all of them have."""
     return (KINDS[of].fields if of in KINDS else ()) or OF_ALL
+
+
+def of_fields(recording: Recording) -> dict[str, bool]:
+    """Name what traced events can be asked for by their fields, as `events:FIELD`: a table of each; where it is a number
+    (True), heat maps and histograms too."""
+    return {f"events:{name}": is_number for name, is_number in traced_fields(recording.keyframe).items()}
 
 
 def offsets(recording: Recording, of: str, selection: Selection, period_ns: int = SECOND) -> Heatmap:

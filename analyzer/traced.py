@@ -7,13 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offwake.analyzer.decode import kind_layouts
 from offwake.analyzer.gathered import Events, gathered, is_selected
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.roots import BY
 from offwake.analyzer.scope import Scope
 from offwake.errors import UsageError
 
-__all__ = ["OF_ALL", "TID", "Pairs", "codes_of", "fields_of", "must_be_fields", "paired", "traced_events", "traced_kinds"]
+__all__ = [
+    "OF_ALL",
+    "TID",
+    "Pairs",
+    "codes_of",
+    "fields_of",
+    "must_be_fields",
+    "paired",
+    "traced_events",
+    "traced_fields",
+    "traced_kinds",
+]
 
 TID = "common_pid"
 OF_ALL = ("event", "cpu", *BY)
@@ -37,6 +49,17 @@ class Pairs:
 def traced_kinds(replay: Replay) -> list[str]:
     """Name the tracepoints that were recorded."""
     return [layout.name for layout in replay.decoder.layouts.values() if layout.traced]
+
+
+def traced_fields(keyframe: dict[str, Any]) -> dict[str, bool]:
+    """Return the fields of the tracepoints that were recorded, and whether each is a number wherever it occurs."""
+    found: dict[str, bool] = {}
+    for layout in kind_layouts(keyframe).values():
+        for name in layout.dtype.names or () if layout.traced else ():
+            is_number = layout.dtype[name].kind in "iu" and name not in layout.strings
+            found[name] = is_number and found.get(name, True)
+    found.pop(TID, None)
+    return found
 
 
 def traced_events(scope: Scope) -> dict[str, Events]:

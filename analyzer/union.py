@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.render.tree import ROOT, merged
+from offwake.analyzer.render.tree import ROOT, Merged, merged
 
 __all__ = ["Union"]
 
@@ -20,24 +20,29 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Union:
-    """N stacks (sorted by frames), and the M frames of their tree, the first one the root `all`.
+    """N stacks (sorted by frames), and the M frames of their tree, `tree`, the first one the root `all`.
 
-    Frame m is `depth[m]` frames from the root, and in the stacks from `first[m]` to `end[m]`; stack n ends in `leaf[n]`.
+    Frame m is in the stacks from `first[m]` to `end[m]`.
     """
 
     stacks: list[Stack]
-    depth: Numbers
+    tree: Merged
     first: Numbers
     end: Numbers
-    leaf: Numbers
 
     @staticmethod
     def of(stacks: Iterable[Stack]) -> "Union":
         """Make the tree of these stacks."""
-        ordered = sorted(set(stacks))
-        tree = merged([(ROOT,), *ordered])
+        found = list(dict.fromkeys(stacks))
+        tree = merged(ROOT, found)
         first, end = (np.searchsorted(tree.leaf, rows) for rows in (np.arange(len(tree.depth)), tree.end))
-        return Union(ordered, tree.depth, first, end, tree.leaf)
+        ordered = [found[place] for place in tree.order.tolist()]
+        return Union(ordered, tree._replace(order=np.arange(len(found))), first, end)
+
+    @property
+    def leaf(self) -> Numbers:
+        """The frame in which each stack ends."""
+        return self.tree.leaf
 
     @cached_property
     def rows(self) -> dict[Stack, int]:
@@ -51,10 +56,10 @@ class Union:
 
     def selves(self, by_stack: Numbers) -> Numbers:
         """Return what frames weigh without what is above them (int64, M)."""
-        found = np.zeros(len(self.depth), np.int64)
+        found = np.zeros(len(self.first), np.int64)
         found[self.leaf] = by_stack
         return found
 
     def path(self, frame: int) -> Stack:
         """Return the names from below the root to a frame."""
-        return self.stacks[int(self.first[frame])][: int(self.depth[frame])] if frame else ()
+        return self.stacks[int(self.first[frame])][: int(self.tree.depth[frame])] if frame else ()

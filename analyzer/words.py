@@ -6,15 +6,16 @@ Read from a profile's frames, so that merged profiles speak as well.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from offwake.analyzer.profile import Profile
 
-__all__ = ["Reason", "Wait", "in_words", "longest_waits", "place", "waited_in"]
+__all__ = ["Reason", "Wait", "called", "in_words", "longest_waits", "place", "waited_in"]
 
 MARK = "--"
 # Frames of every wait: they say that it waits, not in what.
 SCHEDULER = ("__schedule_[k]", "schedule_[k]", "schedule_", "io_schedule", "preempt_schedule", "__cond_resched")
-SYSTEM_CALL = re.compile(r"(?:__(?:x64|ia32|arm64)_sys_|ksys_|kernel_)(\w+)_\[k\]")
+_SYSTEM_CALL = re.compile(r"(?:__(?:x64|ia32|arm64)_sys_|ksys_|kernel_)(\w+)_\[k\]")
 DOING = {
     "[on CPU]": "running",
     "[run queue]": "waiting for a CPU",
@@ -90,8 +91,15 @@ def waited_in(frames: tuple[str, ...]) -> str:
 def place(blocked: Sequence[str]) -> str:
     """Name the place of a wait by its stack, root first: the function, and the system call if there is one."""
     inner = next((frame for frame in reversed(blocked) if not frame.startswith(SCHEDULER)), "")
-    call = next((match[1] for frame in blocked if (match := SYSTEM_CALL.fullmatch(frame))), "")
+    call = next((name for frame in blocked if (name := called(frame))), "")
     return " in ".join(filter(None, (inner.removesuffix("_[k]"), call))) or "[no stack]"
+
+
+@lru_cache(maxsize=20_000)
+def called(frame: str) -> str:
+    """Return the system call that a frame is the entry of, or "" if it is of none."""
+    match = _SYSTEM_CALL.fullmatch(frame)
+    return match[1] if match else ""
 
 
 def in_words(chain: tuple[str, ...]) -> tuple[str, str, str]:

@@ -68,9 +68,9 @@ def compare() -> str:
     """Show what changed, in words and as a picture; without two recordings, only what there is to choose from."""
     listed = [library().listed(entry) for entry in library().entries()]
     choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
-    values: dict[str, Any] = {"choices": choices, "views": query.VIEWS, "normalize": NORMALIZE, "layouts": LAYOUTS}
+    values: dict[str, Any] = {"choices": choices, "views": query.COMPARABLE, "normalize": NORMALIZE, "layouts": LAYOUTS}
     view = request.args.get("view") or FIRST_VIEW
-    if not (request.args.get("first") and (request.args.get("second") or request.args.get("before"))):
+    if not (request.args.get("first") and (request.args.get("second") or request.args.get("after"))):
         return render_template("compare.html", asked=None, view=view, **values)
     asked = _asked(view)
     tree, told = asked.tree, [row for row in asked.found.changes if row.stands_out]
@@ -79,7 +79,7 @@ def compare() -> str:
         "compare.html",
         asked=asked,
         view=view,
-        picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison, tree)),
+        picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison)),
         rows=told[:ROWS_AT_MOST],
         more=len(told) - ROWS_AT_MOST,
         quiet=len(asked.found.changes) - len(told),

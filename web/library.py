@@ -100,6 +100,7 @@ class Library:
         self._open: Recent[Entry, Recording] = Recent(OPEN_AT_MOST, Recording.close)
         self._infos: Recent[Entry, Listed] = Recent(ENTRIES_AT_MOST)
         self._lacking: Recent[Entry, dict[str, str]] = Recent(OVERVIEWS_AT_MOST)
+        self._fields: Recent[Entry, dict[str, bool]] = Recent(OVERVIEWS_AT_MOST)
         self._overviews: Recent[Entry, Overview] = Recent(OVERVIEWS_AT_MOST)
         self._answers: Recent[tuple[Any, ...], Any] = Recent(ANSWERS_AT_MOST)
 
@@ -196,6 +197,10 @@ class Library:
             return {name: reason for name, reason in why.items() if reason}
 
         return self._lacking.get(entry, make, self._working)
+
+    def of_fields(self, entry: Entry) -> dict[str, bool]:
+        """Return what traced events can be asked for by their fields, and whether each is a number."""
+        return self._fields.get(entry, lambda: query.of_fields(self._recording(entry)), self._working)
 
     def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
         """Return an answer by its key, made of the recording when it is not there."""

@@ -27,6 +27,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, overview, svg
 from offwake.analyzer.render.frames import frame_table
 from offwake.analyzer.render.table import heading
+from offwake.analyzer.render.text import count, duration
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
@@ -43,7 +44,7 @@ from offwake.web.asks import (
     whole_number,
 )
 from offwake.web.library import ENTRIES_AT_MOST, Entry, Library
-from offwake.web.rows import OPENS, row_stacks
+from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
 __all__ = [
     "entry_or_404",
@@ -202,6 +203,10 @@ def heat(entry_id: str, name: str) -> str:
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
         hidden_ns=shown.hidden_ns,
         opens=OPENS.get(name, FIRST_VIEW),
+        buckets=_by_row(shown),
+        timed=shown.unit == "ns",
+        total=shown.total,
+        shown=duration if shown.unit else count,
         notices=open_waits(shown),
         nothing="" if shown.total else library().why_nothing(entry, name, selection),
         command=command_line(command, selection),
@@ -209,6 +214,16 @@ def heat(entry_id: str, name: str) -> str:
         filters=["offset", *(field for field in SELECTION_FIELDS if field not in region)],
         kept=(*region, *VIEW_FIELDS, *AROUND),
     )
+
+
+def _by_row(shown: Heatmap) -> list[dict[str, Any]]:
+    """Return a heat map's rows as a histogram's; an offset chooses no stacks, nor does what is no time."""
+    ends = [*shown.rows[1:].tolist(), shown.top_ns]
+    rows = bucket_rows(zip(shown.rows.tolist(), ends, strict=False), shown.counts.sum(axis=1).tolist())
+    around = {"from": AROUND[0], "to": AROUND[1]} if request.args.get("ended") else {}  # not the region's: all is counted
+    when = {field: request.args.get(name, "") for field, name in around.items()}
+    chooses = shown.rows_of == "latency" and shown.unit == "ns"
+    return [row | {"fields": row["fields"] | when if chooses else None} for row in rows]
 
 
 @pages.get("/recording/<entry_id>/table/<name>")
@@ -232,13 +247,22 @@ def table(entry_id: str, name: str) -> str:
     )
 
 
+def _kinds(entry: Entry) -> dict[str, dict[str, str]]:
+    """Return the pages of a recording, with what they are about: all there are, and those of its traced events' fields."""
+    fields = library().of_fields(entry)
+    counts = {name: f"how many traced events have each {name.partition(':')[2]}" for name in fields}
+    numbers = {name: f"the {name.partition(':')[2]} of traced events" for name, is_number in fields.items() if is_number}
+    more = {"table": counts, "heatmap": numbers, "histogram": numbers}
+    return {kind: names | more.get(kind, {}) for kind, names in KINDS.items()}
+
+
 def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().listed(entry).info
     values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
-    values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": KINDS, "timeline": timeline}
+    values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": _kinds(entry), "timeline": timeline}
     return render_template(template, carried=partial(carried, kind), **values)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from offwake.analyzer import query
 from offwake.analyzer.completeness import remarks
@@ -116,7 +116,8 @@ def _framed(title: str, kind: str, picture: str, command: str) -> _Picture:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{svg.escape(title)}</title>'
         f"<style>{PICTURE_STYLE}</style></head><body>{picture}<script>{SCRIPTS[kind]}</script></body></html>"
     )
-    return _Picture(title, escape(page), int(height[1]) if height else 600, command)
+    quoted = page.replace("&", "&amp;").replace("'", "&#39;")  # for an attribute between ', as pictures are full of "
+    return _Picture(title, Markup(quoted), int(height[1]) if height else 600, command)
 
 
 def _policy(scripts: list[str], styles: list[str]) -> str:

@@ -1,10 +1,10 @@
 """Rows: which stacks a row of a table or a bucket of a histogram is about: a view, and the fields of its page's address."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-__all__ = ["OPENS", "bucket_fields", "row_stacks"]
+__all__ = ["OPENS", "bucket_rows", "row_stacks"]
 
 Row = dict[str, Any]
 Stacks = tuple[str, dict[str, Any]]
@@ -23,9 +23,14 @@ def row_stacks(of: str, row: Row) -> Stacks:
     return _ROWS.get(of, _whoever)(row)
 
 
-def bucket_fields(low_ns: int, end_ns: int) -> dict[str, Any]:
-    """Return the fields that choose what a bucket of a histogram counts."""
-    return {"min_us": f"{low_ns / 1000:.15g}", "max_us": f"{(end_ns - 1) / 1000:.15g}", "ended": 1}
+def bucket_rows(bounds: Iterable[tuple[int, int]], counts: Sequence[int]) -> list[Row]:
+    """Return a histogram's rows: bounds (ns), count, its share of the largest one, and the fields that choose it."""
+    rows: list[Row] = []
+    for (low_ns, end_ns), number in zip(bounds, counts, strict=True):
+        fields = {"min_us": f"{low_ns / 1000:.15g}", "max_us": f"{(end_ns - 1) / 1000:.15g}", "ended": 1}
+        share = number / max(*counts, 1)
+        rows.append({"low_ns": low_ns, "end_ns": end_ns, "count": number, "share": share, "fields": fields})
+    return rows
 
 
 def _whoever(row: Row) -> Stacks:

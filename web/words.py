@@ -6,20 +6,23 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from offwake.analyzer import query
-from offwake.analyzer.completeness import open_waits
-from offwake.analyzer.histogram import Buckets, Histogram, Histograms, bounds
-from offwake.analyzer.options import address
+from offwake.analyzer.completeness import open_waits, remarks
+from offwake.analyzer.histogram import VALUE, Buckets, Histogram, Histograms, bounds
+from offwake.analyzer.options import address, chosen
+from offwake.analyzer.render.bars import bar_chart
 from offwake.analyzer.render.documents import histogram_document, idle_document, trust
 from offwake.analyzer.render.histogram import text_histogram
 from offwake.analyzer.render.idle import idle_sections
 from offwake.analyzer.render.sections import Opens, Section, text_lines
 from offwake.analyzer.render.summary import summary_sections
+from offwake.analyzer.render.svg import caption
+from offwake.analyzer.render.text import count, duration
 from offwake.analyzer.select import Selection
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Entry
 from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page
-from offwake.web.rows import OPENS, bucket_fields
+from offwake.web.rows import OPENS, bucket_rows
 
 __all__ = ["words"]
 
@@ -63,24 +66,28 @@ def histogram_page(entry_id: str, name: str) -> str:
         found=len(found.found),
         choices=[("", "all"), *((field, field.replace("_", " ")) for field in query.labels(name))],
         opens=OPENS.get(name, FIRST_VIEW),
+        shown=count if found.unit == VALUE else duration,
         hidden_ns=found.hidden_ns,
         notices=open_waits(found),
         nothing="" if found.total else library().why_nothing(entry, name, selection),
         command=command_line(["histogram", entry.name, "--of", name, *(["--by", each] if each else [])], selection),
-        forms=("txt", "json"),
+        forms=("svg", "txt", "json"),
         filters=SELECTION_FIELDS,
         kept=(*VIEW_FIELDS, *AROUND),
     )
 
 
-@words.get("/recording/<entry_id>/histogram/<name>.<any(txt, json):form>")
+@words.get("/recording/<entry_id>/histogram/<name>.<any(txt, svg, json):form>")
 def histogram_file(entry_id: str, name: str, form: str) -> Response:
     """Send histograms, all of them."""
     entry = entry_or_404(entry_id, "histogram", name)
-    found = _histograms(entry, name, parse_selection(request.args))
+    selection, info = parse_selection(request.args), library().listed(entry).info or {}
+    found = _histograms(entry, name, selection)
     if form == "txt":
         return send(entry, f"{name}.txt", text_histogram(found))
-    info = library().listed(entry).info or {}
+    if form == "svg":
+        title = f"{name}: {query.HISTOGRAMS.get(name, 'numbers')}"
+        return send(entry, f"{name}.svg", bar_chart(found, caption(title, info, [*remarks(found), *chosen(selection)])))
     return send(entry, f"{name}.json", json.dumps(histogram_document(found) | trust(info)))
 
 
@@ -104,10 +111,5 @@ def _histograms(entry: Entry, name: str, selection: Selection) -> Histograms:
 
 
 def _buckets(found: Histograms, one: Histogram) -> list[dict[str, Any]]:
-    """Return a histogram's rows: bounds (ns), count, its share of the largest one, and the fields that choose it."""
-    rows: list[dict[str, Any]] = []
-    for (low, end), number in zip(bounds(len(one.counts)), one.counts, strict=True):
-        low_ns, end_ns = low * found.unit_ns, end * found.unit_ns
-        share, fields = number / max(one.counts), bucket_fields(low_ns, end_ns)
-        rows.append({"low_ns": low_ns, "end_ns": end_ns, "count": number, "share": share, "fields": fields})
-    return rows
+    rows = bucket_rows([(low * found.unit_ns, end * found.unit_ns) for low, end in bounds(len(one.counts))], one.counts)
+    return rows if found.unit != VALUE else [row | {"fields": None} for row in rows]  # what is no time chooses no waits

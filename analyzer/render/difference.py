@@ -3,8 +3,9 @@
 Red is more and blue less, the deeper the larger the part that changed; yellow is new; what cannot be told apart is grey.
 """
 
-from collections.abc import Callable, Iterator
-from operator import itemgetter
+from collections.abc import Iterator
+
+import numpy as np
 
 from offwake.analyzer.changes import Change, amount, chance
 from offwake.analyzer.compare import EFFECT, LEVEL, Comparison
@@ -12,7 +13,7 @@ from offwake.analyzer.profile import Profile
 from offwake.analyzer.render.flamegraph import FlameOptions, draw
 from offwake.analyzer.render.svg import Caption, document
 from offwake.analyzer.render.text import duration, percent, printable
-from offwake.analyzer.render.tree import FrameTree
+from offwake.analyzer.render.tree import ROOT, FrameTree, Part
 
 __all__ = ["Shades", "difference_graph", "difference_tree", "folded_twice", "ranked", "ratio", "subtitle", "title"]
 
@@ -27,9 +28,9 @@ ROWS = 10
 class Shades:
     """Colours and words for the frames of a comparison, see `flamegraph.Marks`."""
 
-    def __init__(self, compared: Comparison, tree: FrameTree) -> None:
+    def __init__(self, compared: Comparison) -> None:
         self._compared = compared
-        self._frame = {key: frame for frame, key in enumerate(tree.keys.tolist())}  # numbered alike, see union.py
+        self._larger_ns = np.maximum(compared.total.before_ns, compared.total.after_ns)
         level, effect = percent(LEVEL, 1, 0), percent(EFFECT, 1, 0)
         self.about = (
             "Flame graph of a difference. Red frames weigh more after than before, blue ones less, yellow ones are new, "
@@ -44,18 +45,24 @@ class Shades:
             (NEW, "only after"),
         )
 
-    def colour(self, key: int) -> str:
+    def colour(self, frame: int) -> str:
         """Return a frame's colour."""
-        total, frame = self._compared.total, self._frame[key]
+        total = self._compared.total
         if not total.stands_out[frame]:
             return GREY
         before_ns, after_ns = int(total.before_ns[frame]), int(total.after_ns[frame])
         return NEW if not before_ns else _shade((after_ns - before_ns) / max(before_ns, after_ns))
 
-    def words(self, key: int) -> str:
-        """Return what a frame weighs before and after, with what is above it and by itself, and whether that stands out."""
-        compared, frame = self._compared, self._frame[key]
-        parts = []
+    def words(self, frame: int) -> str:
+        """Return what a frame weighs before and after, with what is above it and by itself, and whether that stands out.
+
+        Of what is too small to be tested in short: most frames are.
+        """
+        compared, parts = self._compared, []
+        if self._larger_ns[frame] < compared.least_ns:
+            whole = (int(figures[frame]) for figures in (compared.total.before_ns, compared.total.after_ns))
+            before, after = (amount(value_ns, compared.normalize) for value_ns in whole)
+            return f"{before} before, {after} after: less than {percent(EFFECT, 1, 0)} of all"
         for name, of in (("", compared.total), ("self ", compared.own)):
             before_ns, after_ns = int(of.before_ns[frame]), int(of.after_ns[frame])
             if not (name and before_ns == after_ns == 0):
@@ -69,19 +76,17 @@ class Shades:
 
 def difference_tree(compared: Comparison, layout: str) -> FrameTree:
     """Return the union's frames as wide as they are before, after, or for each stack the larger of both."""
-    pairs = zip(compared.before_ns.tolist(), compared.after_ns.tolist(), strict=True)
-    widths: dict[str, Callable[[tuple[int, int]], int]] = {"before": itemgetter(0), "after": itemgetter(1), "both": max}
-    width = widths[layout]
-    profile = Profile(compared.view)
-    for stack, pair in zip(compared.union.stacks, pairs, strict=True):
-        profile.add(stack, width(pair))
-    return FrameTree(profile)
+    before_ns, after_ns, union = compared.before_ns, compared.after_ns, compared.union
+    widths = {"before": before_ns, "after": after_ns, "both": np.maximum(before_ns, after_ns)}
+    value_ns = widths[layout].tolist()
+    part = Part(ROOT, union.stacks, value_ns, [False] * len(value_ns), sum(value_ns), rows=union.tree)
+    return FrameTree(Profile(compared.view), part)
 
 
 def difference_graph(compared: Comparison, layout: str, caption: Caption) -> str:
     """Return the flame graph of a comparison as an SVG file that zooms and searches by itself in a browser."""
     tree = difference_tree(compared, layout)
-    return document(draw(tree, caption, FlameOptions(marks=Shades(compared, tree))), "flamegraph.js")
+    return document(draw(tree, caption, FlameOptions(marks=Shades(compared))), "flamegraph.js")
 
 
 def title(compared: Comparison, names: tuple[str, str]) -> str:

@@ -115,7 +115,7 @@ def comparison_document(compared: Comparison, rows: list[Change]) -> dict[str, A
         ],
         "frames": [
             {"frames": list(union.path(frame)), "self": own[frame], "total": total[frame]}
-            for frame in range(len(union.depth))
+            for frame in range(len(union.first))
             if total[frame]["p"] < 1 or own[frame]["p"] < 1
         ],
         "changes": [

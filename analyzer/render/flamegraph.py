@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from offwake.analyzer.render.colours import MATCH, Family, frame_colour
-from offwake.analyzer.render.layout import OTHER, Box, boxes, rows
+from offwake.analyzer.render.layout import BOXES_AT_MOST, OTHER, Box, boxes, rows
 from offwake.analyzer.render.svg import MARGIN, Caption, cut, document, escape, head, legend, opening
 from offwake.analyzer.render.text import percent, weight
 from offwake.analyzer.render.tree import Frame, FrameTree, matched_ns
@@ -23,6 +23,8 @@ BAR = 24
 """Height of the line that names the frame under the pointer."""
 NAME_AT_MOST = 300
 """Characters of a name that the script gets; beyond them it knows no more than the label."""
+MARKED_AT_MOST = 2400
+"""Frames that are drawn where each has words of its own, so that such a picture is no larger than others."""
 ROWS_STANDING = 40
 """A picture of more rows is higher than most windows. It hangs from its root, so that the wide frames are seen first."""
 ON_CPU_VIEWS = {"on-cpu"}
@@ -48,18 +50,18 @@ class FlameOptions:
 
 
 class Marks(Protocol):
-    """What a picture says of frames besides their names and widths: a colour, and words for the hover line, by key.
+    """What a picture says of frames besides their names and widths: a colour, and words for the hover line.
 
-    `about` describes the picture, and `legend` lists its colours with what they mean.
+    Frames are told by their rows in the tree. `about` describes the picture; `legend` lists its colours and what they mean.
     """
 
     about: str
     legend: tuple[tuple[str, str], ...]
 
-    def colour(self, key: int) -> str:
+    def colour(self, frame: int) -> str:
         """Return a frame's colour."""
 
-    def words(self, key: int) -> str:
+    def words(self, frame: int) -> str:
         """Return what the hover line says after a frame's name."""
 
 
@@ -71,7 +73,7 @@ def flame_graph(tree: FrameTree, caption: Caption, options: FlameOptions | None 
 def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     """Return a tree's flame graph as an `<svg>` element without script and style, for a page that brings both."""
     top = (tree.find(options.zoom) if options.zoom is not None else None) or tree.root
-    laid = boxes(top, options.width - 2 * MARGIN)
+    laid = boxes(top, options.width - 2 * MARGIN, MARKED_AT_MOST if options.marks else BOXES_AT_MOST)
     lowest, highest = min(box.depth for box in laid), max(box.depth for box in laid)
     hangs = _hangs(tree, options.width)
     icicle = hangs if options.icicle is None else options.icicle
@@ -133,7 +135,7 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
         if box.name == OTHER and not box.key:
             colour = "#a0a0a0"
         elif scale.marks:
-            colour = scale.marks.colour(box.key)
+            colour = scale.marks.colour(box.row)
         else:
             colour = frame_colour(box.name, _family(box, tree.view))
         if scale.matches and box.name in scale.matches and box.key:
@@ -177,7 +179,7 @@ def _metadata(laid: list[Box], top: Frame, data: _Data) -> str:
     known |= {"all_ns": data.all_ns, "icicle": data.icicle, "hangs": data.hangs, "sandwich": data.sandwich}
     known |= {"unit": data.unit, "name_at_most": NAME_AT_MOST}
     if data.marks:
-        words = [data.marks.words(box.key) if box.key else "" for box in laid]
+        words = [data.marks.words(box.row) if box.key else "" for box in laid]
         number = {text: index for index, text in enumerate(dict.fromkeys(words))}  # frames in a row often say the same
         known["says"] = {"texts": list(number), "of": [number[text] for text in words]}
     return json.dumps(known, ensure_ascii=False, separators=(",", ":"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.heatmap import ROWS_PER_DECADE, SECOND, Heatmap
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.svg import MARGIN, Caption, document, head, opening
-from offwake.analyzer.render.text import count, duration
+from offwake.analyzer.render.text import count, duration, percent
 from offwake.analyzer.render.ticks import label, round_duration, round_step, time_axis
 
 __all__ = ["draw", "heat_map", "title"]
@@ -25,6 +25,8 @@ WIDTH = 1200
 LEFT = 76
 BAR = 24
 BELOW = 60
+BESIDE = 120
+"""Width of the histogram beside the map, one bar for each of its rows."""
 LEVELS = 24
 """Shades that the eye can hardly tell apart, each one path."""
 
@@ -48,7 +50,7 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
     header = head(caption, WIDTH)
     above = header.height + BAR
     cell_height = min(14, max(4, round(380 / rows))) if rows else 0
-    plot_width, plot_height = WIDTH - LEFT - MARGIN, cell_height * rows or 60
+    plot_width, plot_height = WIDTH - LEFT - 2 * MARGIN - BESIDE, cell_height * rows or 60
     height = above + plot_height + BELOW
     most = int(heatmap.counts.max()) if rows else 0
     name = f"{caption.title}, {caption.subtitle}"
@@ -69,6 +71,7 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
             "" if most else label(plot_width / 2, 34, "nothing to show"),
             f'<rect class="plot rule" width="{plot_width}" height="{plot_height}" fill-opacity="0" stroke="#bbb"/>',
             "</g>",
+            *_beside(heatmap, cell_height, (LEFT + plot_width + MARGIN, above)),
             *_legend(most, above + plot_height + 44),
             "</svg>",
         ]
@@ -159,6 +162,22 @@ def _marks(heatmap: Heatmap, edges: list[int], cell_height: int) -> Iterator[tup
         for step in (1, 2, 5) if room else (1,):
             if scaled[0] <= step * 10**decade <= scaled[-1]:
                 yield step * 10**decade, step == 1
+
+
+def _beside(heatmap: Heatmap, cell_height: int, corner: tuple[int, int]) -> Iterator[str]:
+    """Draw the histogram of all that the map shows: a bar for each row, and the words for it under the pointer."""
+    shown, edges, sums = duration if heatmap.unit else count, _edges(heatmap), heatmap.counts.sum(axis=1).tolist()
+    most = max(sums, default=0)
+    yield f'<g class="sums" transform="translate({corner[0]},{corner[1]})">'
+    for row, number in enumerate(sums):
+        y, words = cell_height * (len(sums) - 1 - row), f"{shown(edges[row])} – {shown(edges[row + 1])}: {count(number)}"
+        if number:
+            bar = f'y="{y}" width="{max(BESIDE * number / most, 0.5):.1f}" height="{cell_height - 1}" fill="#5b5bd0"'
+            yield f"<rect {bar}><title>{words} ({percent(number, heatmap.total)})</title></rect>"
+    if most:
+        below = cell_height * len(sums) + 16
+        yield from (label(0, below, "0", "start"), label(BESIDE, below, count(most), "end"))
+    yield "</g>"
 
 
 def _legend(most: int, y: int) -> list[str]:

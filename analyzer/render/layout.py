@@ -4,13 +4,15 @@ A picture is never larger than what can be seen in it: frames too narrow to see,
 folded into their parent's "other".
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from offwake.analyzer.render.tree import Frame, frame_key
+from offwake.analyzer.render.tree import Frame, FrameTree, frame_key
 
-__all__ = ["OTHER", "Box", "boxes", "rows"]
+__all__ = ["BOXES_AT_MOST", "OTHER", "Box", "boxes", "rows"]
 
 OTHER = "other"
 DEEP, SLIVER = 48, 0.02
@@ -20,14 +22,15 @@ NARROWEST_PX = 0.1
 BOXES_AT_MOST = 4000
 """So that a picture stays under 500 KB, whatever the profile: the widest are drawn, the rest is folded into "other"."""
 
+Rows = NDArray[np.int64]
 
-@dataclass(frozen=True, slots=True)
-class Box:
+
+class Box(NamedTuple):
     """A frame as it is drawn: `depth` rows from the root, from `begin_ns` on, `value_ns` wide.
 
     `begin_ns` counts from the left of the shown frame, whose width is the picture's; its ancestors span it. `waker` is
-    set behind a `--`, `hot` where most of the time is on the CPU. `key` is 0 for what was folded into "other". Callers in
-    a sandwich have depths below 0.
+    set behind a `--`, `hot` where most of the time is on the CPU. `key` and `row`, that in the tree, are 0 for what was
+    folded into "other". Callers in a sandwich have depths below 0.
     """
 
     name: str
@@ -35,24 +38,25 @@ class Box:
     begin_ns: int
     value_ns: int
     key: int
+    row: int
     waker: bool
     hot: bool = False
     ancestor: bool = False
 
 
-def boxes(top: Frame, width_px: float) -> list[Box]:
+def boxes(top: Frame, width_px: float, at_most: int = BOXES_AT_MOST) -> list[Box]:
     """Lay out the ancestors of `top`, then `top` and what it called, parents before children, siblings alphabetically.
 
-    At most 4,000, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
+    `at_most` so many, besides ancestors: a frame that would be narrower than 0.1 px, or is not among the widest, is folded
     into its parent's "other"; an "other" that is itself too narrow is left blank. So is what stands on more than 48 rows
     where all of a row together is a sliver: a single chain of sixty wakers would make the picture ten times as high as
     all others need. Time of stacks that end in a frame comes first in its row. In a sandwich the callers of the root come
     after all that it called, each half with half of the boxes.
     """
-    callers, half = top.tree.callers, BOXES_AT_MOST // 2
+    callers, half = top.tree.callers, at_most // 2
     if callers and not top.index:
         return [*_laid_out(top, width_px, half), *_turned(_laid_out(callers.root, width_px, half)[1:])]
-    laid = _laid_out(top, width_px, BOXES_AT_MOST)
+    laid = _laid_out(top, width_px, at_most)
     return _turned(laid) if top.tree.of_callers else laid
 
 
@@ -60,11 +64,11 @@ def rows(top: Frame, width_px: float) -> int:
     """Return how many rows `top` and what of its callees can be seen take."""
     seen, _ = _widest(top, top.value_ns * NARROWEST_PX / width_px, BOXES_AT_MOST)
     depth = top.tree.depth
-    return max((int(depth[frame.index]) for frame in seen), default=int(depth[top.index])) - int(depth[top.index]) + 1
+    return int(depth[seen].max(initial=depth[top.index]) - depth[top.index]) + 1
 
 
 def _turned(laid: list[Box]) -> list[Box]:
-    return [replace(box, depth=-box.depth) for box in laid]
+    return [box._replace(depth=-box.depth) for box in laid]
 
 
 def _laid_out(top: Frame, width_px: float, at_most: int) -> list[Box]:
@@ -75,8 +79,8 @@ def _laid_out(top: Frame, width_px: float, at_most: int) -> list[Box]:
     return _boxes(plan)
 
 
-def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[list[Frame], float]:
-    """Return the frames under `top` of at least `least_ns`, or so many of the widest, shallow first; and the least."""
+def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[Rows, float]:
+    """Return the rows of frames under `top` of at least `least_ns`, or the widest, shallow first; and the least."""
     tree, rows = top.tree, slice(top.index + 1, top.end)
     depth, value_ns = tree.depth[rows] - tree.depth[top.index], tree.value_ns[rows]
     seen = np.flatnonzero(value_ns >= least_ns)
@@ -87,43 +91,64 @@ def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[list[Frame], flo
         widest_first = seen[np.lexsort((depth[seen], -value_ns[seen]))]
         least_ns = float(value_ns[widest_first[at_most]])
         seen = np.sort(widest_first[:at_most])
-    return [Frame(tree, index) for index in (top.index + 1 + seen).tolist()], least_ns
+    return top.index + 1 + seen, least_ns
+
+
+class _Drawn(NamedTuple):
+    """A frame that is drawn: its row in the tree, the row after what it called, and the rest of what boxes are made of."""
+
+    row: int
+    end: int
+    depth: int
+    name: str
+    value_ns: int
+    self_ns: int
+    hot: bool
+
+
+def _drawn(tree: FrameTree, rows: Rows) -> list[_Drawn]:
+    names = [tree.texts[name] for name in tree.name[rows].tolist()]
+    columns = [column[rows].tolist() for column in (tree.end, tree.depth, tree.value_ns, tree.self_ns, tree.is_hot)]
+    return list(map(_Drawn, rows.tolist(), columns[0], columns[1], names, *columns[2:]))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Frames that are drawn, `parents` by their places among them, and what of each is drawn as "other", by its place."""
+    """The ancestors' boxes, the frames that are drawn above them, `parents` by their places among those, what of each is
+    drawn as "other", by its place, and the key of the tree's root."""
 
-    shown: list[Frame]
+    ancestors: list[Box]
+    shown: list[_Drawn]
     parents: list[int]
     other_ns: dict[int, int]
+    first_key: int
 
 
-def _plan(top: Frame, drawn: list[Frame], least_ns: float) -> _Plan:
-    """Plan to draw these frames, which hold the callers of each; what they called besides is their "other"."""
-    shown = [top, *drawn]
+def _plan(top: Frame, rows: Rows, least_ns: float) -> _Plan:
+    """Plan to draw these frames too, which hold the callers of each; what they called besides is their "other"."""
+    shown = _drawn(top.tree, np.append(top.index, rows))
     parents = _parents(shown)
     left_ns = [frame.value_ns - frame.self_ns for frame in shown]
-    for frame, parent in zip(drawn, parents[1:], strict=True):
+    for frame, parent in zip(shown[1:], parents[1:], strict=True):
         left_ns[parent] -= frame.value_ns
-    return _Plan(shown, parents, {place: ns for place, ns in enumerate(left_ns) if ns > least_ns})
+    other_ns = {place: ns for place, ns in enumerate(left_ns) if ns > least_ns}
+    return _Plan(_ancestors(top), shown, parents, other_ns, top.tree.first_key)
 
 
 def _boxes(plan: _Plan) -> list[Box]:
-    shown, parents = plan.shown, plan.parents
-    laid = _ancestors(shown[0])
-    order = [(frame.index, 1, 0, place) for place, frame in enumerate(shown)]
+    shown, parents, laid = plan.shown, plan.parents, list(plan.ancestors)
+    order = [(frame.row, 1, 0, place) for place, frame in enumerate(shown)]
     order += [(shown[place].end, 0, -place, place) for place in plan.other_ns]
     made: dict[int, Box] = {}
     next_ns = [0] * len(shown)  # where the next of what a frame called begins
     for _, is_frame, _, place in sorted(order):
         if not is_frame:
             below = made[place]
-            laid.append(Box(OTHER, below.depth + 1, next_ns[place], plan.other_ns[place], 0, below.waker))
+            laid.append(Box(OTHER, below.depth + 1, next_ns[place], plan.other_ns[place], 0, 0, below.waker))
             continue
-        frame = shown[place]
-        box = _box(frame, made[parents[place]] if place else laid[-1] if laid else None, next_ns[parents[place]])
-        next_ns[parents[place]] += box.value_ns
+        frame, parent = shown[place], parents[place]
+        box = _box(frame, made[parent] if place else laid[-1] if laid else None, next_ns[parent], plan.first_key)
+        next_ns[parent] += box.value_ns
         next_ns[place] = box.begin_ns + frame.self_ns
         made[place] = box
         laid.append(box)
@@ -132,24 +157,24 @@ def _boxes(plan: _Plan) -> list[Box]:
 
 def _ancestors(top: Frame) -> list[Box]:
     laid: list[Box] = []
-    for frame in top.path()[:-1]:
-        laid.append(replace(_box(frame, laid[-1] if laid else None, 0), ancestor=True))
+    above = np.array([frame.index for frame in top.path()[:-1]], np.int64)
+    for frame in _drawn(top.tree, above):
+        laid.append(_box(frame, laid[-1] if laid else None, 0, top.tree.first_key)._replace(ancestor=True))
     return laid
 
 
-def _box(frame: Frame, below: Box | None, begin_ns: int) -> Box:
-    if below is None:
-        return Box(frame.name, 0, begin_ns, frame.value_ns, frame.tree.first_key, frame.name == WAKER_MARK, frame.is_hot)
-    waker, key = below.waker or frame.name == WAKER_MARK, frame_key(below.key, frame.name)
-    return Box(frame.name, below.depth + 1, begin_ns, frame.value_ns, key, waker, frame.is_hot)
+def _box(frame: _Drawn, below: Box | None, begin_ns: int, first_key: int) -> Box:
+    depth, key, waker = 0, first_key, frame.name == WAKER_MARK
+    if below is not None:
+        depth, key, waker = below.depth + 1, frame_key(below.key, frame.name), waker or below.waker
+    return Box(frame.name, depth, begin_ns, frame.value_ns, key, frame.row, waker, frame.hot)
 
 
-def _parents(shown: list[Frame]) -> list[int]:
+def _parents(shown: list[_Drawn]) -> list[int]:
     """Return the place of every frame's caller among them; that of the first is 0."""
-    last = {int(shown[0].tree.depth[shown[0].index]) - 1: 0}
+    last = {shown[0].depth - 1: 0}
     found = []
     for place, frame in enumerate(shown):
-        depth = int(frame.tree.depth[frame.index])
-        found.append(last[depth - 1])
-        last[depth] = place
+        found.append(last[frame.depth - 1])
+        last[frame.depth] = place
     return found

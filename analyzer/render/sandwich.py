@@ -16,6 +16,6 @@ def frame_tree(profile: Profile, sandwich: str | None = None) -> FrameTree:
     parted = [halves(tuple(map(printable, frames)), name) for frames in whole.frames]
     columns = list(zip(parted, whole.value_ns, whole.hot, strict=True))
     value_ns, hot = [ns for both, ns, _ in columns if both], [is_hot for both, _, is_hot in columns if both]
-    callers = Part(name, [both[0] for both in parted if both], value_ns, hot, of_callers=True)
-    callees = Part(name, [both[1] for both in parted if both], value_ns, hot)
+    callers = Part(name, [both[0] for both in parted if both], value_ns, hot, whole.all_ns, of_callers=True)
+    callees = Part(name, [both[1] for both in parted if both], value_ns, hot, whole.all_ns)
     return FrameTree(profile, callees, FrameTree(profile, callers))

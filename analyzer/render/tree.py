@@ -6,7 +6,7 @@ changes or another recording of the same program is opened.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -28,21 +28,25 @@ ON_CPU_MARK = "[on CPU]"
 class Part:
     """Stacks that stand on a root, in columns: their frames, their nanoseconds, and whether they were on the CPU.
 
-    In stacks of callers the nearest caller stands on the root.
+    Shares are of `all_ns`. In stacks of callers the nearest caller stands on the root. `rows` are those of the stacks'
+    tree, if that is known.
     """
 
     root: str
     frames: list[Frames]
     value_ns: list[int]
     hot: list[bool]
+    all_ns: int
     of_callers: bool = False
+    rows: "Merged | None" = None
 
     @classmethod
     def whole(cls, profile: Profile) -> "Part":
         """Return all stacks of a profile, root first, on one root."""
         frames = list(profile.weights)
         hot = [stack[-1:] == (ON_CPU_MARK,) for stack in frames]
-        return cls(ROOT, frames, [weight.value_ns for weight in profile.weights.values()], hot)
+        value_ns = [weight.value_ns for weight in profile.weights.values()]
+        return cls(ROOT, frames, value_ns, hot, sum(value_ns))
 
 
 class FrameTree:
@@ -61,12 +65,9 @@ class FrameTree:
         part = part or Part.whole(profile)
         self.view, self.unit = profile.view, profile.unit
         self.callers, self.of_callers = callers, part.of_callers
-        self.all_ns = profile.total_ns
+        self.all_ns = part.all_ns
         self.first_key = frame_key(frame_key(0, "callers") if part.of_callers else 0, printable(part.root))
-        frames = _safe_frames([*part.frames, (part.root,)])
-        root = frames.pop()
-        order = sorted(range(len(frames)), key=frames.__getitem__)  # those that share their first frames lie together
-        self.texts, self.name, self.depth, self.end, leaf = merged([root, *(frames[index] for index in order)])
+        self.texts, self.name, self.depth, self.end, order, leaf = part.rows or merged(part.root, part.frames)
         value_ns = np.array(part.value_ns, np.int64)[order]
         hot = np.array(part.hot, np.bool_)[order]
         self.before_ns = _running(leaf, value_ns, len(self.name))
@@ -93,6 +94,11 @@ class FrameTree:
     def self_ns(self) -> NDArray[np.int64]:
         """Nanoseconds of the stacks that end in every frame."""
         return np.diff(self.before_ns)
+
+    @cached_property
+    def is_hot(self) -> NDArray[np.bool_]:
+        """Whether most of every frame's time was on the CPU."""
+        return np.asarray(2 * (self.hot_before_ns[self.end] - self.hot_before_ns[:-1]) > self.value_ns)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -138,12 +144,6 @@ class Frame:
     def self_ns(self) -> int:
         """Nanoseconds of the stacks that end here."""
         return int(self.tree.self_ns[self.index])
-
-    @property
-    def is_hot(self) -> bool:
-        """Whether most of its time was on the CPU."""
-        before = self.tree.hot_before_ns
-        return bool(2 * (before[self.tree.end[self.index]] - before[self.index]) > self.value_ns)
 
     @property
     def end(self) -> int:
@@ -217,42 +217,46 @@ def _inside(end: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.bool
     return inside
 
 
-class _SafeNames(dict[str, str]):
-    """Printable forms of names, each made once."""
-
-    def __missing__(self, name: str) -> str:
-        self[name] = safe = printable(name)
-        return safe
-
-
-def _safe_frames(stacks: list[Frames]) -> list[Frames]:
-    safe = _SafeNames()
-    return [tuple([safe[name] for name in frames]) for frames in stacks]
-
-
 class Merged(NamedTuple):
     """The rows of a tree, parents before children: names, as indices of `texts`, which are sorted; depth; the row after the
-    last of what each called (int64). And the row in which each stack ends, but for the first, the root."""
+    last of what each called (int64). And the stacks in the order of their frames, with the row in which each ends."""
 
     texts: list[str]
     name: NDArray[np.int64]
     depth: NDArray[np.int64]
     end: NDArray[np.int64]
+    order: NDArray[np.int64]
     leaf: NDArray[np.int64]
 
 
-def merged(stacks: list[Frames]) -> Merged:
-    """Merge stacks, sorted by their frames, that stand on the first of them, the root, which they do not begin with."""
-    names = list(chain.from_iterable(stacks))
-    texts = sorted(set(names))
-    number = {text: index for index, text in enumerate(texts)}
-    flat, length = np.array([number[name] for name in names]), np.array(list(map(len, stacks)))
+def merged(root: str, stacks: Sequence[Frames]) -> Merged:
+    """Merge stacks that stand on a root, by their frames' printable names."""
+    names = [root, *chain.from_iterable(stacks)]
+    safe = {name: printable(name) for name in dict.fromkeys(names)}
+    texts = sorted(set(safe.values()))
+    place_of = {text: place for place, text in enumerate(texts)}
+    number = {name: place_of[text] for name, text in safe.items()}
+    flat = np.fromiter(map(number.__getitem__, names), np.int64, len(names))
+    length = np.array([1, *map(len, stacks)])
     first = np.cumsum(length) - length
-    place = np.arange(len(flat)) - np.repeat(first, length)
-    shared = _shared(flat, first[1:], length[1:])
-    is_new = place >= np.repeat([0, *shared], length)
-    depth = (place + np.repeat([0, *np.ones_like(shared)], length))[is_new]
-    return Merged(texts, flat[is_new], depth, _ends(depth), np.cumsum(length[1:] - shared))
+    order = _sorted(flat, first[1:], length[1:])
+    rows = np.append(0, order + 1)  # the root, and the stacks in their order
+    first, length = first[rows], length[rows]
+    begin = np.cumsum(length) - length
+    place = np.arange(len(flat)) - np.repeat(begin, length)
+    flat = flat[np.repeat(first, length) + place]
+    shared = np.append(0, _shared(flat, begin[1:], length[1:]))
+    is_new = place >= np.repeat(shared, length)
+    depth = (place + np.repeat(rows > 0, length))[is_new]
+    return Merged(texts, flat[is_new], depth, _ends(depth), order, np.cumsum(length - shared)[1:] - 1)
+
+
+def _sorted(flat: NDArray[np.int64], first: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order of stacks of numbers. As bytes, the highest first, they are compared as quickly as text."""
+    text, size = flat.astype(">u4").tobytes(), 4
+    bounds = zip((size * first).tolist(), (size * (first + length)).tolist(), strict=True)
+    stacks = [text[begin:end] for begin, end in bounds]
+    return np.array(sorted(range(len(stacks)), key=stacks.__getitem__), np.int64)
 
 
 def _shared(flat: NDArray[np.int64], first: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:

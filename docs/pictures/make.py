@@ -2,7 +2,9 @@
 
     make pictures        (as root)
 
-Each page is taken light and dark, as WebP, which Chromium itself makes of what it photographs.
+It is recorded twice, the second time on a busy day and with every source there is, so that there is something to compare
+and something on each page. Every page is taken light and dark, as WebP, which Chromium itself makes of what it
+photographs.
 """
 
 import base64
@@ -20,20 +22,42 @@ HERE = Path(__file__).parent
 VIEWER = HERE / "viewer"
 OFFWAKE = Path(sys.executable).with_name("offwake")
 WORKLOAD = HERE.parents[1] / "examples" / "workload.py"
+BUSY = HERE / "busy_shop.py"
+SECONDS = "6"
+SOURCES = (
+    *("sched", "on-cpu", "block", "tcp", "tcp-rtt", "tcp-bytes", "tcp-drop", "tcp-stats", "dns", "syscalls", "net-stack"),
+    *("count:u:libc:*alloc", "time:u:libc:fsync", "trace:irq:softirq_entry..irq:softirq_exit by vec+cpu"),
+    "trace:block:block_rq_issue:stack",
+)
 PAGES = {
-    "recordings": "",
-    "summary": "words/summary?comm=shop*",
-    "off-wake": "flame/off-wake?comm=shop*",
-    "chain": "flame/chain?comm=shop-logger",
-    "time": "flame/off-cpu?comm=shop*&from=2&to=2.5",
-    "heatmap": "heatmap/off-cpu?comm=shop*&from=2&to=4&min_us=1000&max_us=20000&ended=1",
-    "histogram": "histogram/off-cpu?comm=shop*&each=state",
-    "threads": "table/threads?sort=blocked_ns&down=1&comm=shop*",
-    "idle": "words/idle?comm=shop*",
+    "recordings": "{viewer}",
+    "summary": "{shop}words/summary?comm=shop*",
+    "off-wake": "{shop}flame/off-wake?comm=shop*",
+    "chain": "{shop}flame/chain?comm=shop-logger",
+    "time": "{shop}flame/off-cpu?comm=shop*&from=2&to=2.5",
+    "heatmap": "{shop}heatmap/off-cpu?comm=shop*&from=2&to=4&min_us=1000&max_us=20000&ended=1",
+    "compare": "{viewer}compare?first={before}&second={after}&comm=shop*&view=off-wake",
+    "report": "{report}",
 }
-"""The pages by the names of their pictures; of the list itself, no path in a recording."""
+"""Pages that are taken whole, by the names of their pictures."""
+PARTS = {
+    "histogram": "{shop}histogram/off-cpu?comm=shop*&each=state",
+    "threads": "{shop}table/threads?sort=blocked_ns&down=1&comm=shop*",
+    "idle": "{shop}words/idle?comm=shop*",
+    "offset": "{busy}heatmap/block-io?offset=1",
+    "tcp-sessions": "{busy}table/tcp-sessions?sort=tx_bytes&down=1&comm=shop*",
+    "tcp-rtt": "{busy}heatmap/tcp-rtt?comm=shop*",
+    "tcp-drop": "{busy}flame/tcp-drop?icicle=1",
+    "net-stack": "{busy}table/net-stack?sort=total_ns&down=1&comm=shop*",
+    "dns": "{busy}table/dns?comm=shop*",
+    "syscalls": "{busy}table/syscalls?sort=total_ns&down=1&comm=shop*",
+    "function-counts": "{busy}table/function-counts",
+    "events": "{busy}table/events:rwbs+comm?comm=shop*",
+    "pairs": "{busy}heatmap/pairs",
+}
+"""Pages of which the upper part of what is below the filters is taken."""
 README_PAGE = "off-wake"
-SIZE = {"width": 1280, "height": 860}
+WIDTH, HEIGHT, PART_HEIGHT = 1280, 860, 460
 TO_WEBP = """async png => {
   const image = new Image();
   image.src = "data:image/png;base64," + png;
@@ -45,47 +69,66 @@ TO_WEBP = """async png => {
 }"""
 
 
+def main() -> None:
+    """Write a picture a page and theme, and the README's as PNG."""
+    VIEWER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="shop-") as name, sync_playwright() as playwright:
+        folder = Path(name)
+        report = recorded(folder)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        with served(folder) as address:
+            for scheme in ("light", "dark"):
+                photograph(browser, address, report, scheme)
+        browser.close()
+
+
+def recorded(folder: Path) -> Path:
+    """Record both days into the folder, and return the report on the first."""
+    for number, (script, sources) in enumerate(((WORKLOAD, ()), (BUSY, ("--sources", ",".join(SOURCES))))):
+        copy = shutil.copy(script, folder)  # its path is in its stacks
+        recording = folder / ("shop.offwake", "busy.offwake")[number]
+        command = [sys.executable, copy, SECONDS]
+        subprocess.run([OFFWAKE, "record", "-o", recording, *sources, "--", *command], check=True, cwd=folder)
+    report = folder / "report.html"
+    subprocess.run([OFFWAKE, "report", folder / "shop.offwake", "-o", report, "--comm", "shop*"], check=True)
+    return report
+
+
 @contextmanager
-def served(recording: Path) -> Iterator[str]:
-    """Serve one recording, and yield the address that the command says it serves on."""
-    command = [OFFWAKE, "serve", recording, "--port", "0"]
+def served(folder: Path) -> Iterator[str]:
+    """Serve the recordings in a folder, and yield the address that the command says it serves on."""
+    command = [OFFWAKE, "serve", folder, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         yield server.stderr.readline().split()[3]
         server.terminate()
 
 
-def main() -> None:
-    """Write a picture a page and theme, and the README's as PNG."""
-    VIEWER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="shop-") as folder, sync_playwright() as playwright:
-        recording = Path(folder, "shop.offwake")
-        workload = shutil.copy(WORKLOAD, folder)  # its path is in its stacks
-        subprocess.run([OFFWAKE, "record", "-o", recording, "--", sys.executable, workload, "6"], check=True)
-        report = Path(folder, "report.html")
-        subprocess.run([OFFWAKE, "report", recording, "-o", report, "--comm", "shop*"], check=True)
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        with served(recording) as address:
-            for scheme in ("light", "dark"):
-                photograph(browser, address, report, scheme)
-        browser.close()
-
-
 def photograph(browser: Browser, address: str, report: Path, scheme: str) -> None:
     """Take every page in one theme."""
-    page = browser.new_page(viewport={"width": SIZE["width"], "height": SIZE["height"]})
+    page = browser.new_page()
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(address)
-    base = address.rstrip("/") + str(page.locator("main table a").first.get_attribute("href"))
-    for name, path in PAGES.items():
-        page.goto(base + path if path else address)
-        png = page.screenshot()
+    links = {link.text_content(): str(link.get_attribute("href")) for link in page.locator("main table a").all()}
+    shop, busy = (address.rstrip("/") + links[f"{name}.offwake"] for name in ("shop", "busy"))
+    before, after = (url.rstrip("/").rpartition("/")[2] for url in (shop, busy))
+    known = {"viewer": address, "shop": shop, "busy": busy, "before": before, "after": after, "report": report.as_uri()}
+    for name, url in (PAGES | PARTS).items():
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        page.goto(url.format(**known))
+        png = part(page) if name in PARTS else page.screenshot()
         keep(browser, png, VIEWER / f"{name}-{scheme}.webp")
         if (name, scheme) == (README_PAGE, "light"):
             (HERE / f"{name}.png").write_bytes(png)
-    page.goto(report.as_uri())
-    keep(browser, page.screenshot(), VIEWER / f"report-{scheme}.webp")
     page.close()
+
+
+def part(page: Page) -> bytes:
+    """Take the upper part of what is below a page's filters."""
+    box = page.locator("main").bounding_box()
+    assert box
+    page.set_viewport_size({"width": WIDTH, "height": round(box["y"]) + PART_HEIGHT})
+    return page.screenshot(clip={"x": 0, "y": box["y"], "width": WIDTH, "height": min(box["height"], PART_HEIGHT)})
 
 
 def keep(browser: Browser, png: bytes, path: Path) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from make import keep
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
@@ -31,7 +32,7 @@ def draw(recording: Path, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Write a PNG for each SVG that the page draws."""
+    """Write a picture for each SVG that the page draws."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         recording = Path(sys.argv[1]).resolve() if sys.argv[1:] else folder / "recorded.offwake"
@@ -41,7 +42,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1200, "height": 800})
         for picture in draw(recording, folder):
             page.goto(picture.as_uri())
-            page.locator("svg").first.screenshot(path=PICTURES / f"{picture.stem}.png")
+            keep(browser, page.locator("svg").first.screenshot(), PICTURES / f"{picture.stem}.webp")
         browser.close()
 
 

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         times = sides(how, chosen, same)
     with opened(args.file) as before, nullcontext(before) if same else opened(other) as after:
         if args.name == "help":
-            sys.stdout.write(listed(before, query.VIEWS))
+            sys.stdout.write(listed(before, query.COMPARABLE))
             return status(before)
         parts = Part(before, times[0]), Part(after, times[1])
         asked = _Asked((args.file, args.file if same else other), chosen, view_options(args), how)

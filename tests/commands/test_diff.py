@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from offwake.analyzer import query
+from offwake.analyzer.recording import Recording
+from offwake.analyzer.select import Selection
 from offwake.cli import main
 from tests.programs import Block, Program, Run, Wake, Workload
 from tests.simulator import Simulator
@@ -47,7 +50,7 @@ def folded(capsys: pytest.CaptureFixture[str], file: Path, *options: str) -> dic
     return {tuple(stack["frames"]): stack["value_ns"] for stack in stacks if stack["value_ns"]}
 
 
-@pytest.mark.parametrize("view", ["off-cpu", "off-wake", "wakeup", "chain", "run-queue", "on-cpu", "wall"])
+@pytest.mark.parametrize("view", query.COMPARABLE)
 def test_both_columns_are_the_views_of_both_files(
     capsys: pytest.CaptureFixture[str], two: tuple[Path, Path], view: str
 ) -> None:
@@ -63,6 +66,16 @@ def test_both_columns_are_the_views_of_both_files(
     assert [line.rsplit(" ", 2)[1:] for line in lines] == [
         [str(round(stack["before_ns"] / 1000)), str(round(stack["after_ns"] / 1000))] for stack in found["stacks"]
     ]
+
+
+@pytest.mark.parametrize("view", sorted(query.VIEWS.keys() - query.COMPARABLE.keys()))
+def test_what_counts_is_not_compared_and_that_is_said(capsys: pytest.CaptureFixture[str], view: str) -> None:
+    with Recording.open(DEMO) as recording:
+        assert query.profile(recording, view, Selection()).unit != "ns"
+    assert main(["diff", str(DEMO), *HALVES, "--view", view]) == 2
+    assert f"`offwake folded FILE --view {view}` gives the counts of each" in capsys.readouterr().err
+    assert main(["diff", str(DEMO), "--view", "help"]) == 0
+    assert f"{view} " not in capsys.readouterr().out
 
 
 def test_two_times_of_one_file_are_what_is_selected_of_it(capsys: pytest.CaptureFixture[str]) -> None:

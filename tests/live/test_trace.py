@@ -154,3 +154,17 @@ def test_pages_show_what_was_traced(traced: Callable[[str], Path]) -> None:
         answer = pages.get(f"/recording/{entry}/{page}")
         assert answer.status_code == 200, page
     assert pages.get(f"/recording/{entry}/table/events:colour").status_code == 400
+
+
+def test_pages_lead_to_the_fields_of_what_was_traced(traced: Callable[[str], Path]) -> None:
+    pages = create_app([traced(f"trace:{PAIR}")]).test_client()
+    (entry,) = set(re.findall(r"/recording/([^/\"]+)/", pages.get("/").text))
+    first = pages.get(f"/recording/{entry}/flame/events").text
+    listed = set(re.findall(rf'href="/recording/{entry}/(\w+/events:\w+)"', first))
+    assert {"table/events:id", "heatmap/events:id", "table/events:args"} <= listed and "heatmap/events:args" not in listed
+    for page in listed:
+        assert pages.get(f"/recording/{entry}/{page}").status_code == 200, page
+    for page in ("heatmap/events:id", "histogram/events:id"):
+        text = pages.get(f"/recording/{entry}/{page}").text
+        assert f"{YIELDS:,}" in text or "count" in text
+        assert "title=\"their stacks\"" not in text and " ns<" not in text, "numbers are no time, and choose no waits"

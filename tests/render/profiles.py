@@ -52,9 +52,9 @@ def hostile_profile(stacks: int = 10_000) -> Profile:
     return profile
 
 
-def large_profile(stacks: int = 5_000, depth: int = 20) -> Profile:
+def large_profile(stacks: int = 5_000, depth: int = 20, seed: int = 7) -> Profile:
     """Return about `stacks` × `depth` frames: stacks part from each other early, some weigh far more than most."""
-    chosen = random.Random(7)
+    chosen = random.Random(seed)
     names = [f"function_{number}{'_[k]' if number % 3 else ''}" for number in range(2_000)]
     profile = Profile("off-cpu")
     for _ in range(stacks):

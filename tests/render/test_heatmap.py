@@ -80,6 +80,19 @@ def labels_of(heatmap: Heatmap) -> set[str | None]:
     return {text.text for text in ET.fromstring(draw(heatmap, CAPTION).encode()).iter(f"{SVG}text")}
 
 
+def test_beside_it_is_the_histogram_of_all_that_it_shows() -> None:
+    shown = random_heatmap(5_000)
+    bars = ET.fromstring(heat_map(shown, CAPTION).encode()).findall(".//{*}g[@class='sums']/{*}rect")
+    sums = shown.counts.sum(axis=1)
+    titles = [bar.findtext("{*}title") or "" for bar in bars]
+    said = [int(number.replace(",", "")) for words in titles for number in re.findall(r": ([\d,]+) \(", words)]
+    assert said == sums[sums > 0].tolist()
+    widths = np.array([float(bar.get("width", 0)) for bar in bars])
+    assert np.all(np.abs(widths - 120 * sums[sums > 0] / sums.max()) <= 0.5)
+    places = [float(bar.get("y", 0)) for bar in bars]
+    assert places == sorted(places, reverse=True), "the shortest latencies are at the bottom, as in the map"
+
+
 def test_axes_have_round_labels() -> None:
     assert {"0 s", "1 s", "10 s", "1 µs", "100 µs", "1 ms", "10 ms"} <= labels_of(random_heatmap())
     assert {"0 s", "1 s", "10 s", "100 ms", "500 ms"} <= labels_of(offset_map(random_latencies()))

@@ -81,7 +81,7 @@ def test_an_offset_map_selects_from_its_first_cell_to_its_last(page: Page, tmp_p
 def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Server, by_offset: bool) -> None:
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()
-    page.locator("nav div", has_text="Heat maps").get_by_role("link", name="off-cpu", exact=True).click()
+    page.locator("nav div", has_text="Latencies").get_by_role("link", name="off-cpu", exact=True).click()
     if by_offset:
         page.get_by_label("by the offset").check()
         page.get_by_role("button", name="Apply").click()
@@ -107,7 +107,7 @@ def test_a_heat_map_without_latencies_says_so(page: Page, server: Server) -> Non
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()
     page.get_by_text("more that this recording has nothing for").click()
-    page.locator("nav details div", has_text="Heat maps").get_by_role("link", name="block-io", exact=True).click()
+    page.locator("nav details div", has_text="Latencies").get_by_role("link", name="block-io", exact=True).click()
     expect(page.locator("svg.heat")).to_contain_text("nothing to show")
     page.locator(".plot").hover()
     page.locator(".plot").click()

@@ -36,11 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(page: Page, url: str) -> None:
     page.goto(url)
-    page.get_by_role("link", name="Compare two recordings").click()
-    page.select_option("select[name=first]", label="before.offwake")
-    page.select_option("select[name=second]", label="after.offwake")
+    page.get_by_label("before.offwake, before").check()
+    page.get_by_label("after.offwake, after").check()
+    page.get_by_role("button", name="Compare the two").click()
     page.get_by_label("idle waits and sleepers").check()
-    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.wait_for_url(re.compile("all=1"))
     expect(page.locator("svg.flame .button").first).to_be_visible()
 
 
@@ -80,9 +81,12 @@ def test_two_recordings_are_chosen_compared_and_a_change_leads_to_its_frame(page
 
 def test_two_times_of_one_recording(page: Page, folder: Path) -> None:
     with serving(str(folder)) as server:
-        page.goto(f"{server.url}compare" if server.url.endswith("/") else f"{server.url}/compare")
-        for name, value in (("before", "0-0.0001"), ("after", "0.0001-0.0002")):
-            page.locator(f"input[name={name}]").fill(value)
+        page.goto(server.url)
+        page.get_by_role("link", name="after.offwake").click()
+        page.goto(f"{page.url}?from=0&to=0.0001")
+        page.get_by_role("link", name="Compare with another time").click()
+        expect(page.locator("input[name=before]")).to_have_value("0-0.0001")
+        page.locator("input[name=after]").fill("0.0001-0.0002")
         page.get_by_role("button", name="Compare").click()
         expect(page.locator("svg.flame")).to_contain_text("0-0.0001 s → after.offwake 0.0001-0.0002 s")
 

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from benchmarks.flame_graphs import waits_at_stacks
+from offwake.analyzer.query import profile
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
 from offwake.cli import main
 from offwake.web.report import report
+from tests.traces import write_trace
 from tests.web.conftest import HOSTILE_COMM
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
@@ -68,6 +72,16 @@ def test_its_policy_allows_its_own_scripts_and_nothing_else(demo: Path) -> None:
 def test_its_size_is_bounded_and_it_says_where_it_was_cut(demo: Path) -> None:
     assert demo.stat().st_size < SIZE_AT_MOST
     assert "the first 100 of 981 rows" in demo.read_text()
+
+
+def test_a_picture_of_a_hundred_thousand_frames_is_at_most_500_kb_in_it_too(tmp_path: Path) -> None:
+    file = write_trace(tmp_path / "large.offwake", waits_at_stacks(1_200, 100))
+    with Recording.open(file) as recording:
+        assert len(FrameTree(profile(recording, "off-wake", Selection(show_all=True)))) > 100_000
+        text = report(recording, file, Selection(show_all=True))
+    pictures = re.findall("<iframe [^>]* srcdoc='([^']*)'", text)
+    assert len(pictures) >= 4 and max(len(picture.encode()) for picture in pictures) <= 500_000
+    assert len(text.encode()) - sum(len(picture.encode()) for picture in pictures) < 200_000
 
 
 def test_hostile_names_are_text(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from offwake.analyzer.heatmap import OFFSET_ROWS
 from offwake.web.app import create_app
 from tests.web.test_pages import recording
 
@@ -86,6 +87,21 @@ def test_a_bucket_of_a_histogram_opens_what_it_counts(demo: FlaskClient) -> None
         assert len(found) > 3
         for link, number in found if name == "blocked" else ():
             assert sum(stack["count"] for stack in stacks(demo, link)["stacks"]) == int(number.replace(",", ""))
+
+
+@pytest.mark.parametrize("region", ["", "from=0.2&to=0.6&min_us=100&max_us=20000&ended=1"])
+def test_the_rows_of_a_heat_map_are_a_table_and_open_what_they_count(demo: FlaskClient, region: str) -> None:
+    page = demo.get(f"{base(demo)}heatmap/blocked?{region}").text
+    found = re.findall(r'<a href="([^"]+)" title="their stacks">([\d,]+)</a>', page)
+    numbers = [int(number.replace(",", "")) for _, number in found]
+    assert sum(numbers) == demo.get(f"{base(demo)}heatmap/blocked.json").get_json()["total"]
+    for (link, _), number in list(zip(found, numbers, strict=True))[::5]:
+        assert sum(stack["count"] for stack in stacks(demo, link)["stacks"]) == number
+
+
+def test_offsets_open_nothing(demo: FlaskClient) -> None:
+    page = demo.get(f"{base(demo)}heatmap/blocked?offset=1").text
+    assert "their stacks" not in page and page.count('<svg class="share"') == OFFSET_ROWS
 
 
 def test_the_lines_of_the_summary_open_their_stacks(demo: FlaskClient) -> None:
