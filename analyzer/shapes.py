@@ -141,6 +141,7 @@ _FIELDS = {
     "tcp_error": _OF_SOCKET | {"error": "<u4"},
     "net_to_tcp": _OF_SOCKET | {"latency_ns": "<u8"},
     "net_to_reader": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_queue": _OF_SOCKET | {"latency_ns": "<u8"},
     "net_to_driver": _OF_SOCKET | {"latency_ns": "<u8", "packet": "<u8"},
     "net_to_wire": {"latency_ns": "<u8", "packet": "<u8"},
 }

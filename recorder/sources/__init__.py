@@ -38,7 +38,8 @@ class Field:
 
     - `args[N]`: the raw tracepoint's argument;
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
-      `member(struct)` says what struct lies in one;
+      `member(struct)` says what struct lies in one, or where it points;
+    - a C expression with such in braces: `{args[0]} ^ {args[1]}`;
     - `tid`, `tgid`: the current thread's;
     - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
@@ -77,7 +78,7 @@ class Event:
     so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
     time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
     all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
-    what it takes; the rest of its source is recorded.
+    what it takes, with those that are `since` it; the rest of its source is recorded.
     """
 
     name: str

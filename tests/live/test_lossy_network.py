@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from offwake.analyzer.net_stack import WAYS
 from tests.live.harness import Recorded, ask, record
 from tests.live.networks import Network, veth
 
@@ -105,6 +106,13 @@ def test_every_packet_that_was_sent_went_through_the_queue_and_the_driver(record
         assert packets == grown["TcpOutSegs"] + grown["TcpRetransSegs"]
 
 
+def test_every_question_and_answer_came_from_its_sender_to_the_queue_once(recorded: Recorded) -> None:
+    """What is lost is sent again, which is no way from its sender."""
+    document = recorded.document
+    found = {row["local_port"]: row["packets"] for row in recorded.table("net-stack") if row["way"] == "sender-to-queue"}
+    assert found == {document["client_port"]: ROUNDS, document["server_port"]: ROUNDS}
+
+
 def test_every_question_came_from_the_driver_to_its_reader(recorded: Recorded) -> None:
     document = recorded.document
     table = recorded.table("net-stack")
@@ -112,7 +120,7 @@ def test_every_question_came_from_the_driver_to_its_reader(recorded: Recorded) -
     for port in ("client_port", "server_port"):
         assert rows[document[port], "tcp-to-reader"]["packets"] == ROUNDS
         assert rows[document[port], "driver-to-tcp"]["packets"] >= ROUNDS
-    for way in ("driver-to-tcp", "tcp-to-reader", "queue-to-driver", "driver-to-wire"):
+    for way in WAYS:
         heatmap = ask("heatmap", recorded.path, "--of", way, "--json")
         assert heatmap["total"] == sum(row["packets"] for row in table if row["way"] == way) > 0
 
