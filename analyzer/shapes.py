@@ -74,6 +74,8 @@ _CPU_GAPS = ([int, int, int, str],)
 
 _GROWN = {str: {str: int}}
 
+_PROBED = ([str, str, int, int, str],)
+
 _ENUMS = {str: {int: str}}
 
 _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
@@ -198,7 +200,8 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
     enums = require(keyframe.get("enums", {}), _ENUMS, f"{where}.enums")
-    read = {"pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
+    probed = _require_probed(keyframe, where)
+    read = {"probed": probed, "pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
     read |= {"helper_pids": helpers, "ns_pids": ns_pids, "enums": enums}
     return {**keyframe, **read}
 
@@ -216,7 +219,16 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
     ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
     grown = require(tick.get("grown", {}), _GROWN, f"{where}.grown")
     counted = require(tick.get("counted", {}), {str: bytes}, f"{where}.counted")
-    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
+    probed = _require_probed(tick, where)
+    return {**tick, "probed": probed, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
+
+
+def _require_probed(holder: dict[str, Any], where: str) -> Any:
+    probed = require(holder.get("probed", []), _PROBED, f"{where}.probed")
+    for _, _, *times_ns, _ in probed:
+        for time_ns in times_ns:
+            require_time(time_ns, f"{where}.probed")
+    return probed
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:

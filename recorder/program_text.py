@@ -157,7 +157,7 @@ def source_text(source: Source, btf: Btf) -> str:
     structs = "".join(_struct(event) for event in source.events)
     structs += _counting(source.counting) if source.counting else ""
     own = _of_kernel(source.program.read_text(), btf) if source.program else ""
-    declared = [event for event in source.events if f"{event.function}(" not in own and not source.sites]
+    declared = [event for event in source.events if f"{event.function}(" not in own and not source.probes]
     maps = [f"seen_{e.name}" for e in declared if e.once_per] + [f"noted_{e.name}" for e in declared if e.notes]
     tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
     return structs + tables + own + "".join(_function(event, source, btf) for event in declared)

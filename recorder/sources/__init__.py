@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from offwake.errors import UsageError
 from offwake.recorder.uprobes import Site
@@ -20,6 +20,7 @@ __all__ = [
     "Counting",
     "Event",
     "Field",
+    "InFiles",
     "Sampling",
     "Source",
     "Traced",
@@ -186,13 +187,22 @@ class Traced:
 
 
 @dataclass(frozen=True)
+class InFiles:
+    """Where a source's probes are: at the `sites` of every file that some process maps and whose path is `wanted`."""
+
+    wanted: Callable[[str], bool]
+    sites: Callable[[BinaryIO], list[Site]]
+
+
+@dataclass(frozen=True)
 class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
     `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
     numbers that only grow, by their names; how much they grew is kept once a second.
-    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where. The two that
-    are `traced` belong together by the fields of `pair`, if there are any. What is `counting` needs no events.
+    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where, or
+    `in_files` tells it of files, also of those that are mapped later. The two that are `traced` belong together by the
+    fields of `pair`, if there are any. What is `counting` needs no events.
     """
 
     name: str
@@ -205,6 +215,7 @@ class Source:
     enums: tuple[str, ...] = ()
     counters: Callable[[], dict[str, int]] | None = None
     sites: Callable[[], list[Site]] | None = None
+    in_files: InFiles | None = None
     probes: tuple[str, ...] = ()
     traced: tuple[Traced, ...] = ()
     pair: tuple[str, ...] = ()

@@ -3,6 +3,8 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,42 @@ def test_tracepoints_are_counted(recorded: tuple[Path, dict[str, Any]]) -> None:
     rows = {row["function"]: row for row in found if row["where"] == "irq"}
     assert set(rows) == {"softirq_entry", "softirq_exit"}
     assert abs(rows["softirq_entry"]["count"] - rows["softirq_exit"]["count"]) <= ask("info", path, "--json")["cpus"]
+
+
+def test_containers_of_one_image_are_not_counted_twice(tmp_path: Path) -> None:
+    """Each shows the same file through an overlay of its own, as another device."""
+    image, path = tmp_path / "image", tmp_path / "x.offwake"
+    image.mkdir()
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-static"]
+    subprocess.run(["gcc", *flags, "-o", image / "overlaid", SOURCE], check=True)
+    with ExitStack() as stack:
+        containers = [stack.enter_context(container(image, tmp_path / name)) for name in ("one", "other")]
+        with recorder("-o", path, "--sources", "count:u:overlaid:counted_*") as recording:
+            part = path.with_name(f"{path.name}.part")
+            wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
+            told = {process.pid: json.loads(process.communicate("go\n")[0])["calls"] for process in containers}
+            recording.send_signal(signal.SIGINT)
+            said = recording.communicate(timeout=300)[1]
+    assert recording.returncode == 0, said
+    for pid, calls in told.items():
+        rows = ask("table", path, "--of", "function-counts", "--pid", str(pid), "--json")
+        assert sorted((row["function"], row["count"]) for row in rows) == sorted(calls.items())
+
+
+@contextmanager
+def container(image: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the program of an image in a root of its own, until it waits for a line."""
+    for name in ("upper", "work", "root"):
+        (folder / name).mkdir(parents=True)
+    options = f"lowerdir={image},upperdir={folder}/upper,workdir={folder}/work"
+    script = f"mount -t overlay overlay -o {options} {folder}/root && exec chroot {folder}/root /overlaid"
+    command = ["unshare", "--mount", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
