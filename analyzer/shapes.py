@@ -134,7 +134,6 @@ _FIELDS = {
     "tcp_destroy": _SOCKET,
     "tcp_rtt": _OF_SOCKET | _RECEIVING | dict.fromkeys(("srtt_8us", "snd_cwnd", "ssthresh", "snd_wnd", "rcv_wnd"), "<u4"),
     "tcp_rcv_space": _OF_SOCKET | _RECEIVING,
-    "receive_queue_full": _OF_SOCKET,
     "buffer_limit": _OF_SOCKET,
     "tcp_send": _SOCKET | {"length": "<u4"},
     "tcp_receive": _SOCKET | {"length": "<u4"},
