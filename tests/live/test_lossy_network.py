@@ -16,9 +16,7 @@ SOURCES = "sched,tcp,tcp-bytes,tcp-drop,net-stack,tcp-stats"
 def lossy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, int]:
     """A recording, made inside of the near namespace, and how many packets iptables says it dropped."""
     with veth() as network:
-        nth = ("-m", "statistic", "--mode", "nth", "--every", str(EVERY), "--packet", str(EVERY - 1))
-        rule = ("-p", "tcp", "-m", "length", "--length", f"{SIZE}:", *nth, "-j", "DROP")
-        network.inside("iptables", "-A", "INPUT", *rule, far=True)
+        network.lose(EVERY, SIZE)
         command = network.exchange(network.far_addresses[0], ROUNDS, SIZE, REFUSED)
         path = tmp_path_factory.mktemp("lossy") / "lossy.offwake"
         inside = ("ip", "netns", "exec", network.near)
