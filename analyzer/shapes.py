@@ -150,7 +150,7 @@ _FIELDS = {
 
 FUNCTIONS = "functions_"
 _COUNTED_FIELDS = {
-    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
+    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "power": "<u4", "count": "<u8"},
     "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }

@@ -61,6 +61,18 @@ def test_they_take_as_long_as_was_measured(recorded: tuple[Path, dict[str, Any]]
     assert deep["total_ns"] > 0  # of a function that calls itself each call is timed
 
 
+def test_histograms_hold_the_calls_that_were_timed(recorded: tuple[Path, dict[str, Any]]) -> None:
+    path, told = recorded
+    found = ask("histogram", path, "--of", "functions", "--by", "function", "--json")["histograms"]
+    assert {one["by"]["function"]: one["count"] for one in found} == told["calls"]
+    (slow,) = (one for one in found if one["by"]["function"] == "counted_slow")
+    rows = ask("table", path, "--of", "function-counts", "--json")
+    (row,) = (row for row in rows if row["function"] == "counted_slow" and row["total_ns"] is not None)
+    assert sum(low * count for low, _, count in slow["buckets"]) <= row["total_ns"]
+    assert row["total_ns"] < sum(end * count for _, end, count in slow["buckets"])
+    assert ask("heatmap", path, "--of", "functions", "--json")["total"] == sum(told["calls"].values())
+
+
 def test_tracepoints_are_counted(recorded: tuple[Path, dict[str, Any]]) -> None:
     path, _ = recorded
     found = ask("table", path, "--of", "function-counts", "--json")
