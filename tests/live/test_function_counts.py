@@ -1,6 +1,7 @@
 """Functions counted and timed: as often as a program counted itself, between what it measured inside and outside."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from offwake.recorder import patterns
+from offwake.recorder.loading import load
+from offwake.recorder.program_text import Build
+from offwake.recorder.sources import chosen_sources
 from offwake.recorder.uprobes import has_kprobes
 from tests.live.harness import ask, offwake, recorder, wait_until
 
@@ -131,6 +136,26 @@ def test_what_cannot_be_counted_is_a_sentence(source: str, says: str, tmp_path: 
     result = offwake("record", "-o", tmp_path / "x.offwake", "--sources", source, "--duration", "0.1")
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
     assert says in result.stderr
+
+
+def test_the_kernels_functions_are_found_and_their_programs_accepted_also_without_kprobes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as a kernel without kprobes goes: it loads the programs, and refuses to attach them."""
+    monkeypatch.setattr(patterns, "has_kprobes", lambda: True)
+    sources = chosen_sources(["count:vfs_read*", "time:vfs_read*", "sched"])
+    loaded = load(sources, Build(os.getpid()))
+    try:
+        loaded.attach()
+        for source in sources[:2]:
+            assert source.counting and ("vfs_read", "kernel") in source.counting.names
+            assert source.in_kernel
+            assert source.sites and {site.symbol for site in source.sites()} == {name for name, _ in source.counting.names}
+            assert (source.name in loaded.unavailable) != has_kprobes()
+            assert "its probes were refused" in loaded.unavailable.get(source.name, "its probes were refused")
+        assert "sched" in {source.name for source in loaded.sources}
+    finally:
+        loaded.close()
 
 
 def test_the_kernels_functions_are_counted_where_it_has_kprobes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/tools.md is true: every command in it gives something of a recording in which everything happened, and so does its page."""
+"""docs/tools.md: every command in it finds something in a recording in which everything happened, and so does its page."""
 
 import csv
 import io
