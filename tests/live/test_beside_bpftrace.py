@@ -73,7 +73,7 @@ def test_syncs_on_a_loop_device_are_the_requests_that_bpftrace_counts(tmp_path: 
         here = f"args->dev == {major << 20 | minor}"
         counts = f"tracepoint:block:block_rq_issue /{here}/ {{ @[args->rwbs] = count(); @bytes = sum(args->bytes); }}"
         with bpftrace(counts) as seen:
-            done = record(tmp_path / "x.offwake", [sys.executable, "-c", SYNCS_PAGES, device])
+            done = record(tmp_path / "x.offwake", [sys.executable, "-c", SYNCS_PAGES, device], sources="block")
     rows = [row for row in done.table("block-io") if row["device"] == device.name]
     assert Counter(row["operation"] for row in rows) == {"write": SYNCS, "flush": SYNCS}
     assert {rwbs[0]: count for rwbs, count in seen.maps["@"].items()} == {"W": SYNCS, "F": SYNCS}
