@@ -63,6 +63,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "ended_by": recording.footer.get("reason"),
         "sources": _sources(replay),
         "events": sum(source["events"] for source in _sources(replay)),
+        "probed": _probed(replay),
         "lost": {"total": sum(lost.values()), "by_cause": lost},
         "unknown_ns": unknown_ns,
         "open_ns": open_ns,
@@ -79,8 +80,9 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "recorder": {"version": keyframe["version"], "pid": recording.recorder_pid},
     }
     document["own_cost"] = _own_cost(recording.footer, document["events"])
-    stacks_and_switches = (*_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"]))
-    return document | {"verdict": [*notices(recording), *machine.sentences(), *stacks_and_switches]}
+    of_stacks_and_switches = (*_cut_short(document["user_stacks"]), *_hidden_switches(document["missing_switches"]))
+    sentences = (*machine.sentences(), *_not_probed(document["probed"]), *of_stacks_and_switches)
+    return document | {"verdict": [*notices(recording), *sentences]}
 
 
 def _sources(replay: Replay) -> list[dict[str, Any]]:
@@ -92,6 +94,23 @@ def _sources(replay: Replay) -> list[dict[str, Any]]:
         for _, octets in replay.counted.get(one["name"], ()):
             found[one["source"]] += int(rows_of(octets, layouts[one["name"]])["count"].sum())
     return [{"name": source, "events": found[source]} for source in replay.recording.keyframe["sources"]]
+
+
+def _probed(replay: Replay) -> list[dict[str, Any]]:
+    """Return what became of each file that a source's probes were to go into; times are None for before the recording."""
+    began_ns = replay.recording.began_ns
+    return [
+        {"source": source, "file": path, "why_not": why or None}
+        | {"mapped_ns": mapped_ns - began_ns if mapped_ns else None}
+        | {"probed_ns": None if why else max(probed_ns - began_ns, 0)}
+        for source, path, mapped_ns, probed_ns, why in replay.probed
+    ]
+
+
+def _not_probed(probed: list[dict[str, Any]]) -> Iterator[str]:
+    for one in probed:
+        if one["why_not"]:
+            yield f"Source {one['source']} saw nothing of {one['file']}: {one['why_not']}."
 
 
 def _lost(recording: "Recording") -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.connections import FIELDS as CONNECTION_FIELDS
-from offwake.analyzer.counted import counted
+from offwake.analyzer.counted import Counted, counted
 from offwake.analyzer.cpus import Cpus
 from offwake.analyzer.gathered import Events
 from offwake.analyzer.groups import Groups
@@ -290,23 +290,57 @@ def _joined(columns: list[list[NDArray[Any]]], ask: Ask, none: Latencies) -> Lat
 
 def _syscalls(ask: Ask, none: Latencies) -> Latencies:
     """Find how long system calls took, to a power of two, at the end of the second in which they returned."""
-    found = counted(ask.scope, "syscalls")
-    if not len(found):
+    return _of_powers([_Powers("call", counted(ask.scope, "syscalls"), syscall_name)], ask, none)
+
+
+def _functions(ask: Ask, none: Latencies) -> Latencies:
+    """Find how long calls of timed functions took, as `_syscalls` does."""
+    found = []
+    for one in ask.scope.recording.keyframe["counted"]:
+        names = dict(enumerate(name for name, _ in one.get("names", ())))
+        if {"total_ns", "power"} <= {name for name, *_ in one["fields"]} and names:
+            found.append(_Powers("function", counted(ask.scope, one["name"]), partial(_known, names)))
+    return _of_powers(found, ask, none)
+
+
+def _known(names: dict[int, str], number: int) -> str:
+    return names.get(number, str(number))
+
+
+@dataclass(frozen=True)
+class _Powers:
+    """Calls that were counted by the power of two of how long they took; `field` says what was called, `called` its name."""
+
+    field: str
+    found: Counted
+    called: Callable[[int], str]
+
+    def names(self, by: str, replay: Replay) -> NDArray[np.int32]:
+        """Return what each is called by a field, as ids of `replay.names`."""
+        if by == self.field:
+            numbers, which = np.unique(self.found.rows[by], return_inverse=True)
+            ids = [replay.names.id(self.called(number)) for number in numbers.tolist()]
+            return np.array(ids, np.int32)[which]
+        names = np.where(self.found.thread >= 0, replay.timeline.threads["name"][self.found.thread], NOBODY)
+        return named_by(by, self.found.thread, names.astype(np.int32), replay)
+
+
+def _of_powers(parts: list[_Powers], ask: Ask, none: Latencies) -> Latencies:
+    parts = [part for part in parts if len(part.found)]
+    if not parts:
         return none
-    power = found.rows["power"].astype(np.int64)
-    latency_ns = np.where(power, 1 << np.minimum(power, 62), 0)
-    kept = ask.scope.selection.lasting(latency_ns)
-    names = ask.replay.timeline.threads["name"][found.thread]
-    names = np.where(found.thread >= 0, names, NOBODY).astype(np.int32)
-    labels = {}
-    for by in ask.by:
-        if by == "call":
-            labels[by] = Label(found.rows["call"].astype(np.int32)[kept], syscall_name)
-        else:
-            labels[by] = Label(named_by(by, found.thread, names, ask.replay)[kept], ask.replay.naming.name)
-    ended_ns = np.minimum(found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
-    count = found.rows["count"].astype(np.int64)[kept]
-    return replace(none, ended_ns=ended_ns[kept], latency_ns=latency_ns[kept], labels=labels, count=count)
+    columns: list[list[NDArray[Any]]] = []
+    for part in parts:
+        rows = part.found.rows
+        power = rows["power"].astype(np.int64)
+        latency_ns = np.where(power, 1 << np.minimum(power, 62), 0)
+        ended_ns = np.minimum(part.found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
+        codes = [part.names(by, ask.replay) for by in ask.by]
+        kept = ask.scope.selection.lasting(latency_ns)
+        columns.append([column[kept] for column in (ended_ns, latency_ns, rows["count"].astype(np.int64), *codes)])
+    ended_ns, latency_ns, count, *codes = (np.concatenate(column) for column in zip(*columns, strict=True))
+    labels = {by: Label(code, ask.replay.naming.name) for by, code in zip(ask.by, codes, strict=True)}
+    return replace(none, ended_ns=ended_ns, latency_ns=latency_ns, labels=labels, count=count)
 
 
 def _event_label(name: str, found: Events, replay: Replay) -> Label:
@@ -341,6 +375,9 @@ KINDS = {
     "dns": Kind("how long name look-ups took, when they ended", LOOKUP_FIELDS, _lookups),
     "pairs": Kind("the time between two traced events (trace:A..B by FIELD), when the second came", (), _pairs),
     "syscalls": Kind("how long system calls took, to a power of two, by the second", ("call", *BY), _syscalls),
+    "functions": Kind(
+        "how long calls of timed functions took, to a power of two, by the second", ("function", *BY), _functions
+    ),
     "tcp-sessions": Kind(
         "how long TCP sessions lasted, when they were closed", CONNECTION_FIELDS, partial(_of_connections, lifetimes)
     ),

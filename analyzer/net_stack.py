@@ -15,11 +15,12 @@ __all__ = ["WAYS", "packets"]
 WAYS = {
     "driver-to-tcp": "from the driver to TCP, for packets of established connections",
     "tcp-to-reader": "from TCP to the reader's first copy of a packet's bytes",
+    "sender-to-queue": "from the sender, when the kernel takes a packet's first byte, to the device's queue",
     "queue-to-driver": "from the device's queue to its driver",
     "driver-to-wire": "inside the driver, until it has taken a packet",
 }
 """What each way between two layers is."""
-_ENDS = dict(zip(WAYS, ("net_to_tcp", "net_to_reader", "net_to_driver", "net_to_wire"), strict=True))
+_ENDS = dict(zip(WAYS, ("net_to_tcp", "net_to_reader", "net_to_queue", "net_to_driver", "net_to_wire"), strict=True))
 """The kind of event at the end of each; its payload has the latency."""
 
 

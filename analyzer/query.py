@@ -146,6 +146,7 @@ _SOURCES = {
     "block-io-queue": "block",
     **{name: name for name in ("dns", "syscalls")},
     **dict.fromkeys(("events", "pairs"), "trace"),
+    "functions": "time",
     "function-counts": "count",
     **dict.fromkeys(("tcp-sessions", "tcp-states", "tcp-retransmits", "connect"), "tcp"),
     **dict.fromkeys(("tcp-rtt", "tcp-windows"), "tcp-rtt"),
@@ -271,10 +272,12 @@ def must_understand(view: str, option: str) -> None:
 def lacks(recording: Recording, name: str) -> str:
     """Say why a recording has nothing for a view, heat map or table; "" where it has something."""
     needed = _SOURCES.get(name.partition(":")[0], "sched")
-    events: Counter[str] = Counter()  # count: and time: give the same
+    events: Counter[str] = Counter()
     for source in recording.info()["sources"]:
         what = source["name"].partition(":")[0]
-        events["count" if what == "time" else what] += source["events"]
+        events[what] += source["events"]
+        if what == "time":  # which counts, too
+            events["count"] += source["events"]
     if needed not in events:
         return f"not recorded (source {needed})"
     if name in _OF_WAKERS and not recording.narrowed.wakers:

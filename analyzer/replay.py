@@ -19,7 +19,7 @@ from offwake.analyzer.columns import Columns
 from offwake.analyzer.completions import NOTHING, Ends
 from offwake.analyzer.decode import LOST, LOST_DTYPE, SAMPLE_NAMES, Decoder, Rows
 from offwake.analyzer.interrupts import fired_before
-from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, SAMPLED, SWITCHED, WOKEN
+from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, NEVER, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.naming import Naming
 from offwake.analyzer.shapes import EVENTS, require, require_clocks, require_tick
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
@@ -106,6 +106,7 @@ class Replay:
         self.cpu_gaps: list[list[Any]] = []  # of the ticks, docs/format.md
         self.ns_pids: dict[int, int] = _pairs(recording.snapshot["ns_pids"]) | _pairs(recording.keyframe["ns_pids"])
         self.counted: dict[str, list[tuple[int, bytes]]] = defaultdict(list)  # rows of maps, by the time of their TICK
+        self.probed: list[list[Any]] = list(recording.keyframe["probed"])  # and of the ticks
         self.grown: list[tuple[int, dict[str, dict[str, int]]]] = []  # of the ticks, with their times
         self.clocks = [require_clocks(recording.keyframe["clocks"], "keyframe.clocks")]
         self.snapshot_stacks: list[tuple[str, ...]] = []
@@ -228,6 +229,7 @@ class Replay:
                 tick = require_tick(tick, "tick")
                 self.cpu_gaps += tick["cpu_gaps"]
                 self.ns_pids |= _pairs(tick["ns_pids"])
+                self.probed += tick["probed"]
                 for name, rows_of_map in tick["counted"].items():
                     self.counted[name].append((tick["time_ns"], rows_of_map))
                 self.clocks += [tick["clocks"]] if "clocks" in tick else []
@@ -266,6 +268,8 @@ class Replay:
                         self.listeners.discard(record.pid)
                     yield self._moved(record.time_ns, record.pid, self.spaces.clear(record.pid))
             elif isinstance(record, Fork):
+                if "sched" not in self.recording.keyframe["sources"]:  # which tells of births otherwise
+                    self._bear(record)
                 if record.pid == record.ppid:
                     continue
                 self.cgroups.fork(record.ppid, record.pid)
@@ -281,6 +285,12 @@ class Replay:
                 before = self.spaces.current.get(record.pid)
                 if (space := self.spaces.add(record.pid, mapping)) != before:
                     yield self._moved(record.time_ns, record.pid, space)
+
+    def _bear(self, record: Fork) -> None:
+        place, parent, threads = self.timeline.place(record.tid), self.timeline.place(record.ptid), self.timeline.threads
+        if place < 0 or threads["tgid"][place] != record.pid:  # else the snapshot was taken after it was born
+            name = int(threads["name"][parent]) if parent >= 0 else NEVER
+            self.timeline.add_thread(record.tid, record.pid, name, (NO_STACK, 0))
 
     def _moved(self, time_ns: int, tgid: int, space: int) -> tuple[int, ...]:
         self.whole.moved(time_ns, tgid, space)

@@ -74,6 +74,8 @@ _CPU_GAPS = ([int, int, int, str],)
 
 _GROWN = {str: {str: int}}
 
+_PROBED = ([str, str, int, int, str],)
+
 _ENUMS = {str: {int: str}}
 
 _CLOCKS = {"monotonic_ns": int, "boottime_ns": int, "realtime_ns": int}
@@ -132,7 +134,6 @@ _FIELDS = {
     "tcp_destroy": _SOCKET,
     "tcp_rtt": _OF_SOCKET | _RECEIVING | dict.fromkeys(("srtt_8us", "snd_cwnd", "ssthresh", "snd_wnd", "rcv_wnd"), "<u4"),
     "tcp_rcv_space": _OF_SOCKET | _RECEIVING,
-    "receive_queue_full": _OF_SOCKET,
     "buffer_limit": _OF_SOCKET,
     "tcp_send": _SOCKET | {"length": "<u4"},
     "tcp_receive": _SOCKET | {"length": "<u4"},
@@ -141,6 +142,7 @@ _FIELDS = {
     "tcp_error": _OF_SOCKET | {"error": "<u4"},
     "net_to_tcp": _OF_SOCKET | {"latency_ns": "<u8"},
     "net_to_reader": _OF_SOCKET | {"latency_ns": "<u8"},
+    "net_to_queue": _OF_SOCKET | {"latency_ns": "<u8"},
     "net_to_driver": _OF_SOCKET | {"latency_ns": "<u8", "packet": "<u8"},
     "net_to_wire": {"latency_ns": "<u8", "packet": "<u8"},
 }
@@ -148,7 +150,7 @@ _FIELDS = {
 
 FUNCTIONS = "functions_"
 _COUNTED_FIELDS = {
-    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
+    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "power": "<u4", "count": "<u8"},
     "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }
@@ -197,7 +199,8 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
     enums = require(keyframe.get("enums", {}), _ENUMS, f"{where}.enums")
-    read = {"pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
+    probed = _require_probed(keyframe, where)
+    read = {"probed": probed, "pairs": pairs, "counted": counted, "cgroups": cgroups, "narrowing": narrowing}
     read |= {"helper_pids": helpers, "ns_pids": ns_pids, "enums": enums}
     return {**keyframe, **read}
 
@@ -215,7 +218,16 @@ def require_tick(tick: Any, where: str) -> dict[str, Any]:
     ns_pids = require(tick.get("ns_pids", []), _NS_PIDS, f"{where}.ns_pids")
     grown = require(tick.get("grown", {}), _GROWN, f"{where}.grown")
     counted = require(tick.get("counted", {}), {str: bytes}, f"{where}.counted")
-    return {**tick, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
+    probed = _require_probed(tick, where)
+    return {**tick, "probed": probed, "cpu_gaps": gaps, "ns_pids": ns_pids, "grown": grown, "counted": counted}
+
+
+def _require_probed(holder: dict[str, Any], where: str) -> Any:
+    probed = require(holder.get("probed", []), _PROBED, f"{where}.probed")
+    for _, _, *times_ns, _ in probed:
+        for time_ns in times_ns:
+            require_time(time_ns, f"{where}.probed")
+    return probed
 
 
 def require_clocks(clocks: Any, where: str) -> dict[str, int]:

@@ -53,8 +53,8 @@ class Btf:
     def member(self, path: str) -> MemberPath:
         """Resolve a path such as `request.q.disk.major`: a struct's name, then members, through pointers too.
 
-        A member followed by a struct's name, as in `sk_buff.cb(tcp_skb_cb).seq`, holds that struct. Raises KeyError with the
-        part that this kernel does not have.
+        A member followed by a struct's name, as in `sk_buff.cb(tcp_skb_cb).seq`, holds that struct, or points to
+        one. Raises KeyError with the part that this kernel does not have.
         """
         struct_name, *names = path.split(".")
         type_id, base, pointers = self._struct(struct_name), 0, []
@@ -70,7 +70,11 @@ class Btf:
                     break
             else:
                 raise KeyError(f"this kernel has no {name} in {path}")
-            type_id = self._struct(held) if held else type_id
+            if held:
+                if self._resolved(type_id)[0] == PTR:
+                    pointers.append(base)
+                    base = 0
+                type_id = self._struct(held)
         return MemberPath(tuple(pointers), base, self._size(type_id))
 
     def has_member(self, path: str) -> bool:

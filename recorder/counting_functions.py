@@ -12,6 +12,8 @@ from offwake.recorder.uprobes import Site
 __all__ = ["declared"]
 
 PROGRAM = files("offwake.recorder.sources").joinpath("count.bpf.c")
+KEY = ("function", "tgid", "power")
+"""The last one is the power of two of how long calls took that are timed."""
 COUNT, TIMES = (Field("count", "u8"),), (Field("total_ns", "u8"), Field("squares_low", "u8"), Field("squares_high", "u8"))
 
 
@@ -65,7 +67,7 @@ def _of_tracepoints(source: Source, name: str, found: list[Function]) -> Source:
         f"""
 int {event.function}(struct bpf_raw_tracepoint_args *ctx)
 {{
-    struct {name}_key key = {{{number}, bpf_get_current_pid_tgid() >> 32}};
+    struct {name}_key key = {{{number}, bpf_get_current_pid_tgid() >> 32, 0}};
     struct {name}_value *value = is_own(key.tgid) ? 0 : {name}_at(&key);
 
     if (value)
@@ -81,4 +83,4 @@ int {event.function}(struct bpf_raw_tracepoint_args *ctx)
 
 def _counting(name: str, sums: tuple[Field, ...], found: list[Function]) -> Counting:
     names = tuple((one.name, one.where) for one in found)
-    return Counting(name, (Field("function", "u4"), Field("tgid", "u4")), sums, entries=65536, names=names)
+    return Counting(name, tuple(Field(one, "u4") for one in KEY), sums, entries=65536, names=names)

@@ -1,9 +1,11 @@
 """Libraries and programs that run: the files that any process has mapped, each once, and the functions in them.
 
 A container has its own C library: its path means something only under the container's root, so a file is known by device and
-inode and opened through a process that maps it.
+inode and opened through a process that maps it. Containers of one image have the same file, through an overlay each, which
+shows another device; probes in it are those of all of them.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
@@ -12,24 +14,48 @@ from offwake.recorder.elf import NAME_BITS, SHF_EXECINSTR, SHT_DYNSYM, SHT_SYMTA
 from offwake.recorder.octets import FileOctets, open_safely
 from offwake.recorder.snapshot import Mapping, mappings_of, processes
 
-__all__ = ["mapped_files", "sites_of"]
+__all__ = ["MappedFiles", "mapped_files", "sites_of"]
 
 NOTYPE, FUNC = 0, 2
 NAME_AT_MOST = 1 << 12
 
 
 def mapped_files(wanted: Callable[[str], bool]) -> Iterator[tuple[str, BinaryIO]]:
-    """Open every executable mapped file whose path is wanted: its path, as its processes see it, and the file."""
-    seen: set[bytes] = set()
-    for pid in processes():
-        for mapping in mappings_of(pid):
-            *_, path, identity = mapping
-            path = path.removesuffix(" (deleted)")
-            if identity not in seen and path.startswith("/") and wanted(path):
-                opened = _opened(pid, path, mapping)
-                if opened:
-                    seen.add(identity)
-                    yield path, opened
+    """Open every executable mapped file whose path is wanted, as MappedFiles does."""
+    return MappedFiles(wanted).scan()
+
+
+class MappedFiles:
+    """Opens executable mapped files whose path is wanted, each once: its path, as its processes see it, and the file."""
+
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        self._wanted = wanted
+        self._identities: set[bytes] = set()
+        self._files: set[tuple[int, int, int]] = set()
+
+    def scan(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Open what processes have mapped now."""
+        for pid in processes():
+            for mapping in mappings_of(pid):
+                if found := self.open(pid, mapping):
+                    yield found
+
+    def open(self, pid: int, mapping: Mapping) -> tuple[str, BinaryIO] | None:
+        """Open the file of a process's mapping; None if it is not wanted, was opened before, or cannot be had."""
+        *_, path, identity = mapping
+        path = path.removesuffix(" (deleted)")
+        if identity in self._identities or not path.startswith("/") or not self._wanted(path):
+            return None
+        opened = _opened(pid, path, mapping)
+        if opened:
+            self._identities.add(identity)
+            facts = os.fstat(opened.fileno())
+            itself = facts.st_ino, facts.st_size, facts.st_ctime_ns  # as all overlays show it
+            if itself not in self._files:
+                self._files.add(itself)
+                return path, opened
+            opened.close()
+        return None
 
 
 def sites_of(file: BinaryIO, wanted: Callable[[str], bool]) -> list[tuple[str, int]]:

@@ -15,10 +15,12 @@ from operator import add
 from typing import Any
 
 from offwake.errors import CannotRecord
+from offwake.format.records import Mmap2
 from offwake.recorder.bpf_module import PERF_EVENT, U32, U64, Module
 from offwake.recorder.code_map import ANYWHERE, Code
 from offwake.recorder.counted import CountedMap
 from offwake.recorder.frame_rules import FrameRules
+from offwake.recorder.probed_files import ProbedFiles
 from offwake.recorder.program_text import Build
 from offwake.recorder.python import PYTHON_CODE, Interpreter
 from offwake.recorder.sources import Event, Source, Traced
@@ -75,6 +77,7 @@ class Program:
     _modules: list[tuple[Module, list[Source]]] = field(default_factory=list)
     _attached: dict[str, tuple[Module, str]] = field(default_factory=dict)
     _probes: dict[str, list[int]] = field(default_factory=dict)
+    _probed: dict[str, ProbedFiles] = field(default_factory=dict)
     _counted: dict[str, CountedMap] = field(default_factory=dict)
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
@@ -117,22 +120,44 @@ class Program:
                         self.sources.remove(source)
                         break
                     self._attached[event.name] = module, event.function
-                if source.sites:
-                    self._attach_sites(module, source, source.sites())
+                if source.probes:
+                    self._attach_probes(module, source)
         if not self.sources:
             raise CannotRecord("; ".join(f"{name}: {why}" for name, why in self.unavailable.items()))
 
-    def _attach_sites(self, module: Module, source: Source, sites: list[Site]) -> None:
-        try:
-            self._probes[source.name] = attach_sites(module, sites)
-        except OSError as error:
-            self.unavailable[source.name] = f"its probes were refused: {error.strerror}"
+    def _attach_probes(self, module: Module, source: Source) -> None:
+        def attach(sites: list[Site]) -> str:
+            try:
+                self._probes[source.name] += attach_sites(module, sites)
+            except OSError as error:
+                return f"its probes were refused: {error.strerror}"
+            finally:
+                for file in {site.file for site in sites if site.file}:
+                    file.close()
+            return ""
+
+        self._probes[source.name] = []
+        if source.in_files:
+            self._probed[source.name] = ProbedFiles(source, attach)
+            why = self._probed[source.name].begin()
+        else:
+            why = attach(source.sites() if source.sites else [])
+        if why:
+            self.unavailable[source.name] = why
             self.sources.remove(source)
+            del self._probes[source.name]
             return
-        finally:
-            for file in {site.file for site in sites if site.file}:
-                file.close()
         self._attached |= {function: (module, function) for function in source.probes}
+
+    def follow(self, record: Mmap2) -> None:
+        """Put probes into a file that a process has just mapped, where a source wants it."""
+        for name, probed in self._probed.items():
+            if name in self._probes:
+                probed.follow(record)
+
+    def take_probed(self) -> list[list[Any]]:
+        """Return the files that were mapped since the last call and that sources wanted to probe, as a TICK has them."""
+        return [row for probed in self._probed.values() for row in probed.take()]
 
     def _detach(self, source: Source) -> None:
         for probe in self._probes.pop(source.name, ()):
@@ -256,6 +281,7 @@ class Program:
                 if (counting := source.counting)
             ],
             "enums": self.enums,
+            "probed": [row for probed in self._probed.values() for row in probed.as_values()],
             "sources": [source.name for source in self.sources],
             "unavailable": self.unavailable,
         }

@@ -146,7 +146,8 @@ def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
             _function(event, source, btf)
         except KeyError as error:
             lacking[event.name] = str(error.args[0])
-    return replace(source, events=tuple(event for event in source.events if event.name not in lacking)), lacking
+            source = replace(source, events=tuple(other for other in source.events if other is not event))
+    return source, lacking
 
 
 def source_text(source: Source, btf: Btf) -> str:
@@ -156,7 +157,7 @@ def source_text(source: Source, btf: Btf) -> str:
     structs = "".join(_struct(event) for event in source.events)
     structs += _counting(source.counting) if source.counting else ""
     own = _of_kernel(source.program.read_text(), btf) if source.program else ""
-    declared = [event for event in source.events if f"{event.function}(" not in own and not source.sites]
+    declared = [event for event in source.events if f"{event.function}(" not in own and not source.probes]
     maps = [f"seen_{e.name}" for e in declared if e.once_per] + [f"noted_{e.name}" for e in declared if e.notes]
     tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
     return structs + tables + own + "".join(_function(event, source, btf) for event in declared)
@@ -197,10 +198,11 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
     ]
     if event.when:
-        condition = BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", event.when)
-        lines.append(f"    if (!({condition})) return 0;")
+        lines.append(f"    if (!({_expression(event.when, btf)})) return 0;")
     marks = {e.name: e.notes for e in source.events if e.notes}
     since = {f.name: match[1] for f in event.fields if (match := SINCE.fullmatch(f.value))}
+    if missing := [mark for mark in since.values() if mark not in marks]:
+        raise KeyError(f"this kernel lacks what it is timed from, {missing[0]}")
     # What tells whether it is recorded comes first: most events of such a kind end there.
     tells = {event.once_per, *(marks[mark] for mark in since.values())}
     fields = sorted((f for f in event.fields if f.value != "program"), key=lambda field: field.name not in tells)
@@ -260,10 +262,17 @@ def _of_kernel(text: str, btf: Btf) -> str:
     return OF_KERNEL.sub(number, text)
 
 
+def _expression(text: str, btf: Btf) -> str:
+    """Return a C expression with what a field would hold in place of what is in braces."""
+    return BRACED.sub(lambda braced: f"({{ u64 v = 0; {_fill('v', 8, braced[1], btf)} v; }})", text)
+
+
 def _fill(target: str, room: int, value: str, btf: Btf) -> str:
     """Return the statement that puts a field's value into a C variable of `room` bytes."""
     if value in CURRENT:
         return f"{target} = {CURRENT[value]};"
+    if "{" in value:
+        return f"{target} = {_expression(value, btf)};"
     match = ARGUMENT.fullmatch(value)
     if not match:
         raise ValueError(f"{target}: {value!r} is not a value that a declaration can have")

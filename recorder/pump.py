@@ -131,6 +131,7 @@ class Pump:
             "cpu_gaps": [list(astuple(gap)) for gap in gaps],
             "ns_pids": self.table.take_contained(),
             "grown": self._growth.taken(),
+            "probed": self._program.take_probed(),
         }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
@@ -211,6 +212,7 @@ class Pump:
                 self.table.look_inside(record.pid)
             if isinstance(record, Mmap2):
                 self.keeper.keep(record)
+                self._program.follow(record)
 
     def _tick(self, now: int) -> dict[str, Any]:
         tallies = self._program.tallies()

@@ -84,7 +84,7 @@ class _Steps:
         done = self.rows.get("block_rq_complete")
         parts = done.payload["bytes"].astype(np.int64) if done else np.empty(0, np.int64)
         _match(self.request[self.order], self.step[self.order], self.place[self.order], (sizes, parts), found)
-        return found[np.argsort(found[:, 3], kind="stable")]
+        return found[np.argsort(self._of("block_rq_complete", "time_ns", found[:, 3]), kind="stable")]
 
     def requests(self, replay: Replay) -> Requests:
         """Return what is known of each completion."""

@@ -29,14 +29,14 @@ COLUMNS = (
 EVENTS = {
     "tcp_rtt": "received",
     "tcp_rcv_space": "read",
-    "receive_queue_full": "receive queue full",
     "buffer_limit": "buffer limit",
 }
 NO_THRESHOLD = 0x7FFFFFFF  # TCP_INFINITE_SSTHRESH
 
 
 def table(scope: Scope) -> Table:
-    """Return a row a sample, in the order of time: at most 100 a second for a connection, and whenever a buffer was full.
+    """Return a row a sample, in the order of time: at most 100 a second for a connection, and whenever the kernel
+    gave a socket no memory.
 
     `srtt_ns` is the kernel's smoothed round-trip time; `snd_cwnd` counts segments, the other windows bytes. `rcv_space` is
     what the reader takes in a round trip, `rcv_queued` the memory of what it has not read. What an event does not tell is

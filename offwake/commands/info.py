@@ -37,6 +37,7 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("command", "" if info["redacted"] else " ".join(info["command"]) or "(none: the whole machine)"),
         ("stacks of", info["of"] + _short_waits(info["narrowed"]["min_block_ns"])),
         ("events", f"{count(info['events'])}: {sources}"),
+        ("probes in", ", ".join(_probed(one) for one in info["probed"] if not one["why_not"])),
         ("lost", f"{count(info['lost']['total'])} events"),
         ("threads", f"{count(info['threads'])} in {count(info['processes'])} processes"),
         ("user stacks", "; ".join([count(stacks["total"]), f"{count(stacks['recorded'])} recorded", *wholeness(info)])),
@@ -47,6 +48,14 @@ def _lines(info: dict[str, Any]) -> list[str]:
         ("verdict", completeness(info)),
     ]
     return [f"{name:<12} {text}" for name, text in rows if text] + [f"- {sentence}" for sentence in info["verdict"]]
+
+
+def _probed(one: dict[str, Any]) -> str:
+    """Say where a source's probes were, and, if not from the beginning, since when."""
+    if one["mapped_ns"] is None:
+        return f"{one['file']} ({one['source']})"
+    late_ns = one["probed_ns"] - one["mapped_ns"]
+    return f"{one['file']} ({one['source']}; from {duration(one['probed_ns'])} on, {duration(late_ns)} after it was mapped)"
 
 
 def _short_waits(min_block_ns: int) -> str:

@@ -35,6 +35,19 @@ static __always_inline u64 read_u64(u64 address)
     return value;
 }
 
+/* The highest bit that is set, 0 for none. */
+static __always_inline u32 power_of_two(u64 value)
+{
+    u32 power = 0, shift;
+
+    shift = (value > 0xffffffff) << 5; value >>= shift; power |= shift;
+    shift = (value > 0xffff) << 4; value >>= shift; power |= shift;
+    shift = (value > 0xff) << 3; value >>= shift; power |= shift;
+    shift = (value > 0xf) << 2; value >>= shift; power |= shift;
+    shift = (value > 0x3) << 1; value >>= shift; power |= shift;
+    return power | (value >> 1);
+}
+
 /* Each kind is counted by one program only, which the kernel does not let run inside itself: no count is torn. */
 static __always_inline int counted(int kind, int error)
 {

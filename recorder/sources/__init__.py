@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from offwake.errors import UsageError
 from offwake.recorder.uprobes import Site
@@ -20,6 +20,7 @@ __all__ = [
     "Counting",
     "Event",
     "Field",
+    "InFiles",
     "Sampling",
     "Source",
     "Traced",
@@ -38,7 +39,8 @@ class Field:
 
     - `args[N]`: the raw tracepoint's argument;
     - `args[N]->struct.member.member`: a member of the struct it points to, found through BTF, 0 where a pointer is NULL;
-      `member(struct)` says what struct lies in one;
+      `member(struct)` says what struct lies in one, or where it points;
+    - a C expression with such in braces: `{args[0]} ^ {args[1]}`;
     - `tid`, `tgid`: the current thread's;
     - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
@@ -77,7 +79,7 @@ class Event:
     so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
     time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
     all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
-    what it takes; the rest of its source is recorded.
+    what it takes, with those that are `since` it; the rest of its source is recorded.
     """
 
     name: str
@@ -185,13 +187,22 @@ class Traced:
 
 
 @dataclass(frozen=True)
+class InFiles:
+    """Where a source's probes are: at the `sites` of every file that some process maps and whose path is `wanted`."""
+
+    wanted: Callable[[str], bool]
+    sites: Callable[[BinaryIO], list[Site]]
+
+
+@dataclass(frozen=True)
 class Source:
     """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
 
     `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
     numbers that only grow, by their names; how much they grew is kept once a second.
-    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where. The two that
-    are `traced` belong together by the fields of `pair`, if there are any. What is `counting` needs no events.
+    `probes` are programs in it that run in user programs, or `in_kernel` at its functions; `sites` finds where, or
+    `in_files` tells it of files, also of those that are mapped later. The two that are `traced` belong together by the
+    fields of `pair`, if there are any. What is `counting` needs no events.
     """
 
     name: str
@@ -204,6 +215,7 @@ class Source:
     enums: tuple[str, ...] = ()
     counters: Callable[[], dict[str, int]] | None = None
     sites: Callable[[], list[Site]] | None = None
+    in_files: InFiles | None = None
     probes: tuple[str, ...] = ()
     traced: tuple[Traced, ...] = ()
     pair: tuple[str, ...] = ()

@@ -9,16 +9,16 @@ struct timed_call { struct call call; u64 function; };
 
 BPF_TABLE("lru_hash", struct timed_call, u64, MAP_began, 65536);
 
-static __always_inline struct MAP_value *MAP_of(u32 function)
+static __always_inline struct MAP_value *MAP_of(u32 function, u64 took)
 {
-    struct MAP_key key = {function, bpf_get_current_pid_tgid() >> 32};
+    struct MAP_key key = {function, bpf_get_current_pid_tgid() >> 32, power_of_two(took)};
 
     return is_own(key.tgid) ? 0 : MAP_at(&key);
 }
 
 int on_MAP_call(struct registers *ctx)
 {
-    struct MAP_value *value = MAP_of(MAP_cookie(ctx));
+    struct MAP_value *value = MAP_of(MAP_cookie(ctx), 0);
 
     if (value)
         __sync_fetch_and_add(&value->count, 1);
@@ -44,7 +44,7 @@ int on_MAP_return(struct registers *ctx)
         return 0;
     took = bpf_ktime_get_ns() - *began;
     MAP_began.delete(&call);
-    value = MAP_of(call.function);
+    value = MAP_of(call.function, took);
     if (!value)
         return 0;
     __sync_fetch_and_add(&value->count, 1);

@@ -1,11 +1,12 @@
-"""Name look-ups: every getaddrinfo, gethostbyname and gethostbyname2 of every C library that some process has mapped when
-the recording begins, those of containers too."""
+"""Name look-ups: every getaddrinfo, gethostbyname and gethostbyname2 of every C library that some process maps, those of
+containers too, also of such as begin later."""
 
 import re
 from importlib.resources import files
+from typing import BinaryIO
 
-from offwake.recorder.libraries import mapped_files, sites_of
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.libraries import sites_of
+from offwake.recorder.sources import Event, Field, InFiles, Source
 from offwake.recorder.uprobes import Site
 
 RETURNS = {
@@ -17,12 +18,11 @@ C_LIBRARY = re.compile(r"/(libc\.so\.6|libc-2\.\d+\.so|libc\.musl-[\w-]+\.so\.1|
 """Of glibc, by its name and by that before 2.34, and of musl, where it is the loader too."""
 
 
-def sites() -> list[Site]:
+def lookups_in(file: BinaryIO) -> list[Site]:
     """Find the functions that look names up."""
     found = []
-    for _, file in mapped_files(lambda path: C_LIBRARY.search(path) is not None):
-        for name, offset in sites_of(file, RETURNS.__contains__):
-            found += [Site(file, offset, "on_lookup_call"), Site(file, offset, RETURNS[name], at_return=True)]
+    for name, offset in sites_of(file, RETURNS.__contains__):
+        found += [Site(file, offset, "on_lookup_call"), Site(file, offset, RETURNS[name], at_return=True)]
     return found
 
 
@@ -43,6 +43,6 @@ SOURCE = Source(
             ),
         ),
     ),
-    sites=sites,
+    in_files=InFiles(lambda path: C_LIBRARY.search(path) is not None, lookups_in),
     probes=("on_lookup_call", *dict.fromkeys(RETURNS.values())),
 )

@@ -6,19 +6,6 @@
 struct entered { u64 time_ns, call; };
 BPF_TABLE("lru_hash", u32, struct entered, entered, 65536); /* by thread */
 
-/* The highest bit that is set, 0 for none. */
-static __always_inline u32 power_of_two(u64 value)
-{
-    u32 power = 0, shift;
-
-    shift = (value > 0xffffffff) << 5; value >>= shift; power |= shift;
-    shift = (value > 0xffff) << 4; value >>= shift; power |= shift;
-    shift = (value > 0xff) << 3; value >>= shift; power |= shift;
-    shift = (value > 0xf) << 2; value >>= shift; power |= shift;
-    shift = (value > 0x3) << 1; value >>= shift; power |= shift;
-    return power | (value >> 1);
-}
-
 int on_syscall_enter(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 current = bpf_get_current_pid_tgid();

@@ -43,7 +43,6 @@ SOURCE = Source(
             optional=True,
         ),
         Event("tcp_rtt_ends", "tcp_destroy_sock", (SOCKET,), forgets="socket", sent=False),
-        Event("receive_queue_full", "sock_rcvqueue_full", (WHO, SOCKET, *ADDRESSES), when=IS_TCP, optional=True),
         Event("buffer_limit", "sock_exceed_buf_limit", (WHO, SOCKET, *ADDRESSES), when=IS_TCP, optional=True),
     ),
 )

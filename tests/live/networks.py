@@ -30,6 +30,12 @@ class Network:
         entered = ["ip", "netns", "exec", self.far if far else self.near, *command]
         return subprocess.run(entered, capture_output=True, text=True, check=True).stdout
 
+    def lose(self, every: int, size: int) -> None:
+        """Let the far namespace drop every so many-th TCP packet of a size and more that comes in."""
+        nth = ("-m", "statistic", "--mode", "nth", "--every", str(every), "--packet", str(every - 1))
+        rule = ("-p", "tcp", "-m", "length", "--length", f"{size}:", *nth, "-j", "DROP")
+        self.inside("iptables", "-A", "INPUT", *rule, far=True)
+
     def exchange(self, address: str, rounds: int, size: int, refused: int = 0) -> list[str | Path]:
         """The command of a workload between the two, see tests/workloads/exchange.py."""
         numbers = map(str, (rounds, size, refused))

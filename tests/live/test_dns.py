@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from offwake.recorder import uprobes
 from offwake.recorder.loading import load
 from offwake.recorder.program_text import Build
 from offwake.recorder.sources import chosen_sources
-from tests.live.harness import ask, recorder, wait_until
+from tests.live.harness import ask, offwake, recorder, wait_until
 
 SOURCE = Path(__file__).parents[1] / "workloads" / "lookups.c"
 LOOKUPS = 1009
@@ -107,6 +107,36 @@ def test_the_names_are_not_in_a_redacted_recording(program: Program, tmp_path: P
     with subprocess.Popen(["zstdcat", path], stdout=subprocess.PIPE) as process:
         assert process.stdout and b"planted-name" not in process.stdout.read()
     assert b"lookups" in subprocess.run(["zstdcat", path], capture_output=True).stdout
+
+
+def test_a_container_that_starts_later_is_seen_too(built: Callable[[str], Program], tmp_path: Path) -> None:
+    """Its C library is a file of its own, which nobody has mapped before."""
+    path, program = tmp_path / "x.offwake", built("container")
+    part = path.with_name(f"{path.name}.part")
+    with recorder("-o", path, "--sources", "dns") as recording:
+        wait_until(lambda: part.exists() and part.stat().st_size > 0, "the recorder writes its first block")
+        before = links_of(recording.pid)
+        with program.started() as process:
+            wait_until(lambda: links_of(recording.pid) > before, "the recorder has probed what was mapped")
+            told = json.loads(process.communicate("go\n")[0])
+        recording.send_signal(signal.SIGINT)
+        said = recording.communicate(timeout=300)[1]
+        assert recording.returncode == 0, said
+    assert len(ask("table", path, "--of", "dns", "--pid", str(process.pid), "--json")) == LOOKUPS
+    assert told["failed"] == FAILING
+    later = [one for one in ask("info", path, "--json")["probed"] if one["mapped_ns"] is not None]
+    assert {one["source"] for one in later} == {"dns"}
+    assert all(0 < one["mapped_ns"] < one["probed_ns"] for one in later)
+    assert "libc.so.6 (dns; from " in offwake("info", path).stdout
+
+
+def links_of(pid: int) -> int:
+    """How many links to BPF programs a process holds."""
+    found = 0
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            found += "link_type:" in path.read_text()
+    return found
 
 
 def test_gethostlatency_sees_the_same_look_ups(built: Callable[[str], Program], tmp_path: Path) -> None:

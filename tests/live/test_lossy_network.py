@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from offwake.analyzer.net_stack import WAYS
 from tests.live.harness import Recorded, ask, record
 from tests.live.networks import Network, veth
 
@@ -15,9 +16,7 @@ SOURCES = "sched,tcp,tcp-bytes,tcp-drop,net-stack,tcp-stats"
 def lossy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, int]:
     """A recording, made inside of the near namespace, and how many packets iptables says it dropped."""
     with veth() as network:
-        nth = ("-m", "statistic", "--mode", "nth", "--every", str(EVERY), "--packet", str(EVERY - 1))
-        rule = ("-p", "tcp", "-m", "length", "--length", f"{SIZE}:", *nth, "-j", "DROP")
-        network.inside("iptables", "-A", "INPUT", *rule, far=True)
+        network.lose(EVERY, SIZE)
         command = network.exchange(network.far_addresses[0], ROUNDS, SIZE, REFUSED)
         path = tmp_path_factory.mktemp("lossy") / "lossy.offwake"
         inside = ("ip", "netns", "exec", network.near)
@@ -105,6 +104,15 @@ def test_every_packet_that_was_sent_went_through_the_queue_and_the_driver(record
         assert packets == grown["TcpOutSegs"] + grown["TcpRetransSegs"]
 
 
+def test_every_question_and_answer_came_from_its_sender_to_the_queue_once(recorded: Recorded) -> None:
+    """What is lost is sent again, which is no way from its sender."""
+    document = recorded.document
+    rows = [row for row in recorded.table("net-stack") if row["way"] == "sender-to-queue"]
+    for port, other in (("client_port", "server_port"), ("server_port", "client_port")):
+        [row] = [row for row in rows if (row["local_port"], row["remote_port"]) == (document[port], document[other])]
+        assert row["packets"] == ROUNDS
+
+
 def test_every_question_came_from_the_driver_to_its_reader(recorded: Recorded) -> None:
     document = recorded.document
     table = recorded.table("net-stack")
@@ -112,7 +120,7 @@ def test_every_question_came_from_the_driver_to_its_reader(recorded: Recorded) -
     for port in ("client_port", "server_port"):
         assert rows[document[port], "tcp-to-reader"]["packets"] == ROUNDS
         assert rows[document[port], "driver-to-tcp"]["packets"] >= ROUNDS
-    for way in ("driver-to-tcp", "tcp-to-reader", "queue-to-driver", "driver-to-wire"):
+    for way in WAYS:
         heatmap = ask("heatmap", recorded.path, "--of", way, "--json")
         assert heatmap["total"] == sum(row["packets"] for row in table if row["way"] == way) > 0
 

@@ -36,6 +36,7 @@ def test_an_optional_event_that_the_kernel_lacks_costs_only_itself() -> None:
     events = (
         Event("present", "sched_waking", (TID,), when="{args[0]->task_struct.pid} == 1", optional=True),
         Event("no_tracepoint", "no_such_tracepoint", (TID,), optional=True),
+        Event("timed_from_it", "sched_waking", (TID, Field("latency_ns", "u8", "since no_tracepoint")), optional=True),
         Event("no_member", "sched_waking", (TID,), when="{args[0]->task_struct.colour} == 1", optional=True),
     )
     program = compiled(Source("some", "", events))
@@ -44,6 +45,7 @@ def test_an_optional_event_that_the_kernel_lacks_costs_only_itself() -> None:
         assert [event.name for source in program.sources for event in source.events] == ["present"]
         assert program.unavailable == {
             "no_tracepoint": "this kernel has no tracepoint no_such_tracepoint",
+            "timed_from_it": "this kernel lacks what it is timed from, no_tracepoint",
             "no_member": "this kernel has no colour in task_struct.colour",
         }
     finally:

@@ -61,8 +61,9 @@ def test_every_declared_member_and_tracepoint_exists_on_this_kernel() -> None:
     for event in EVENTS:
         if event.tracepoint:
             btf.tracepoint_arguments(event.tracepoint)
-        values = [field.value for field in event.fields] + re.findall(r"\{(.+?)\}", event.when)
-        for value in values:
+        values = [field.value for field in event.fields if "{" not in field.value]
+        expressions = [event.when, *(field.value for field in event.fields)]
+        for value in values + [braced for text in expressions for braced in re.findall(r"\{(.+?)\}", text)]:
             if "->" in value:
                 assert btf.member(value.partition("->")[2]).size >= 1
 
@@ -81,6 +82,9 @@ def test_members_are_found_through_pointers_and_anonymous_structs() -> None:
     held = btf.member("sk_buff.cb(tcp_skb_cb).tcp_gso_segs")
     assert held.offset == btf.member("sk_buff.cb").offset + btf.member("tcp_skb_cb.tcp_gso_segs").offset
     assert held.size == 2
+    pointed = btf.member("sk_buff.sk(tcp_sock).snd_nxt")
+    assert pointed.pointers == (btf.member("sk_buff.sk").offset,)
+    assert pointed.offset == btf.member("tcp_sock.snd_nxt").offset
     with pytest.raises(KeyError, match="no_such_member"):
         btf.member("task_struct.no_such_member")
     with pytest.raises(KeyError, match="no_such_struct"):
