@@ -18,11 +18,21 @@ __all__ = ["STEPS", "Build", "common_text", "source_text", "with_numbers", "with
 BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude", "uprobes")
 MEMBERS, WAITED = ("members",), ("waited",)
-STACKS = ("stacks", "kernel_stack", "user_stack", "ways", "user_frames", "python_stack", "send")
+STACKS = ("stacks", "kernel_stack", "returns", "user_stack", "ways", "user_frames", "python_stack", "send")
 """In the order in which they need each other."""
 KERNEL_STACK_BYTES = 16 << 10  # THREAD_SIZE of x86-64, where nothing checks memory
 USER_REGISTERS = {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}
 """What an unwinder begins with, as members of x86-64's pt_regs."""
+RETURNS = {
+    "TASK_UPROBES": "task_struct.utask",
+    "UPROBES_RETURNS": "uprobe_task.return_instances",
+    "RETURN_AT": "return_instance.stack",
+    "RETURN_TO": "return_instance.orig_ret_vaddr",
+    "RETURN_NEXT": "return_instance.next",
+    "MM_TRAMPOLINES": "mm_struct.uprobes_state.xol_area",
+    "TRAMPOLINES_BEGIN": "xol_area.vaddr",
+}
+"""Where the kernel keeps the return addresses that it replaced, if it can (CONFIG_UPROBES)."""
 CONTEXTS = {"from_tracepoint": "bpf_raw_tracepoint_args", "from_sample": "bpf_perf_event_data"}
 STEPS = {"from_tracepoint": ("look_on", "walk_python", "follow_frames"), "from_sample": ("look_on", "walk_python")}
 """The programs that a user stack is gone through with, by the table in which they find each other, in the order of their
@@ -115,6 +125,8 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
+        if all(btf.has_member(member) for member in RETURNS.values()):
+            defines |= {name: btf.member(member).offset for name, member in RETURNS.items()}
         text += _struct(PYTHON_CODE) + _common(STACKS)
         for table, steps in STEPS.items():
             text += "".join(STEP.format(step=step, table=table, context=CONTEXTS[table]) for step in steps)

@@ -24,6 +24,7 @@ struct code_object { u32 before, line, line_of_3_11, after[9]; u64 file, between
 #define PLACES 114
 #define WAY_WORDS 1024
 #define WAYS_BITS 13
+#define RETURNS 8
 struct way { u64 key, id, sum; u16 words, count, place[PLACES]; }; /* see ways.bpf.c */
 
 struct stacks {
@@ -38,6 +39,7 @@ struct stacks {
     struct way way;               /* the one that is being gone */
     u64 is_followed, name;        /* the id is by what was followed; the id, if not the hash of what was looked at */
     u64 registers[REGS_BYTES / 8];
+    u64 trampoline, returns, return_at[RETURNS], return_to[RETURNS]; /* see returns.bpf.c; 0 if there are none */
     u64 is_python, python_frame, python_id, walks;
     u8 frame[128]; /* of Python */
     struct code_object object;

@@ -86,6 +86,8 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
         if (frame - sp - 8 >= FARTHEST || read_user(&address, sizeof(address), (void *)(frame - 8)))
             return 0;
         note_place(stack, frame - 8, address);
+        if (address == stack->trampoline && address)
+            return 0;
         if (FP_WORDS(rule))
             fp_at = frame - 8 * FP_WORDS(rule);
         sp = frame;

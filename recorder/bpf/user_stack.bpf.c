@@ -106,6 +106,7 @@ static __always_inline int look_through_page(struct stacks *stack)
         }
         if (error) /* the end of the mapping */
             return 0;
+        put_returns(stack, at);
         stack->place = place + PIECE_WORDS;
         if (look_at(stack, code, place - (below >> 3)) > WORDS_AT_MOST - PIECE_WORDS)
             break;
@@ -149,6 +150,7 @@ static __always_inline int begins_user_stack(struct stacks *stack)
         stack->bx = 0;
     if (!is_address(stack->di) || !may_be_code(code, stack->di) || may_tell(stack, stack->di))
         stack->di = 0;
+    note_returns(stack, mm);
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
     stack->space = stack->code ? code->space : 0;

@@ -33,7 +33,7 @@ def recorded(program: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """A recording in which the functions are both counted and timed, by their path and by name, and what was printed."""
     path = tmp_path_factory.mktemp("recording") / "x.offwake"
     part = path.with_name("x.offwake.part")
-    sources = f"count:u:{program}:counted_*,time:u:counts-itself:counted_*,count:t:irq:softirq_e*"
+    sources = f"sched,count:u:{program}:counted_*,time:u:counts-itself:counted_*,count:t:irq:softirq_e*"
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         with recorder("-o", path, "--sources", sources) as recording:
@@ -64,6 +64,16 @@ def test_they_take_as_long_as_was_measured(recorded: tuple[Path, dict[str, Any]]
     assert 0 < slow["variance_ns2"] < slow["total_ns"] ** 2
     (deep,) = (row for row in rows if row["function"] == "counted_deep" and row["total_ns"] is not None)
     assert deep["total_ns"] > 0  # of a function that calls itself each call is timed
+
+
+def test_waits_in_timed_functions_have_their_callers(recorded: tuple[Path, dict[str, Any]]) -> None:
+    """On the stack is the kernel's trampoline in place of each return address, to hear of the return."""
+    stacks = ask("folded", recorded[0], "--view", "off-cpu", "--state", "S", "--comm", "counts-itself", "--all", "--json")
+    asleep = [stack["frames"] for stack in stacks["stacks"] if "usleep" in stack["frames"]]
+    callers = {tuple(frames[: frames.index("usleep")]) for frames in asleep}
+    of_main = next(iter(callers))[: next(iter(callers)).index("main") + 1]
+    assert callers == {(*of_main, "counted_slow"), (*of_main, *["counted_deep"] * 7)}
+    assert of_main[:2] == ("counts-itself", "_start")
 
 
 def test_histograms_hold_the_calls_that_were_timed(recorded: tuple[Path, dict[str, Any]]) -> None:

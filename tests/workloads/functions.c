@@ -39,6 +39,8 @@ NOINLINE int counted_deep(int depth)
     deep_calls++;
     if (depth)
         below = counted_deep(depth - 1);
+    else
+        usleep(100);
     return below + 1;
 }
 
