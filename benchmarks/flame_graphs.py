@@ -23,13 +23,17 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.page import OFFWAKE, machine, publish
 from offwake.analyzer import query
+from offwake.analyzer.changes import changes
+from offwake.analyzer.compare import Comparison, Part, compare, compared
 from offwake.analyzer.profile import Profile
 from offwake.analyzer.recording import Recording
+from offwake.analyzer.render.difference import Shades, difference_tree
 from offwake.analyzer.render.flamegraph import FlameOptions, draw
 from offwake.analyzer.render.layout import boxes
 from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
+from offwake.analyzer.views import ViewOptions
 from offwake.web.app import create_app
 from tests.events import IDLE, Event, Known, Switch, Trace, Waking
 from tests.traces import write_trace
@@ -67,14 +71,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for shape, (waits, depth) in SHAPES.items():
             file = write_trace(Path(folder, f"{waits}.offwake"), waits_at_stacks(waits, depth))
-            runs += [Run(shape, *figure) for figure in (*server(file, arguments.rounds), *browser(file, arguments.zooms))]
+            other = write_trace(Path(folder, f"{waits}-after.offwake"), waits_at_stacks(waits, depth, seed=8))
+            figures = (*server(file, arguments.rounds), *comparison((file, other), arguments.rounds))
+            runs += [Run(shape, *figure) for figure in (*figures, *browser(file, arguments.zooms))]
     results = {"machine": machine(), "runs": [asdict(one) for one in runs]}
     publish("flame_graphs", results, "\n".join(markdown(results, runs)))
 
 
-def waits_at_stacks(waits: int, depth: int) -> Trace:
+def waits_at_stacks(waits: int, depth: int, seed: int = 7) -> Trace:
     """Return a recording in which one thread waits so often, each time at another stack, some far longer than most."""
-    chosen = random.Random(7)
+    chosen = random.Random(seed)
     names = [f"function_{number}" for number in range(2_000)]
     events: list[Event] = []
     now = 1_000_000_000
@@ -105,6 +111,26 @@ def server(file: Path, rounds: int) -> Iterator[tuple[str, float, str]]:
     yield "whole page", median_ms(lambda: client.get(page), rounds), "ms"
     yield "whole page, zoomed", median_ms(lambda: client.get(f"{page}&zoom={key}"), rounds), "ms"
     yield "whole page, searched", median_ms(lambda: client.get(f"{page}&search=function_1"), rounds), "ms"
+
+
+def comparison(files: tuple[Path, Path], rounds: int) -> Iterator[tuple[str, float, str]]:
+    """Yield what the server needs to compare two such profiles that it has, and for each picture of that."""
+    with Recording.open(files[0]) as before, Recording.open(files[1]) as after:
+        everything = Selection(show_all=True)
+        found = compare(Part(before, everything), Part(after, everything), "off-cpu", ViewOptions())
+
+    def whole() -> str:
+        one = compared((found.before, found.after))
+        changes(one)
+        return picture(one)
+
+    def picture(one: Comparison) -> str:
+        return draw(difference_tree(one, "both"), Caption("off-cpu"), FlameOptions(marks=Shades(one)))
+
+    yield "frames of two, compared", len(found.union.first), ""
+    yield "comparison", median_ms(whole, rounds), "ms"
+    yield "its picture", median_ms(lambda: picture(found), rounds), "ms"
+    yield "its picture's size", len(picture(found).encode()) / 1e3, "kB"
 
 
 def first_picture(profile: Profile) -> str:
