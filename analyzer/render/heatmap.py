@@ -54,7 +54,7 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
     height = above + plot_height + BELOW
     most = int(heatmap.counts.max()) if rows else 0
     name = f"{caption.title}, {caption.subtitle}"
-    scale = f"scale({plot_width / max(columns, 1):.6g},{cell_height})"
+    scale = f"scale({plot_width / max(columns, 1):.6g},{cell_height}) translate(0,.5)"
     return "\n".join(
         [
             opening("heat", WIDTH, height, (name, _description(heatmap), _metadata(heatmap))),
@@ -63,7 +63,7 @@ def draw(heatmap: Heatmap, caption: Caption) -> str:
             f'<g class="bar"><text class="details ink" x="{MARGIN}" y="{header.height + 12}"/>'
             f'<text class="selected ink" x="{WIDTH - MARGIN}" y="{header.height + 12}" text-anchor="end"/></g>',
             f'<g transform="translate({LEFT},{above})">',
-            f'<g transform="{scale}" shape-rendering="crispEdges">',
+            f'<g transform="{scale}" fill="none" shape-rendering="crispEdges">',
             *_paths(heatmap.counts),
             "</g>",
             *_row_axis(heatmap, cell_height, plot_width),
@@ -97,17 +97,17 @@ def _levels(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _paths(counts: NDArray[np.int64]) -> list[str]:
-    """Return one path a shade; runs of cells of one shade in a row are one rectangle of it."""
+    """Return one path a shade; runs of cells of one shade in a row are one stroke of it, as wide as a cell is high."""
     runs: dict[int, list[str]] = {}
     for row, shades in enumerate(_levels(counts)[::-1]):
         begins = np.flatnonzero(np.diff(shades, prepend=-1))
         for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(shades)], strict=True):
             if shades[begin]:
-                runs.setdefault(int(shades[begin]), []).append(f"M{begin} {row}h{end - begin}v1H{begin}z")
+                runs.setdefault(int(shades[begin]), []).append(f"M{begin} {row}h{end - begin}")
     paths = []
     for level, run in sorted(runs.items()):
         colour, opacity = heat_colour(level / LEVELS)
-        paths.append(f'<path fill="{colour}" fill-opacity="{opacity:g}" d="{"".join(run)}"/>')
+        paths.append(f'<path stroke="{colour}" stroke-opacity="{opacity:g}" d="{"".join(run)}"/>')
     return paths
 
 

@@ -18,7 +18,7 @@ from offwake.analyzer.render.svg import Caption
 
 SVG = "{http://www.w3.org/2000/svg}"
 CAPTION = Caption("off-cpu latency", "web01")
-RUN = re.compile(r"M(\d+) (\d+)h(\d+)v1H\d+z")
+RUN = re.compile(r"M(\d+) (\d+)h(\d+)(?=M|$)")
 
 
 def random_latencies(points: int = 100_000) -> Latencies:
@@ -38,7 +38,7 @@ def cells(svg: str) -> dict[tuple[int, int], tuple[str, float]]:
     for path in ET.fromstring(svg.encode()).iter(f"{SVG}path"):
         for column, row, length in RUN.findall(path.get("d", "")):
             for offset in range(int(length)):
-                found[int(row), int(column) + offset] = path.get("fill", ""), float(path.get("fill-opacity", ""))
+                found[int(row), int(column) + offset] = path.get("stroke", ""), float(path.get("stroke-opacity", ""))
     return found
 
 
@@ -116,7 +116,10 @@ def test_a_map_says_what_it_does_not_show() -> None:
 
 
 def test_a_full_map_stays_small() -> None:
-    assert len(heat_map(random_heatmap(1_000_000), CAPTION).encode()) < 300_000
+    assert len(heat_map(random_heatmap(1_000_000), CAPTION).encode()) < 200_000
+    ten_minutes = replace(random_latencies(1_000_000), end_ns=600_000_000_000)
+    ten_minutes = replace(ten_minutes, ended_ns=np.random.default_rng(4).integers(0, ten_minutes.end_ns, 1_000_000))
+    assert len(heat_map(offset_map(ten_minutes), CAPTION).encode()) < 500_000
 
 
 @pytest.mark.parametrize("duration_ns", [0, 1, 999, 10**9, 10**14])
