@@ -92,8 +92,9 @@ def test_landmarks_name_the_parts_of_a_page(page: Page, server: Server) -> None:
 def test_on_paper_there_are_pictures_and_tables_without_controls(page: Page, server: Server) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     page.goto(server.url)
+    expect(page.locator("input[type=radio]").first).to_be_hidden()
     page.get_by_role("link", name="whole.offwake").click()
-    for hidden in ("nav", ".filters", "footer", ".hint"):
+    for hidden in ("nav", ".filters", "footer", ".hint", "svg.flame .button"):
         expect(page.locator(hidden).first).to_be_hidden()
     expect(page.locator("svg.flame")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
