@@ -11,6 +11,7 @@ from tests.live.networks import veth
 
 SMALL, LARGE = 7, 5
 """So many packets whose checksum the kernel looks at when they come in, and so many of which it does later."""
+DATAGRAMS, NOBODYS = 3, 9  # of UDP, to a port where nobody listens
 SERVER = """
 import socket
 with socket.create_server(("10.99.0.2", 0)) as listener:
@@ -31,6 +32,9 @@ with socket.create_connection(("10.99.0.2", port)) as asking, socket.socket(sock
         header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 6, 0, *map(socket.inet_aton, ("10.99.0.1", "10.99.0.2")))
         segment = struct.pack(">HHIIBBHHH", own, port, 0, 0, 0x50, 0x10, 100, 0xBAD, 0)
         raw.sendto(header + segment + bytes(size), ("10.99.0.2", 0))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+    for _ in range({DATAGRAMS}):
+        datagrams.sendto(b"?", ("10.99.0.2", {NOBODYS}))
 serve.wait()
 print(json.dumps(dict(client_port=own, server_port=port)))
 """
@@ -53,6 +57,12 @@ def test_the_reason_is_the_checksum(recorded: Recorded) -> None:
     assert [row["reason"] for row in rows] == ["TCP_CSUM"] * (SMALL + LARGE)
     assert {(row["source"], row["destination"]) for row in rows} == {("10.99.0.1", "10.99.0.2")}
     assert {row["state"] for row in rows} == {"ESTABLISHED"}
+
+
+def test_what_is_not_tcp_is_not_there(recorded: Recorded) -> None:
+    addressed = [row for row in recorded.table("tcp-drops") if row["destination"] == "10.99.0.2"]
+    assert addressed
+    assert all(row["destination_port"] != NOBODYS for row in addressed)
 
 
 def test_the_session_is_told_of_all_of_them(recorded: Recorded) -> None:
