@@ -81,6 +81,7 @@ NET_STACK = {
     "netif_receive_skb": "every packet that comes in",
     "tcp_probe": "every packet that comes in",
     "skb_copy_datagram_iovec": "every copy to a reader",
+    "tcp_sendmsg_locked": "every piece of what is given to send",
     "net_dev_queue": "every packet that goes out",
     "net_dev_start_xmit": "every packet that goes out",
     "net_dev_xmit": "every packet that goes out",

@@ -118,7 +118,7 @@ def _module(text: str, sources: list[Source], program: Program) -> Module:
     module = Module(compiled(text))
     types = {f"on_{watched}": (RAW_TRACEPOINT, 0) for watched in program.watched}
     for source in sources:
-        types |= {event.function: (RAW_TRACEPOINT, 0) for event in source.attached}
+        types |= {function: (RAW_TRACEPOINT, 0) for event in source.attached for function in event.functions}
         types |= {event.function: (PERF_EVENT, 0) for event in source.sampled}
         types |= dict.fromkeys(source.probes, probe_type(source.in_kernel)) if source.probes else {}
     steps = list(_steps(sources)) if program.user_stack_bytes else []

@@ -112,7 +112,8 @@ class Program:
             for source in sources:
                 for event in source.attached:
                     try:
-                        module.attach(event.tracepoint, event.function)
+                        for function in event.functions:
+                            module.attach(event.tracepoint, function)
                     except OSError as error:
                         why = f"this kernel has no tracepoint {event.tracepoint} ({error.strerror})"
                         self.unavailable[source.name] = why
@@ -164,8 +165,9 @@ class Program:
             os.close(probe)
         for event in source.events:
             if event.name in self._attached:
-                module, function = self._attached[event.name]
-                module.detach(function)
+                module, _ = self._attached[event.name]
+                for function in reversed(event.functions):
+                    module.detach(function)
 
     def detach(self) -> None:
         """Detach every program; the counters stay readable."""
@@ -319,7 +321,13 @@ class Program:
 
     def recursion_misses(self) -> dict[str, int]:
         """Count the events that the kernel skipped because the same program was already running, by event."""
-        return {name: module.recursion_misses(function) for name, (module, function) in self._attached.items()}
+        return {name: _missed(name, module, function) for name, (module, function) in self._attached.items()}
+
+
+def _missed(name: str, module: Module, function: str) -> int:
+    nested = module.maps[f"nested_{name}"].by_cpu(0) if f"nested_{name}" in module.maps else ()
+    taken = sum(int(U64.unpack(count)[0]) for count in nested)
+    return max(module.recursion_misses(function) - taken, 0)
 
 
 def _events(sources: list[Source]) -> Iterator[Event]:

@@ -172,7 +172,8 @@ def source_text(source: Source, btf: Btf) -> str:
     declared = [event for event in source.events if f"{event.function}(" not in own and not source.probes]
     maps = [f"seen_{e.name}" for e in declared if e.once_per] + [f"noted_{e.name}" for e in declared if e.notes]
     tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
-    return structs + tables + own + "".join(_function(event, source, btf) for event in declared)
+    nesting = "".join(_common(("nested",)).replace("NAME", event.name) for event in declared if event.nests)
+    return structs + tables + own + "".join(_function(event, source, btf) for event in declared) + nesting
 
 
 def _halves(comm: str) -> tuple[bytes, bytes]:
@@ -203,9 +204,10 @@ def _counting(counting: Counting) -> str:
 
 
 def _function(event: Event, source: Source, btf: Btf) -> str:
-    """Return the program of an event that its declaration says all about."""
+    """Return the program of an event that its declaration says all about; of one that nests, what its programs do."""
+    head = f"static __always_inline int take_{event.name}" if event.nests else f"int {event.function}"
     lines = [
-        f"int {event.function}(struct bpf_raw_tracepoint_args *ctx)",
+        f"{head}(struct bpf_raw_tracepoint_args *ctx)",
         "{",
         f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
     ]
@@ -232,7 +234,7 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         lines.append(
             f"    {{ u64 key = e.{event.notes}, t = bpf_ktime_get_ns(); noted_{event.name}.update(&key, &t); }}"
         )
-    emit = "emit_with_kernel_chain" if event.with_stack else "emit_without_stack"
+    emit = "emit_with_kernel_chain" if event.with_stack else "emit_from_probe" if event.nests else "emit_without_stack"
     lines += [f"    return {emit}(ctx, &e, sizeof(e), KIND_{event.name});" if event.sent else "    return 0;", "}", ""]
     return "\n".join(lines)
 

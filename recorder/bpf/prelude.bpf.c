@@ -70,21 +70,30 @@ static __always_inline int counted(int kind, int error)
  * points; what has been in a map is a number.
  */
 BPF_PERCPU_ARRAY(pointer, u64, 1);
-static __always_inline u64 place_of(void *ctx)
+static __always_inline u64 place_in(void *slot, void *ctx)
 {
-    u32 zero = 0;
-    void *slot = pointer.lookup(&zero);
-
     if (!slot)
         return 0;
     *(void *volatile *)slot = ctx;
     return *(volatile u64 *)slot;
 }
 
+static __always_inline u64 place_of(void *ctx)
+{
+    u32 zero = 0;
+
+    return place_in(pointer.lookup(&zero), ctx);
+}
+
+static __always_inline int is_on_threads_stack(u64 place)
+{
+    return place - read_u64(bpf_get_current_task() + TASK_STACK) < KERNEL_STACK_BYTES;
+}
+
 /* Whether a program runs on the current thread's own stack, and not on that of interrupts on top of it. */
 static __always_inline int is_on_own_stack(void *ctx)
 {
-    return place_of(ctx) - read_u64(bpf_get_current_task() + TASK_STACK) < KERNEL_STACK_BYTES;
+    return is_on_threads_stack(place_of(ctx));
 }
 
 #ifdef NUMBERED /* see Build in program_text.py */

@@ -15,8 +15,10 @@ static __always_inline struct call call_of(struct registers *ctx, int has_return
     return call;
 }
 
+/* Also for programs that run inside each other. */
 static __always_inline int emit_from_probe(void *ctx, void *event, u32 size, int kind)
 {
+    set_number(event, size, kind);
     int error = without_stack.perf_submit(ctx, event, size);
     struct tally *tally = tallies.lookup(&kind);
 

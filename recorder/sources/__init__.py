@@ -78,8 +78,9 @@ class Event:
     value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns` one in
     so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
     time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
-    all that it is for. `with_stack`: the kernel's stack goes with it. An `optional` event is left out where the kernel lacks
-    what it takes, with those that are `since` it; the rest of its source is recorded.
+    all that it is for. `with_stack`: the kernel's stack goes with it. One that `nests` may come in an interrupt while its
+    program runs, often enough to have a second program for that. An `optional` event is left out where the kernel lacks what
+    it takes, with those that are `since` it; the rest of its source is recorded.
     """
 
     name: str
@@ -93,11 +94,17 @@ class Event:
     forgets: str = ""
     with_stack: bool = False
     optional: bool = False
+    nests: bool = False
 
     @property
     def function(self) -> str:
         """The name of its BPF program."""
         return f"on_{self.name}"
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of all programs at its tracepoint."""
+        return (self.function, f"{self.function}_nested") if self.nests else (self.function,)
 
     @property
     def payload(self) -> tuple[tuple[Field, int], ...]:

@@ -51,6 +51,7 @@ SOURCE = Source(
                 *addresses("args[0]->sock.__sk_common"),
             ),
             notes="packet",
+            nests=True,
         ),
         Event(  # the first copy of a packet's bytes, if it lies in its own socket's queue: others were merged into one there
             "net_to_reader",

@@ -53,6 +53,7 @@ SOURCE = Source(
             (WHO, SOCKET, *ADDRESSES),
             when=f"{IS_TCP} && {SOMEBODY_WAITS}",
             optional=True,
+            nests=True,
         ),
         Event("tcp_destroy", "tcp_destroy_sock", (WHO, SOCKET), forgets="socket"),
     ),

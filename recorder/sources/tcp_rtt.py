@@ -33,6 +33,7 @@ SOURCE = Source(
             ),
             once_per="socket",
             again_after_ns=EVERY_NS,
+            nests=True,
         ),
         Event(  # when a reader has taken a window's worth, the kernel may give it more room
             "tcp_rcv_space",
