@@ -1,7 +1,7 @@
 """What a recording carries of stacks: what follows an event, and the tables by which user stacks are unwound.
 
 The recorder's BPF programs write the first (recorder/bpf/), its end of a capture the second
-(recorder/unwind_tables.py); the analyzer reads both (analyzer/unwind.py). docs/format.md describes them.
+(recorder/binaries/unwind_tables.py); the analyzer reads both (analyzer/unwind.py). docs/format.md describes them.
 """
 
 import enum

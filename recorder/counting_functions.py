@@ -5,9 +5,9 @@ from importlib.resources import files
 from zlib import crc32
 
 from offwake.errors import UsageError
+from offwake.recorder.kernel.uprobes import Site
 from offwake.recorder.patterns import Function, kernel_functions, tracepoints, user_functions
 from offwake.recorder.sources import Counting, Event, Field, Source
-from offwake.recorder.uprobes import Site
 
 __all__ = ["declared"]
 

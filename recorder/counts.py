@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from offwake.recorder.program import Program, Tally
+from offwake.recorder.programs.program import Program, Tally
 from offwake.recorder.rings import Rings
 
 __all__ = ["Counts"]

@@ -14,11 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from offwake.errors import CannotRecord
-from offwake.recorder.availability import availability
-from offwake.recorder.bcc_module import compiling, load_bcc
-from offwake.recorder.btf import VMLINUX, Btf
-from offwake.recorder.loading import load
-from offwake.recorder.machine_checks import (
+from offwake.recorder.host.machine_checks import (
     LIMITED,
     MISSING,
     OK,
@@ -29,10 +25,14 @@ from offwake.recorder.machine_checks import (
     initial_time_namespace,
     root,
 )
-from offwake.recorder.perf_event import EventSpec, counts_lost, open_event
-from offwake.recorder.program_text import Build
-from offwake.recorder.ring import Ring, ring_pages
-from offwake.recorder.snapshot import online_cpus
+from offwake.recorder.host.snapshot import online_cpus
+from offwake.recorder.kernel.bcc_module import compiling, load_bcc
+from offwake.recorder.kernel.btf import VMLINUX, Btf
+from offwake.recorder.kernel.perf_event import EventSpec, counts_lost, open_event
+from offwake.recorder.kernel.ring import Ring, ring_pages
+from offwake.recorder.programs.availability import availability
+from offwake.recorder.programs.loading import load
+from offwake.recorder.programs.program_text import Build
 from offwake.recorder.sources import Event, Field, Source, all_sources
 
 __all__ = ["examine"]

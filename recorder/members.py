@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from offwake.errors import CannotRecord
-from offwake.recorder.program import ALONE, MEMBER
+from offwake.recorder.programs.program import ALONE, MEMBER
 
 __all__ = ["Members", "Narrowing"]
 

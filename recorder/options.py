@@ -4,14 +4,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from offwake.recorder.budget import Budgets
-from offwake.recorder.flight import FlightLog
 from offwake.recorder.members import Narrowing
-from offwake.recorder.own_cost import OwnCost
-from offwake.recorder.program_text import Build
+from offwake.recorder.output.budget import Budgets
+from offwake.recorder.output.flight import FlightLog
+from offwake.recorder.output.own_cost import OwnCost
+from offwake.recorder.programs.program_text import Build
+from offwake.recorder.programs.trigger import Trigger
 from offwake.recorder.sources import Source
 from offwake.recorder.start import Start
-from offwake.recorder.trigger import Trigger
 
 __all__ = ["Options", "Progress", "Result"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from offwake.errors import CannotRecord, UsageError
-from offwake.recorder.btf import Btf
-from offwake.recorder.libraries import mapped_files, sites_of
-from offwake.recorder.octets import open_safely
-from offwake.recorder.tracefs import tracepoints_of
-from offwake.recorder.uprobes import KPROBES, has_kprobes, has_links, has_uprobes
+from offwake.recorder.binaries.libraries import mapped_files, sites_of
+from offwake.recorder.binaries.octets import open_safely
+from offwake.recorder.kernel.btf import Btf
+from offwake.recorder.kernel.tracefs import tracepoints_of
+from offwake.recorder.kernel.uprobes import KPROBES, has_kprobes, has_links, has_uprobes
 
 __all__ = ["Function", "kernel_functions", "tracepoints", "user_functions"]
 

@@ -13,18 +13,18 @@ from offwake.format import values
 from offwake.format.layout import Kind
 from offwake.format.records import Fork, Lost, Mmap2, Unreadable, sideband_records
 from offwake.format.writer import Block
-from offwake.recorder.code_map import CodeMaps
-from offwake.recorder.files import FileKeeper
+from offwake.recorder.binaries.files import FileKeeper
 from offwake.recorder.growth import Growth
-from offwake.recorder.kernel_frames import KernelFrames
-from offwake.recorder.lessons import ASKED_FOR, lessons
-from offwake.recorder.output import WriterThread
-from offwake.recorder.processes import ProcessTable
-from offwake.recorder.program import Program
-from offwake.recorder.ring import Ring, RingSpan
+from offwake.recorder.host.processes import ProcessTable
+from offwake.recorder.host.snapshot import clocks
+from offwake.recorder.kernel.ring import Ring, RingSpan
+from offwake.recorder.programs.program import Program
 from offwake.recorder.rings import Rings
-from offwake.recorder.snapshot import clocks
-from offwake.recorder.user_frames import UserFrames
+from offwake.recorder.stacks.code_map import CodeMaps
+from offwake.recorder.stacks.kernel_frames import KernelFrames
+from offwake.recorder.stacks.lessons import ASKED_FOR, lessons
+from offwake.recorder.stacks.user_frames import UserFrames
+from offwake.recorder.writer_thread import WriterThread
 
 __all__ = ["Pump", "SegmentSize"]
 

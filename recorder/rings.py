@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from offwake.errors import CannotRecord
-from offwake.recorder.perf_event import Counts, EventSpec, Opened, open_event, read_counts, redirect
-from offwake.recorder.program import Program
-from offwake.recorder.ring import PAGE, Ring, ring_pages
-from offwake.recorder.snapshot import online_cpus
+from offwake.recorder.host.snapshot import online_cpus
+from offwake.recorder.kernel.perf_event import Counts, EventSpec, Opened, open_event, read_counts, redirect
+from offwake.recorder.kernel.ring import PAGE, Ring, ring_pages
+from offwake.recorder.programs.program import Program
 from offwake.recorder.sources import Source
 
 __all__ = ["CpuGap", "CpuRings", "Rings", "event_specs"]

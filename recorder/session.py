@@ -16,36 +16,37 @@ from typing import Any
 from offwake import __version__
 from offwake.errors import CannotRecord
 from offwake.format.writer import TraceWriter
-from offwake.recorder.budget import Budgets, BudgetWatch, Disk
 from offwake.recorder.command import PausedCommand
 from offwake.recorder.counts import Counts
-from offwake.recorder.finish import Ending, finish
-from offwake.recorder.flight import FlightRecorder, segment_size
-from offwake.recorder.held import HeldSegments
-from offwake.recorder.helper import Helper
-from offwake.recorder.listeners import listeners
-from offwake.recorder.loading import load
-from offwake.recorder.machine_checks import check_machine
-from offwake.recorder.members import Members
-from offwake.recorder.options import Options, Progress, Result
-from offwake.recorder.output import Output, OutputFile, WriterThread
-from offwake.recorder.own_cost import Device, OwnCost, peak_memory_bytes
-from offwake.recorder.perf_event import EventSpec
-from offwake.recorder.privileges import (
+from offwake.recorder.host.helper import Helper
+from offwake.recorder.host.listeners import listeners
+from offwake.recorder.host.machine_checks import check_machine
+from offwake.recorder.host.snapshot import clocks, machine, offline_cpus
+from offwake.recorder.kernel.perf_event import EventSpec
+from offwake.recorder.kernel.privileges import (
     Capability,
     act_on_files_as_owner_of,
     forbid_new_privileges,
     keep_only,
     lowered_to,
 )
-from offwake.recorder.program import Program
+from offwake.recorder.members import Members
+from offwake.recorder.options import Options, Progress, Result
+from offwake.recorder.output.budget import Budgets, BudgetWatch, Disk
+from offwake.recorder.output.file import Output, OutputFile
+from offwake.recorder.output.finish import Ending, finish
+from offwake.recorder.output.flight import FlightRecorder, segment_size
+from offwake.recorder.output.held import HeldSegments
+from offwake.recorder.output.own_cost import Device, OwnCost, peak_memory_bytes
+from offwake.recorder.output.redaction import redacted
+from offwake.recorder.output.stream import OutputStream
+from offwake.recorder.programs.loading import load
+from offwake.recorder.programs.program import Program
 from offwake.recorder.pump import Pump
-from offwake.recorder.redaction import redacted
 from offwake.recorder.rings import Rings, event_specs
 from offwake.recorder.signals import Stopper
-from offwake.recorder.snapshot import clocks, machine, offline_cpus
 from offwake.recorder.start import wait_for
-from offwake.recorder.stream import OutputStream
+from offwake.recorder.writer_thread import WriterThread
 
 __all__ = ["record"]
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 from offwake.recorder.doctor import examine
-from offwake.recorder.machine_checks import MISSING, Check
+from offwake.recorder.host.machine_checks import MISSING, Check
 
 __all__ = ["add_arguments", "run"]
 

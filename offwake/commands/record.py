@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 from offwake.errors import CannotRecord, UsageError
-from offwake.recorder.budget import Budgets
-from offwake.recorder.control import ask_for_dump
-from offwake.recorder.flight import FlightLog
-from offwake.recorder.machine_checks import check_machine
+from offwake.recorder.host.machine_checks import check_machine
 from offwake.recorder.members import Narrowing
 from offwake.recorder.options import Options, Progress, Result
+from offwake.recorder.output.budget import Budgets
+from offwake.recorder.output.control import ask_for_dump
+from offwake.recorder.output.flight import FlightLog
+from offwake.recorder.programs.trigger import Trigger
 from offwake.recorder.session import record
 from offwake.recorder.sources import chosen_sources, default_sources
 from offwake.recorder.start import Start
-from offwake.recorder.trigger import Trigger
 
 __all__ = ["add_arguments", "run"]
 

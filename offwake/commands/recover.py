@@ -10,11 +10,11 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.recover import recover
 from offwake.format.writer import TraceWriter
-from offwake.recorder.addresses import addresses_of
-from offwake.recorder.files import FileKeeper
-from offwake.recorder.redaction import redacted
-from offwake.recorder.snapshot import boot_id
-from offwake.recorder.symbols import add_symbols
+from offwake.recorder.binaries.addresses import addresses_of
+from offwake.recorder.binaries.files import FileKeeper
+from offwake.recorder.binaries.symbols import add_symbols
+from offwake.recorder.host.snapshot import boot_id
+from offwake.recorder.output.redaction import redacted
 
 __all__ = ["add_arguments", "run"]
 

@@ -5,9 +5,9 @@ import json
 from textwrap import wrap
 from typing import Any
 
-from offwake.recorder.availability import Availability, availability
+from offwake.recorder.kernel.uprobes import has_kprobes
+from offwake.recorder.programs.availability import Availability, availability
 from offwake.recorder.sources import Event, Source, all_sources, forms
-from offwake.recorder.uprobes import has_kprobes
 
 __all__ = ["add_arguments", "run"]
 

@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, BinaryIO, Protocol
 
 from offwake.errors import UsageError
-from offwake.recorder.uprobes import Site
+from offwake.recorder.kernel.uprobes import Site
 
 __all__ = [
     "Counting",

@@ -5,9 +5,9 @@ import re
 from importlib.resources import files
 from typing import BinaryIO
 
-from offwake.recorder.libraries import sites_of
+from offwake.recorder.binaries.libraries import sites_of
+from offwake.recorder.kernel.uprobes import Site
 from offwake.recorder.sources import Event, Field, InFiles, Source
-from offwake.recorder.uprobes import Site
 
 RETURNS = {
     "getaddrinfo": "on_getaddrinfo_return",

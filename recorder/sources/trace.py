@@ -8,8 +8,8 @@ import re
 from dataclasses import replace
 
 from offwake.errors import UsageError
+from offwake.recorder.kernel.tracefs import format_of
 from offwake.recorder.sources import Field, Source, Traced
-from offwake.recorder.tracefs import format_of
 
 FORM = "trace:GROUP:NAME"
 SUMMARY = (

@@ -2,7 +2,7 @@
 
 import json
 
-from offwake.recorder.availability import availability
+from offwake.recorder.programs.availability import availability
 from offwake.recorder.sources import Event, Field, Source, all_sources
 from tests.live.harness import offwake
 from tests.live.test_refusals import WITHOUT_BCC, WITHOUT_ROOT

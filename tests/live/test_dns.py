@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from offwake.recorder import uprobes
-from offwake.recorder.loading import load
-from offwake.recorder.program_text import Build
+from offwake.recorder.kernel import uprobes
+from offwake.recorder.programs.loading import load
+from offwake.recorder.programs.program_text import Build
 from offwake.recorder.sources import chosen_sources
 from tests.live.harness import ask, offwake, recorder, wait_until
 

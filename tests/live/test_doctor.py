@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from offwake.recorder import machine_checks
 from offwake.recorder.doctor import lockdown
+from offwake.recorder.host import machine_checks
 from tests.live.harness import offwake
 from tests.live.test_refusals import WITHOUT_BCC, WITHOUT_ROOT
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from offwake.recorder import patterns
-from offwake.recorder.loading import load
-from offwake.recorder.program_text import Build
+from offwake.recorder.kernel.uprobes import has_kprobes
+from offwake.recorder.programs.loading import load
+from offwake.recorder.programs.program_text import Build
 from offwake.recorder.sources import chosen_sources
-from offwake.recorder.uprobes import has_kprobes
 from tests.live.harness import ask, offwake, recorder, wait_until
 
 SOURCE = Path(__file__).parents[1] / "workloads" / "functions.c"

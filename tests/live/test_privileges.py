@@ -12,8 +12,8 @@ import pytest
 
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
-from offwake.recorder.helper import KEPT
-from offwake.recorder.privileges import Capability
+from offwake.recorder.host.helper import KEPT
+from offwake.recorder.kernel.privileges import Capability
 from tests.live.harness import OFFWAKE, ask, offwake, wait_until
 
 NOBODY = 65534

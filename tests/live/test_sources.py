@@ -2,9 +2,9 @@
 
 import os
 
-from offwake.recorder.loading import load
-from offwake.recorder.program import Program
-from offwake.recorder.program_text import Build
+from offwake.recorder.programs.loading import load
+from offwake.recorder.programs.program import Program
+from offwake.recorder.programs.program_text import Build
 from offwake.recorder.sources import Event, Field, Source, all_sources
 
 TID = Field("tid", "u4", "tid")

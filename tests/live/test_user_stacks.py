@@ -21,7 +21,7 @@ from offwake.analyzer.recording import Recording
 from offwake.analyzer.unwind import PYTHON_FRAME, End
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
-from offwake.recorder.python import LAYOUTS
+from offwake.recorder.stacks.python import LAYOUTS
 from tests.live.harness import offwake, wait_until
 
 SOURCES = Path(__file__).parents[1] / "workloads"

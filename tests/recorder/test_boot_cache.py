@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from offwake.recorder import boot_cache
-from offwake.recorder.boot_cache import kept
+from offwake.recorder.kernel import boot_cache
+from offwake.recorder.kernel.boot_cache import kept
 
 Ask = Callable[[str], bytes]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from offwake.errors import OutputError, UsageError
-from offwake.recorder.budget import Budgets, BudgetWatch, Disk, parse_size, size_text
+from offwake.recorder.output.budget import Budgets, BudgetWatch, Disk, parse_size, size_text
 
 SECOND_NS = 1_000_000_000
 

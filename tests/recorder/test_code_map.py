@@ -3,7 +3,9 @@
 import random
 
 from offwake.format.records import Comm, Exit, Fork, Mmap2
-from offwake.recorder.code_map import (
+from offwake.recorder.binaries.files import FileKeeper
+from offwake.recorder.host.processes import ProcessTable
+from offwake.recorder.stacks.code_map import (
     CODE_ANYWHERE,
     CODE_WORDS,
     GRANULES,
@@ -12,9 +14,7 @@ from offwake.recorder.code_map import (
     CodeMaps,
     code_map,
 )
-from offwake.recorder.files import FileKeeper
-from offwake.recorder.processes import ProcessTable
-from offwake.recorder.python import Interpreter
+from offwake.recorder.stacks.python import Interpreter
 
 SECOND = 1_000_000_000
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from offwake.recorder.elf import DEBUG_FILES, ElfError, ElfImage
-from offwake.recorder.functions import Function, functions_at
-from offwake.recorder.octets import FileOctets, Octets
+from offwake.recorder.binaries.elf import DEBUG_FILES, ElfError, ElfImage
+from offwake.recorder.binaries.functions import Function, functions_at
+from offwake.recorder.binaries.octets import FileOctets, Octets
 
 PROGRAM = """
 static int __attribute__((noinline)) inner(int x) { return x * 3; }
@@ -173,11 +173,11 @@ def test_a_file_that_is_closed_has_no_more_bytes(program: Path) -> None:
 
 PIECES = """
 import sys
-from offwake.recorder.elf import ElfImage
-from offwake.recorder.functions import functions_at
-from offwake.recorder.octets import FileOctets
-from offwake.recorder.own_cost import peak_memory_bytes
-from offwake.recorder.unwind_tables import entries_of, unwind_rows
+from offwake.recorder.binaries.elf import ElfImage
+from offwake.recorder.binaries.functions import functions_at
+from offwake.recorder.binaries.octets import FileOctets
+from offwake.recorder.output.own_cost import peak_memory_bytes
+from offwake.recorder.binaries.unwind_tables import entries_of, unwind_rows
 
 addresses, before = [int(at) for at in sys.argv[2:]], peak_memory_bytes()
 with open(sys.argv[1], "rb") as file:

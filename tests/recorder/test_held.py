@@ -7,7 +7,7 @@ from pathlib import Path
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
-from offwake.recorder.held import HeldSegments
+from offwake.recorder.output.held import HeldSegments
 
 SECOND_NS = 1_000_000_000
 NEVER_TOO_MUCH = 1 << 40

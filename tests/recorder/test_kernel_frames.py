@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offwake.format.records import RECORD_SAMPLE
-from offwake.recorder.files import KALLSYMS
-from offwake.recorder.kernel_frames import INTERRUPT, LAST, NEVER, ON_STACK_OF_INTERRUPTS, TO_TOP, KernelFrames
-from offwake.recorder.lessons import Lesson, lessons
+from offwake.recorder.binaries.files import KALLSYMS
+from offwake.recorder.stacks.kernel_frames import INTERRUPT, LAST, NEVER, ON_STACK_OF_INTERRUPTS, TO_TOP, KernelFrames
+from offwake.recorder.stacks.lessons import Lesson, lessons
 
 TEXT = 0xFFFFFFFF81000000
 ENTRY, SYSCALL = TEXT + 0x130, TEXT + 0x500  # behind SYSCALL lies an offset of random size, ENTRY is the topmost word

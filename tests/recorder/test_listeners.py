@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from offwake.recorder.listeners import listeners
+from offwake.recorder.host.listeners import listeners
 
 HELPER = """
 import os, socket

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from offwake.format.records import Comm, Exit, Fork, Mmap2
-from offwake.recorder.processes import ProcessTable
+from offwake.recorder.host.processes import ProcessTable
 
 
 def mapping(pid: int, start: int, path: str, build_id: bytes = b"\x01") -> Mmap2:

@@ -5,9 +5,9 @@ import os
 import sys
 from contextlib import closing
 
-from offwake.recorder.files import FileKeeper
-from offwake.recorder.python import LAYOUTS, Pythons
-from offwake.recorder.snapshot import mappings_of
+from offwake.recorder.binaries.files import FileKeeper
+from offwake.recorder.host.snapshot import mappings_of
+from offwake.recorder.stacks.python import LAYOUTS, Pythons
 
 
 def test_the_runtime_of_this_process_is_found() -> None:

@@ -11,7 +11,7 @@ from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.records import SAMPLE_IDENTIFIER, SAMPLE_TID, SAMPLE_TIME, Comm, sideband_records
 from offwake.format.writer import Block, TraceWriter
-from offwake.recorder.redaction import HIDDEN, looks_like_an_address, redacted
+from offwake.recorder.output.redaction import HIDDEN, looks_like_an_address, redacted
 
 ID = "3f2a9c41d07be865" * 4
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from offwake.errors import CannotRecord, UsageError
-from offwake.recorder.btf import VMLINUX, Btf
-from offwake.recorder.ring import PAGE, ring_pages
+from offwake.recorder.kernel.btf import VMLINUX, Btf
+from offwake.recorder.kernel.ring import PAGE, ring_pages
 from offwake.recorder.sources import Event, Field, all_sources, chosen_sources, default_sources
 
 EVENTS = [event for source in all_sources().values() for event in source.events]
@@ -129,7 +129,7 @@ def test_the_namesake_from_pypi_is_not_taken_for_bcc(tmp_path: Path) -> None:
     (tmp_path / "bcc" / "__init__.py").write_text("compiler = 'a C compiler, not BPF'\n")
     code = """
 from offwake.errors import CannotRecord
-from offwake.recorder.bcc_module import load_bcc
+from offwake.recorder.kernel.bcc_module import load_bcc
 try:
     print(hasattr(load_bcc(), "BPF"))
 except CannotRecord as error:

@@ -8,9 +8,9 @@ from random import Random
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import TraceWriter
-from offwake.recorder.addresses import Addresses
-from offwake.recorder.files import KALLSYMS, FileKeeper
-from offwake.recorder.symbols import add_symbols
+from offwake.recorder.binaries.addresses import Addresses
+from offwake.recorder.binaries.files import KALLSYMS, FileKeeper
+from offwake.recorder.binaries.symbols import add_symbols
 
 
 def kernel_names(path: Path, addresses: list[int]) -> list[tuple[int, int, str]]:

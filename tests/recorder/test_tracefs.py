@@ -3,7 +3,7 @@
 import pytest
 
 from offwake.errors import CannotRecord
-from offwake.recorder.tracefs import parse_format
+from offwake.recorder.kernel.tracefs import parse_format
 
 COMMON = """name: block_rq_issue
 ID: 2104

@@ -3,7 +3,7 @@
 import pytest
 
 from offwake.errors import UsageError
-from offwake.recorder.trigger import Trigger
+from offwake.recorder.programs.trigger import Trigger
 
 
 @pytest.mark.parametrize(

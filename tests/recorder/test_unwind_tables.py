@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from offwake.format.stacks import NO_TABLE, ROW, SIGNAL, Cfa, Rule
-from offwake.recorder.cfi import Common, Entry, states
-from offwake.recorder.elf import ElfError, ElfImage
-from offwake.recorder.functions import functions_at
-from offwake.recorder.octets import FileOctets, Octets
-from offwake.recorder.unwind_tables import entries_of, row_at
-from offwake.recorder.unwind_tables import unwind_rows as rows_of
+from offwake.recorder.binaries.cfi import Common, Entry, states
+from offwake.recorder.binaries.elf import ElfError, ElfImage
+from offwake.recorder.binaries.functions import functions_at
+from offwake.recorder.binaries.octets import FileOctets, Octets
+from offwake.recorder.binaries.unwind_tables import entries_of, row_at
+from offwake.recorder.binaries.unwind_tables import unwind_rows as rows_of
 
 Row = tuple[int, ...]
 

@@ -8,11 +8,11 @@ import pytest
 
 from offwake.format.records import Exit, Fork, Mmap2
 from offwake.format.stacks import NO_TABLE, SIGNAL, Cfa, Rule
-from offwake.recorder.files import FileKeeper
-from offwake.recorder.frame_rules import BUCKET, WAYS, FrameRules
-from offwake.recorder.processes import ProcessTable
-from offwake.recorder.snapshot import mappings_of
-from offwake.recorder.user_frames import (
+from offwake.recorder.binaries.files import FileKeeper
+from offwake.recorder.host.processes import ProcessTable
+from offwake.recorder.host.snapshot import mappings_of
+from offwake.recorder.stacks.frame_rules import BUCKET, WAYS, FrameRules
+from offwake.recorder.stacks.user_frames import (
     BY_FP,
     BY_SP,
     INTERRUPTED,

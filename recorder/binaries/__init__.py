@@ -1,0 +1,1 @@
+"""The files that ran, read piece by piece: for names, and for unwind tables."""

@@ -1,0 +1,1 @@
+"""The machine that is recorded: its processes, and what of it a recording tells."""

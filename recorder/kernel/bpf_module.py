@@ -1,0 +1,195 @@
+"""Compiled BPF programs in the kernel: their maps, loaded and attached by bpf(2) itself.
+
+Layouts and numbers: union bpf_attr in include/uapi/linux/bpf.h.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from offwake.errors import CannotRecord
+from offwake.recorder.kernel.compiler import Compiled, MapSpec
+
+__all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "U32", "U64", "Map", "Module", "bpf", "load_code"]
+
+SYSCALL = 321  # x86_64
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
+MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
+KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
+PERCPU_ARRAY = 6
+LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the number in its immediate
+INSTRUCTION = struct.Struct("<BBhi")  # code, registers, offset, immediate
+U32, U64 = struct.Struct("<I"), struct.Struct("<Q")  # what most maps hold
+NAME_AT_MOST = 15
+LOG_BYTES = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Map:
+    """A map in the kernel. Keys are numbers, values bytes; of a map by CPU, the values of all CPUs that are possible."""
+
+    def __init__(self, spec: MapSpec) -> None:
+        self.spec = spec
+        name = _name(spec.name)
+        sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
+        self.fd = bpf(MAP_CREATE, struct.pack("<5I8x16s", *sizes, name))
+        self._by_cpu = spec.type == PERCPU_ARRAY
+        self._stride = -(-spec.value_size // 8) * 8 if self._by_cpu else spec.value_size
+        self._key = ctypes.create_string_buffer(spec.key_size)
+        self._value = ctypes.create_string_buffer(self._stride * (_possible_cpus() if self._by_cpu else 1))
+        self._place = struct.pack("<I4xQ", self.fd, ctypes.addressof(self._key))
+        self._attributes = self._place + struct.pack("<QQ", ctypes.addressof(self._value), 0)
+
+    def get(self, key: int) -> bytes:
+        """Return the value at a key. Raises OSError."""
+        self._set_key(key)
+        bpf(MAP_LOOKUP, self._attributes)
+        return self._value.raw[: self.spec.value_size]
+
+    def by_cpu(self, key: int) -> Iterator[bytes]:
+        """Yield every CPU's value at a key. Raises OSError."""
+        self._set_key(key)
+        bpf(MAP_LOOKUP, self._attributes)
+        octets = self._value.raw
+        yield from (octets[at : at + self.spec.value_size] for at in range(0, len(octets), self._stride))
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys and values of a hash map, all as they are at one time. Raises OSError."""
+        most, size = self.spec.max_entries, self.spec.value_size
+        keys, values = bytearray(most * self.spec.key_size), bytearray(most * size)
+        place, after = ctypes.c_uint64(), [(ctypes.c_char * len(part)).from_buffer(part) for part in (keys, values)]
+        attributes = struct.pack("<4Q", 0, ctypes.addressof(place), *map(ctypes.addressof, after))
+        buffer = ctypes.create_string_buffer(attributes + struct.pack("<IIQQ", most, self.fd, 0, 0), 56)
+        if _libc.syscall(SYSCALL, MAP_LOOKUP_BATCH, buffer, 56) < 0 and ctypes.get_errno() != NO_MORE:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        (count,) = struct.unpack_from("<I", buffer.raw, 32)
+        for number in range(count):
+            key = number * self.spec.key_size
+            yield bytes(keys[key : key + self.spec.key_size]), bytes(values[number * size : (number + 1) * size])
+
+    def set(self, key: int, value: bytes) -> bool:
+        """Set the value at a key; False where there is no room for it."""
+        self._set_key(key)
+        ctypes.memmove(self._value, value, len(value))
+        try:
+            bpf(MAP_UPDATE, self._attributes)
+        except OSError:
+            return False
+        return True
+
+    def delete(self, key: int) -> None:
+        """Forget a key, if it is there."""
+        self._set_key(key)
+        try:
+            bpf(MAP_DELETE, self._place)
+        except FileNotFoundError:
+            return
+
+    def _set_key(self, key: int) -> None:
+        self._key.raw = key.to_bytes(self.spec.key_size, "little")
+
+
+class Module:
+    """What was compiled of one text, in the kernel until it is closed. Raises CannotRecord where the kernel refuses it."""
+
+    def __init__(self, code: Compiled) -> None:
+        self._code = code
+        self._programs: dict[str, int] = {}
+        self._links: dict[str, int] = {}
+        self.maps: dict[str, Map] = {}
+        try:
+            for spec in code.maps:
+                self.maps[spec.name] = Map(spec)
+        except OSError as error:
+            self.close()
+            raise CannotRecord(f"the BPF map {spec.name} was refused: {error.strerror}") from error
+
+    def load(self, function: str, kind: int, attached_as: int = 0) -> int:
+        """Load a function as a program of a type (RAW_TRACEPOINT, PERF_EVENT or KPROBE); returns its descriptor."""
+        if function not in self._programs:
+            numbers = {one.spec.number: one.fd for one in self.maps.values()}
+            code = _with_maps(self._code.functions[function], numbers)
+            self._programs[function] = _load(function, (kind, attached_as), code)
+        return self._programs[function]
+
+    def attach(self, tracepoint: str, function: str) -> None:
+        """Run a loaded program at a raw tracepoint. Raises OSError."""
+        name = ctypes.create_string_buffer(tracepoint.encode())
+        attributes = struct.pack("<QI4x", ctypes.addressof(name), self._programs[function])
+        self._links[function] = bpf(RAW_TRACEPOINT_OPEN, attributes)
+
+    def detach(self, function: str) -> None:
+        """Run it no more."""
+        if function in self._links:
+            os.close(self._links.pop(function))
+
+    def recursion_misses(self, function: str) -> int:
+        """Count how often the kernel skipped a program because it was already running."""
+        text = Path(f"/proc/self/fdinfo/{self._programs[function]}").read_text()
+        return int(dict(line.split(":", 1) for line in text.splitlines()).get("recursion_misses", 0))
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        for descriptor in (*self._links.values(), *self._programs.values(), *(one.fd for one in self.maps.values())):
+            os.close(descriptor)
+        self._links.clear()
+        self._programs.clear()
+        self.maps.clear()
+
+
+def _with_maps(code: bytes, descriptors: dict[int, int]) -> bytes:
+    """Put the maps' descriptors into the code, where the compiler had others."""
+    patched = bytearray(code)
+    for at in range(0, len(code), INSTRUCTION.size):
+        operation, registers, offset, immediate = INSTRUCTION.unpack_from(code, at)
+        if operation == LOAD_MAP and registers >> 4 == PSEUDO_MAP_FD:
+            INSTRUCTION.pack_into(patched, at, operation, registers, offset, descriptors[immediate])
+    return bytes(patched)
+
+
+def load_code(name: bytes, kind: tuple[int, int], code: bytes, log: "ctypes.Array[ctypes.c_char] | None" = None) -> int:
+    """Load code as a program of a type, to be attached in a way (BPF_PROG_TYPE_…, enum bpf_attach_type; 0: its usual one);
+    returns its descriptor. The verifier writes into `log`. Raises OSError."""
+    text, license_text = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
+    count = len(code) // INSTRUCTION.size
+    attributes = struct.pack("<IIQQ", kind[0], count, ctypes.addressof(text), ctypes.addressof(license_text))
+    written = (1, LOG_BYTES, ctypes.addressof(log)) if log else (0, 0, 0)
+    return bpf(PROG_LOAD, attributes + struct.pack("<IIQII16sII", *written, 0, 0, name, 0, kind[1]))
+
+
+def _load(function: str, kind: tuple[int, int], code: bytes) -> int:
+    log = ctypes.create_string_buffer(LOG_BYTES)
+    for log_or_none in (None, log):
+        try:
+            return load_code(_name(function), kind, code, log_or_none)
+        except OSError as error:
+            refused = error
+            if error.errno == 1:  # the verifier has nothing to say to that
+                break
+    said = [line for line in log.value.decode(errors="replace").splitlines() if line.strip()]
+    why = next((line for line in reversed(said) if not line.startswith(("processed ", "verification time "))), "")
+    raise CannotRecord(f"the BPF program was refused: {function}: {refused.strerror}{': ' if why else ''}{why}") from refused
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """Call bpf(2). Raises OSError."""
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    result = int(_libc.syscall(SYSCALL, command, buffer, len(attributes)))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _name(name: str) -> bytes:
+    return name.encode()[:NAME_AT_MOST]
+
+
+def _possible_cpus() -> int:
+    """Return how many CPUs there can be: maps by CPU have values of as many."""
+    last = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")[-1]
+    return int(last.rpartition("-")[2]) + 1

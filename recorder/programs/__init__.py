@@ -1,0 +1,1 @@
+"""The BPF programs of a recording, from declared sources to what they have counted."""
