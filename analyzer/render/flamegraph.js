@@ -192,10 +192,7 @@ function flameGraph(svg, visit) {
     focus(matches[at < 0 ? (step > 0 ? 0 : matches.length - 1) : (at + step + matches.length) % matches.length]);
   }
   function zoom(frame) {
-    if (!frame?.key) return;
-    go({ zoom: frame === frames[0] ? null : frame.key });
-    for (let above = shown; above; above = above.parent) if (above === frame) return;
-    if (visit) { shown = frame; layout(); }  // what is drawn of it, at once; the server's picture has all of it
+    if (frame?.key) go({ zoom: frame === frames[0] ? null : frame.key });
   }
   function flip() {
     const hangs = visit ? data.hangs : data.icicle;  // what it does when nobody says

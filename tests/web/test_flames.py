@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Server
 from tests.web.flames import MAGENTA, hover_first, labelled, open_off_wake
@@ -37,24 +37,6 @@ def test_zoom_search_permalink_back_and_forward(page: Page, server: Server) -> N
     page.get_by_text("Reset zoom").click()
     page.wait_for_url(re.compile(r"off-wake\?$"))
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
-
-
-def test_a_zoom_shows_what_is_drawn_before_the_server_answers(page: Page, server: Server) -> None:
-    open_off_wake(page, server)
-    held: list[Route] = []
-    page.route("**/flame/**zoom=*", lambda route: held.append(route))
-    whole = page.locator(".frames rect").first.get_attribute("width")
-    nginx = page.locator(".frames rect").nth(1)
-    assert nginx.get_attribute("width") != whole
-    nginx.click()
-    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
-    assert nginx.get_attribute("width") == whole
-    picture = page.locator("svg.flame").element_handle()
-    assert picture and len(held) == 1
-    held[0].continue_()
-    page.wait_for_function("picture => !picture.isConnected", arg=picture)
-    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
-    assert page.locator(".frames rect").nth(1).get_attribute("width") == whole
 
 
 def test_the_hover_line_and_the_keys(page: Page, server: Server) -> None:
