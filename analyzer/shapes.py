@@ -150,12 +150,12 @@ _FIELDS = {
 
 FUNCTIONS = "functions_"
 _COUNTED_FIELDS = {
-    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "power": "<u4", "count": "<u8"},
+    FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
     "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }
 """The same of maps in which programs added something up."""
-_LATER = {"tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"}}
+_LATER = {"tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"}, FUNCTIONS: {"power": "<u4"}}
 """What it reads besides, of which older recordings have nothing."""
 
 
@@ -194,7 +194,8 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
         require(one.get("names", []), ([str, str],), f"{where}.counted.{one['name']}.names")
         _require_layout({"id": 1, **one}, f"{where}.counted.{one['name']}")
         known = FUNCTIONS if one["name"].startswith(FUNCTIONS) else one["name"]
-        _require_types(_COUNTED_FIELDS.get(known, {"count": "<u8"}), one, f"{where}.counted.{one['name']}")
+        needed = _COUNTED_FIELDS.get(known, {"count": "<u8"})
+        _require_types(needed | _later(known, one), one, f"{where}.counted.{one['name']}")
     for pair in pairs:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
@@ -254,9 +255,13 @@ def _require_layout(kind: dict[str, Any], where: str) -> None:
         types[name] = numpy_type
     if not types or len(types) < len(kind["fields"]):
         raise DamagedRecording(f"{where}.fields: there are none, or two of one name")
-    later = _LATER.get(kind["name"], {})
-    needed = _FIELDS.get(kind["name"], {}) | (later if not later.keys().isdisjoint(types) else {})
-    _require_types(needed, kind, where)
+    _require_types(_FIELDS.get(kind["name"], {}) | _later(kind["name"], kind), kind, where)
+
+
+def _later(known: str, layout: dict[str, Any]) -> dict[str, str]:
+    """Return what a layout must have of _LATER: all of it, or nothing."""
+    later = _LATER.get(known, {})
+    return {} if later.keys().isdisjoint(name for name, *_ in layout["fields"]) else later
 
 
 def _require_types(wanted: dict[str, str], layout: dict[str, Any], where: str) -> None:

@@ -57,7 +57,7 @@ def test_killed_at_any_moment(seed: int, tmp_path: Path) -> None:
     path, delay = tmp_path / "x.offwake", random.Random(seed).uniform(0, LATEST_S)
     part = path.with_name(f"{path.name}.part")
     with (
-        subprocess.Popen(LOAD, stdout=subprocess.DEVNULL) as load,
+        subprocess.Popen(LOAD, stdout=subprocess.DEVNULL, start_new_session=True) as load,
         recorder("-o", path, "--duration", "1") as process,
     ):
         time.sleep(delay)
@@ -67,7 +67,7 @@ def test_killed_at_any_moment(seed: int, tmp_path: Path) -> None:
         process.wait()
         wait_until(lambda: programs.isdisjoint(bpf_programs()), "nothing of it is attached", seconds=1)
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in helpers), "its helpers end")
-        load.kill()
+        os.killpg(load.pid, signal.SIGKILL)
     left = set(tmp_path.iterdir())
     assert left in (set(), {part}, {path})
     if part in left:
