@@ -38,6 +38,7 @@ RECORDERS = {
     "offwake": f"{OFFWAKE} record --sources sched -o FILE --",
     "offwake, default sources": f"{OFFWAKE} record -o FILE --",
     "offwake --no-wakers": f"{OFFWAKE} record --sources sched --no-wakers -o FILE --",
+    "offwake, trace:sched:sched_switch": f"{OFFWAKE} record --sources trace:sched:sched_switch -o FILE --",
     PERF_G: f"{PERF} -o FILE --",
     "perf record -g -z": f"{PERF} -z -o FILE --",
     OFFCPUTIME: BESIDE_OFFCPUTIME,

@@ -76,6 +76,7 @@ TCP = {
 }
 RTT = {"tcp_probe": "every packet that comes in; one in 10 ms of a connection is recorded"}
 BYTES = {"sock_send_length": "every send, with the source tcp", "sock_recv_length": "every receive, with the source tcp"}
+ERRORS = {"inet_sk_error_report": "every error that reaches a socket"}
 DROPS = {"kfree_skb": "every packet that is dropped; those of TCP are recorded"}
 NET_STACK = {
     "netif_receive_skb": "every packet that comes in",
@@ -122,6 +123,7 @@ CASES = (
     Case("tcp-rtt", "--sources tcp-rtt", TALK, RTT),
     Case("tcp-bytes", "--sources tcp-bytes", TALK, BYTES),
     Case("tcp-drop", "--sources tcp-drop", REFUSED, DROPS),
+    Case("tcp-stats", "--sources tcp-stats", REFUSED, ERRORS),
     Case("syscalls", "--sources syscalls", CALLS, SYSCALLS),
     Case("dns", "--sources dns", NAMES, PROBES),
     Case("count:u:c:write", "--sources count:u:c:write", CALLS, {"uprobe_multi": PROBES["uprobe_multi"]}),

@@ -81,8 +81,8 @@ def test_the_keyboard_chooses_a_time_and_a_reader_is_told_which(page: Page, serv
     assert slider.get_attribute("aria-valuenow") == "12"
     expect(slider).to_have_attribute("aria-valuetext", re.compile("events/s"))
     page.keyboard.press("Enter")
-    page.wait_for_url(TIMES)
-    page.get_by_role("slider").focus()
+    expect(page.locator(".timeline .chosen")).to_have_text(re.compile("^selected: "))
+    expect(slider).to_be_focused()
     page.keyboard.press("Escape")
     page.wait_for_url(re.compile(r"off-wake\?$"))
 

@@ -23,8 +23,10 @@ async function load() {
     const answer = await fetch(location.href, { signal: loading.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.title = page.title;
+    const isOnTimeline = document.activeElement?.getAttribute("role") === "slider";
     document.querySelector("#page").replaceWith(page.querySelector("#page"));
     start();
+    if (isOnTimeline) document.querySelector("[role=slider]")?.focus({ preventScroll: true });
   } catch (error) {
     if (error.name !== "AbortError") location.reload();
   }
