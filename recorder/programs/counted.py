@@ -6,12 +6,10 @@ So a part of a recording holds what happened in it, and what is left of one that
 import struct
 from dataclasses import dataclass, field
 
-from offwake.recorder.kernel.bpf_module import Map
+from offwake.recorder.kernel.bpf_module import U64, Map
 from offwake.recorder.sources import Counting
 
 __all__ = ["CountedMap"]
-
-U64 = struct.Struct("<Q")
 
 
 @dataclass
