@@ -155,7 +155,11 @@ _COUNTED_FIELDS = {
     | dict.fromkeys(("count", "total_ns", "errors", "max_ns"), "<u8"),
 }
 """The same of maps in which programs added something up."""
-_LATER = {"tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"}, FUNCTIONS: {"power": "<u4"}}
+_LATER = {
+    "block_io_start": {"major": "<u4", "minor": "<u4"},
+    "tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"},
+    FUNCTIONS: {"power": "<u4"},
+}
 """What it reads besides, of which older recordings have nothing."""
 
 

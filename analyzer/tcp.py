@@ -139,9 +139,10 @@ class Sessions:
 
     def _known(self, socket: int, time_ns: int, row: Any) -> Session:
         """Return the session of a socket, which must have been established if nothing was heard of it before."""
-        if socket not in self._open:
-            self._begin(Session(socket, time_ns, None, row, state=ESTABLISHED))
-        return self._open[socket]
+        session = self._open.get(socket) or self._begin(Session(socket, time_ns, None, row, state=ESTABLISHED))
+        if not int(session.seen["local_port"]):  # it is chosen after SYN_SENT
+            session.seen = row
+        return session
 
     def _begin(self, session: Session) -> Session:
         self.all.append(session)

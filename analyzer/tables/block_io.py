@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
-from offwake.analyzer.completions import FLUSH, OPERATION_BITS, OPERATIONS
+from offwake.analyzer.completions import FLUSH, OPERATION_BITS
+from offwake.analyzer.completions import OPERATIONS as ISSUED
 from offwake.analyzer.decode import Rows
 from offwake.analyzer.gathered import is_selected
 from offwake.analyzer.replay import Replay
@@ -33,6 +34,8 @@ MINOR_BITS = 20  # include/linux/kdev_t.h
 STEPS = ("block_io_start", "block_rq_insert", "block_rq_issue", "block_rq_requeue", "block_rq_complete")
 START, INSERT, ISSUE, REQUEUE, COMPLETE = range(len(STEPS))
 NONE = -1
+PREFLUSH = OPERATION_BITS + 1  # REQ_PREFLUSH and nothing to write, include/linux/blk_types.h
+OPERATIONS = ISSUED | {PREFLUSH: "preflush"}
 MATCHED = ("block_io_start", "block_rq_insert", "block_rq_issue", "block_rq_complete")
 
 
@@ -100,24 +103,28 @@ class _Steps:
         about = {
             name: self._of("block_rq_issue", name, places[:, 2]) for name in ("major", "minor", "command", "sector")
         }
+        for name in ("major", "minor"):
+            about[name] = np.where(issued == NONE, self._of("block_io_start", name, places[:, 0]), about[name])
+        size = self._of("block_rq_complete", "bytes", places[:, 3])
         operation = np.where(issued == NONE, NONE, about["command"] & OPERATION_BITS)
+        operation[(issued == NONE) & (started != NONE) & (size == 0)] = PREFLUSH
         return Requests(
             began_ns=np.where(began != NONE, began, completed),
             completed_ns=completed,
             queued_ns=np.where((issued == NONE) | (began == issued), NONE, issued - began),
             service_ns=np.where(issued == NONE, NONE, completed - issued),
             thread=np.array([replay.timeline.place(tid) for tid in tids.tolist()], np.int64)[which],
-            device=np.where(issued == NONE, NONE, (about["major"] << MINOR_BITS) | about["minor"]),
+            device=np.where(about["major"] == NONE, NONE, (about["major"] << MINOR_BITS) | about["minor"]),
             operation=operation,
             sector=np.where(operation == FLUSH, NONE, about["sector"]),
-            bytes=self._of("block_rq_complete", "bytes", places[:, 3]),
+            bytes=size,
         )
 
     def _of(self, step: str, column: str, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return a column of a step's rows at these places, NONE where there is no such step."""
-        if step not in self.rows:
+        """Return a column of a step's rows at these places, NONE where there is no such step, or no such column."""
+        rows = self.rows.get(step)
+        if rows is None or column not in ("time_ns", *(rows.payload.dtype.names or ())):
             return np.full(len(places), NONE)
-        rows = self.rows[step]
         values = rows.time_ns if column == "time_ns" else rows.payload[column].astype(np.int64)
         return np.where(places == NONE, NONE, values[places])
 
@@ -179,8 +186,9 @@ def table(scope: Scope) -> Table:
     """Return a row a completion, in the order of completion.
 
     `queued_ns` runs from the start of the I/O (or its insertion into a queue) to its issue, `service_ns` from there to the
-    completion; both are None where a step is missing. The process is the one that started the I/O. Selected time is that
-    of the completion.
+    completion; both are None where a step is missing. A flush is issued for all who asked for one meanwhile, mostly by a
+    thread of the kernel: what a thread asked with is a preflush. The process is the one that started the I/O. Selected time
+    is that of the completion.
     """
     replay, found = scope.replay, requests(scope)
     devices = {device: device_name(device, replay) for device in np.unique(found.device).tolist()}

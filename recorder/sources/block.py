@@ -8,12 +8,15 @@ from offwake.recorder.sources import Event, Field, Source
 
 REQUEST = Field("request", "u8", "args[0]")
 WHO = Field("tid", "u4", "tid")
+DEVICE = (
+    Field("major", "u4", "args[0]->request.q.disk.major"),
+    Field("minor", "u4", "args[0]->request.q.disk.first_minor"),
+)
 WHAT = (
     Field("sector", "u8", "args[0]->request.__sector"),
     Field("bytes", "u4", "args[0]->request.__data_len"),
     Field("command", "u4", "args[0]->request.cmd_flags"),
-    Field("major", "u4", "args[0]->request.q.disk.major"),
-    Field("minor", "u4", "args[0]->request.q.disk.first_minor"),
+    *DEVICE,
 )
 
 SOURCE = Source(
@@ -21,7 +24,7 @@ SOURCE = Source(
     summary="block I/O requests from queueing to completion: block-io table, latency heat map and histogram",
     default=True,
     events=(
-        Event("block_io_start", "block_io_start", (WHO, REQUEST)),
+        Event("block_io_start", "block_io_start", (WHO, REQUEST, *DEVICE)),
         Event("block_rq_insert", "block_rq_insert", (WHO, REQUEST)),
         Event("block_rq_issue", "block_rq_issue", (WHO, REQUEST, *WHAT)),
         Event("block_rq_requeue", "block_rq_requeue", (WHO, REQUEST)),

@@ -101,6 +101,14 @@ def test_retransmits_are_segments_and_bring_a_connection_with_them_that_nothing_
     assert (session["retransmits"], session["start_ns"]) == (3, None)
 
 
+def test_a_connection_that_nobody_answers_has_the_port_that_its_second_try_shows() -> None:
+    asked = [change(100, 94, CLOSE, SYN_SENT, local_port=0), event(200, "tcp_retransmit", 94, segments=1, state=SYN_SENT)]
+    gives_up = change(300, 94, SYN_SENT, CLOSE, local_port=0)
+    for of in ("tcp-retransmits", "tcp-sessions"):
+        [row] = table(of, [*asked, gives_up])
+        assert (row["local_port"], row["comm"]) == (94, "seven")
+
+
 def test_a_socket_that_is_used_anew_is_another_session() -> None:
     first = [change(100, 96, CLOSE, SYN_SENT), event(150, "tcp_destroy", 96)]
     second = [change(200, 96, CLOSE, SYN_SENT, tid=8, remote4=LOCAL), event(210, "tcp_send", 96, length=5)]

@@ -75,12 +75,12 @@ def test_syncs_on_a_loop_device_are_the_requests_that_bpftrace_counts(tmp_path: 
         with bpftrace(counts) as seen:
             done = record(tmp_path / "x.offwake", [sys.executable, "-c", SYNCS_PAGES, device], sources="block")
     rows = [row for row in done.table("block-io") if row["device"] == device.name]
-    assert Counter(row["operation"] for row in rows) == {"write": SYNCS, "flush": SYNCS}
+    assert Counter(row["operation"] for row in rows) == {"write": SYNCS, "flush": SYNCS, "preflush": SYNCS}
     assert {rwbs[0]: count for rwbs, count in seen.maps["@"].items()} == {"W": SYNCS, "F": SYNCS}
     assert sum(row["bytes"] for row in rows) == seen.maps["@bytes"] == SYNCS * PAGE
-    written = [row for row in rows if row["operation"] == "write"]
+    written, asked = ([row for row in rows if row["operation"] == operation] for operation in ("write", "preflush"))
     assert [row["sector"] for row in written] == [PAGE // 512 * (number % PAGES) for number in range(SYNCS)]
-    assert {row["pid"] for row in written} == {done.document["pid"]}
+    assert {row["pid"] for row in (*written, *asked)} == {done.document["pid"]}
 
 
 def test_the_histogram_of_reads_is_that_of_the_one_liner(tmp_path: Path) -> None:
