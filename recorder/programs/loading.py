@@ -114,15 +114,15 @@ def _built(source: Source, build: Build) -> Source:
 
 
 def _module(text: str, sources: list[Source], program: Program) -> Module:
-    """Load every function that will run: the verifier goes through several at once."""
+    """Load every function that will run: the verifier goes through several at once, the longest first."""
     module = Module(compiled(text))
-    types = {f"on_{watched}": (RAW_TRACEPOINT, 0) for watched in program.watched}
+    steps = list(_steps(sources)) if program.user_stack_bytes else []
+    types = {function: (STEP_TABLES[table], 0) for table, _, function in reversed(steps)}
     for source in sources:
         types |= {function: (RAW_TRACEPOINT, 0) for event in source.attached for function in event.functions}
         types |= {event.function: (PERF_EVENT, 0) for event in source.sampled}
         types |= dict.fromkeys(source.probes, probe_type(source.in_kernel)) if source.probes else {}
-    steps = list(_steps(sources)) if program.user_stack_bytes else []
-    types |= {function: (STEP_TABLES[table], 0) for table, _, function in steps}
+    types |= {f"on_{watched}": (RAW_TRACEPOINT, 0) for watched in program.watched}
     try:
         with ThreadPoolExecutor(VERIFIERS_AT_MOST) as pool:
             loaded = dict(zip(types, pool.map(lambda of: module.load(of, *types[of]), types), strict=True))
