@@ -165,7 +165,7 @@ class Owners:
             pid,
             comm,
             None if hidden else address(seen[local].tobytes()),
-            int(seen["local_port"]),
+            int(seen["local_port"]) or None,  # not chosen yet, and given back since
             None if hidden else address(seen[remote].tobytes()),
             port(int(seen["remote_port_be"])),
             "IPv4" if is_ipv4 else "IPv6",
