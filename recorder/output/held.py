@@ -4,6 +4,7 @@ A segment is read without those before it, so the oldest can be dropped whole, a
 lacks its end.
 """
 
+import ctypes
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from offwake.format.writer import TraceWriter
 __all__ = ["HeldBlock", "HeldSegments"]
 
 BLOCK_BYTES = HEADER_SIZE + 512  # beside its frame: a header is an object of some twenty
+
+# malloc_trim(3), where the C library has it. By itself it keeps what was freed: a busy minute would take memory for good.
+_give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class HeldBlock(NamedTuple):
@@ -51,11 +55,13 @@ class HeldSegments(TraceWriter):
         segment.blocks.append(HeldBlock(header, frame))
         segment.size += size
         self.bytes_written += size
-        oldest_ns = segment.begin_ns - self._window_ns
+        oldest_ns, held = segment.begin_ns - self._window_ns, len(self._segments)
         while len(self._segments) > 1 and (
             self._segments[1].begin_ns <= oldest_ns or self.bytes_written > self._max_bytes
         ):
             self.bytes_written -= self._segments.popleft().size
+        if _give_back and len(self._segments) < held:
+            _give_back(0)
 
     def blocks(self) -> list[HeldBlock]:
         """Return what is held, in order."""

@@ -53,6 +53,25 @@ def test_what_it_says_that_it_holds_is_what_it_takes() -> None:
     assert taken < 2 * held.bytes_written + len(compressible)
 
 
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_a_busy_time_took_is_given_back_though_what_lives_on_lies_between() -> None:
+    held, lives_on = HeldSegments(6 * SECOND_NS, NEVER_TOO_MUCH), []
+    quiet = resident_bytes()
+    for second in range(6):
+        write_segment(held, second)
+        for _ in range(200):
+            held.write(Block(Kind.EVENTS), os.urandom(50_000))
+            lives_on.append(bytes(1000))
+    taken, busy = held.bytes_written, resident_bytes()
+    assert busy - quiet > taken * 0.8
+    for second in range(6, 20):
+        write_segment(held, second)
+    assert resident_bytes() - quiet < taken * 0.2
+
+
 def test_the_bound_drops_the_oldest() -> None:
     held = HeldSegments(1000 * SECOND_NS, 100_000)
     for second in range(100):
