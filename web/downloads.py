@@ -32,7 +32,7 @@ def flame(entry_id: str, name: str, form: str) -> Response:
     stacks = library().stacks(entry, name, selection, ask.options)
     profile = stacks.profile
     if form == "svg":
-        caption = flame_caption(entry, profile, chosen(selection, ask.options))
+        caption = flame_caption(entry, stacks, chosen(selection, ask.options))
         return send(entry, f"{name}.svg", flame_graph(stacks.tree, caption, FlameOptions(icicle=ask.icicle)))
     if form == "csv":
         return send(entry, f"{name}-frames.csv", csv_table(frame_table(stacks.tree.root)))

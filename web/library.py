@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from offwake.analyzer import query
 from offwake.analyzer.changes import Change, changes
 from offwake.analyzer.compare import Comparison, Part, compare
+from offwake.analyzer.completeness import open_waits, remarks
 from offwake.analyzer.explain import Decision, explain
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import Buckets, Histograms
@@ -70,10 +71,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Stacks:
-    """A profile, and the tree that is drawn and searched."""
+    """A profile, the tree that is drawn and searched, and what completeness.py says of it."""
 
     profile: Profile
     tree: FrameTree
+    remarks: list[str]
+    open_waits: list[str]
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Library:
                 profile = query.shaped(
                     shown, lambda: self.stacks(entry, view, idle_too, whole).profile, selection.grep, options
                 )
-            return Stacks(profile, frame_tree(profile, options.sandwich))
+            return Stacks(profile, frame_tree(profile, options.sandwich), list(remarks(profile)), open_waits(profile))
 
         answer: Stacks = self._answers.get((entry, "flame", view, selection, options), make, self._working)
         return answer

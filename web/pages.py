@@ -23,7 +23,6 @@ from offwake.analyzer import query
 from offwake.analyzer.completeness import open_waits, remarks
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.options import chosen
-from offwake.analyzer.profile import Profile
 from offwake.analyzer.render import flamegraph, heatmap, overview, svg
 from offwake.analyzer.render.frames import frame_table
 from offwake.analyzer.render.table import heading
@@ -43,7 +42,7 @@ from offwake.web.asks import (
     parse_selection,
     whole_number,
 )
-from offwake.web.library import ENTRIES_AT_MOST, Entry, Library
+from offwake.web.library import ENTRIES_AT_MOST, Entry, Library, Stacks
 from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
 __all__ = [
@@ -60,6 +59,7 @@ __all__ = [
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
+FRAMES_DRAWN = 2000  # fewer than in a file: a browser shows them while one waits, and a zoom brings those left out
 FIRST_VIEW = "off-wake"
 PICTURE_FILES = ("flamegraph.js", "heatmap.js", "overview.js", "picture.css")
 KINDS = {
@@ -124,10 +124,10 @@ def region_left_out() -> Selection:
     return replace(selection, begin_ns=begin_ns, end_ns=end_ns, min_ns=None, max_ns=None, ended=False)
 
 
-def flame_caption(entry: Entry, profile: Profile, chosen: list[str]) -> svg.Caption:
+def flame_caption(entry: Entry, stacks: Stacks, chosen: list[str]) -> svg.Caption:
     """Caption a flame graph of a recording, with what is missing from it, and what was chosen."""
-    title = f"{profile.view}: {query.VIEWS[profile.view]}"
-    return svg.caption(title, library().listed(entry).info or {}, [*remarks(profile), *chosen])
+    title = f"{stacks.profile.view}: {query.VIEWS[stacks.profile.view]}"
+    return svg.caption(title, library().listed(entry).info or {}, [*stacks.remarks, *chosen])
 
 
 def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption:
@@ -162,19 +162,16 @@ def recording(entry_id: str) -> AnyResponse:
 @pages.get("/recording/<entry_id>/flame/<name>")
 def flame(entry_id: str, name: str) -> str:
     """Show a view's flame graph, and its frames as a table."""
-    entry, selection, ask = (
-        entry_or_404(entry_id, "flame", name),
-        parse_selection(request.args),
-        parse_ask(name, request.args),
-    )
+    entry, selection = entry_or_404(entry_id, "flame", name), parse_selection(request.args)
+    ask = parse_ask(name, request.args)
     stacks = library().stacks(entry, name, selection, ask.options)
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
-    picture = flame_graph(stacks.tree, flame_caption(entry, stacks.profile, chosen(selection, ask.options)), ask)
+    picture = flame_graph(stacks.tree, flame_caption(entry, stacks, chosen(selection, ask.options)), ask)
     frames = _arranged(frame_table(top))
     return page(
         ("flame.html", entry, "flame", name),
         picture=picture,
-        notices=open_waits(stacks.profile),
+        notices=stacks.open_waits,
         frames=frames[:FRAMES_AT_MOST],
         frames_in_all=len(frames),
         top=top,
@@ -276,7 +273,7 @@ def flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask, marks: flamegraph
             matches = matching_names(ask.search, tree.names, ask.ignore_case)
         except UsageError as error:
             notices.append(str(error))
-    options = flamegraph.FlameOptions(icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=marks)
+    options = flamegraph.FlameOptions(FRAMES_DRAWN, icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=marks)
     return Markup(flamegraph.draw(tree, replace(shown, notices=tuple(notices)), options))
 
 

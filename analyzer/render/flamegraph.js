@@ -36,9 +36,8 @@ function flameGraph(svg, visit) {
     frame.parent = path.at(-1);
     frame.parent?.children.push(frame);
     path.push(frame);
-    const fill = frame.rect.getAttribute("fill");
-    frame.match = fill === MATCH;
-    frame.fill = fill;
+    frame.fill = frame.rect.getAttribute("fill");
+    frame.match = frame.fill === MATCH;
   }
   frames[0].begin = 0;
   const callees = frame => frame.children.filter(child => child.depth > 0);
@@ -70,7 +69,7 @@ function flameGraph(svg, visit) {
 
   // Drawing: the same geometry as flamegraph.py's, at the width that there is.
   function layout() {
-    const width = Math.max(500, svg.parentElement ? svg.parentElement.clientWidth : innerWidth);
+    const room = visit ? document.documentElement : svg.parentElement, width = Math.max(500, room?.clientWidth ?? innerWidth);
     const scale = (width - 2 * MARGIN) / Math.max(shown.ns, 1);
     const height = top + 24 + (highest - lowest + 1) * ROW + MARGIN;
     svg.setAttribute("width", width);
@@ -94,7 +93,7 @@ function flameGraph(svg, visit) {
       if (text) labels.append(element("text", { x: (x + INSET).toFixed(1), y: y + 11 }, text));
     }
     reset.setAttribute("display", shown === frames[0] ? "none" : "inline");
-    follow();
+    requestAnimationFrame(follow);
   }
   function cut(text, width) {
     const characters = Math.floor(width / CHARACTER);

@@ -37,11 +37,13 @@ MIXED_VIEWS = {"wall"}
 @dataclass(frozen=True)
 class FlameOptions:
     """How to draw: how wide in pixels, hanging (icicle) or standing (flame), which frame fills the width (its key), and
-    which names are marked as matches (None: there is no search). None as `icicle` is what suits the height.
+    which names are marked as matches (None: there is no search), and how many frames. None as `icicle` is what suits the
+    height.
 
     `marks` says of each frame what names and widths do not.
     """
 
+    at_most: int = BOXES_AT_MOST
     width: int = 1200
     icicle: bool | None = None
     zoom: int | None = None
@@ -73,7 +75,7 @@ def flame_graph(tree: FrameTree, caption: Caption, options: FlameOptions | None 
 def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
     """Return a tree's flame graph as an `<svg>` element without script and style, for a page that brings both."""
     top = (tree.find(options.zoom) if options.zoom is not None else None) or tree.root
-    laid = boxes(top, options.width - 2 * MARGIN, MARKED_AT_MOST if options.marks else BOXES_AT_MOST)
+    laid = boxes(top, options.width - 2 * MARGIN, min(options.at_most, MARKED_AT_MOST if options.marks else BOXES_AT_MOST))
     lowest, highest = min(box.depth for box in laid), max(box.depth for box in laid)
     hangs = _hangs(tree, options.width)
     icicle = hangs if options.icicle is None else options.icicle
@@ -96,10 +98,10 @@ def draw(tree: FrameTree, caption: Caption, options: FlameOptions) -> str:
             _background(tree.view),
             header.svg,
             f'<g class="frames" transform="translate({MARGIN},{above})">',
-            *frames,
+            "".join(frames),
             "</g>",
             f'<g class="labels" transform="translate({MARGIN},{above})" pointer-events="none">',
-            *labels,
+            "".join(labels),
             "</g>",
             f'<g class="bar" transform="translate(0,{header.height})" pointer-events="none">',
             f'<rect class="paper" width="100%" height="{BAR - 4}" fill="#eee" fill-opacity=".9"/>',
@@ -142,10 +144,10 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
             colour = MATCH
         faint = ' opacity=".5"' if box.ancestor else ""
         solid = max(width - min(0.6, width / 5), 0.1)
-        rectangles.append(f'<rect x="{x:.1f}" y="{row * ROW}" width="{solid:.1f}" height="15" fill="{colour}"{faint}/>')
+        rectangles.append(f'<rect x="{x:.1f}" y="{row * ROW}" width="{solid:.1f}" height="15" fill="{colour}"{faint}\n/>')
         label = cut(box.name, width - 2 * LABEL_INSET, LABEL_PX)
         if label:
-            labels.append(f'<text x="{x + LABEL_INSET:.1f}" y="{row * ROW + 11}">{escape(label)}</text>')
+            labels.append(f'<text x="{x + LABEL_INSET:.1f}" y="{row * ROW + 11}"\n>{escape(label)}</text>')
     if not tree.root.children:
         labels = ['<text class="ink" x="3" y="11">no stacks</text>']
     return rectangles, labels

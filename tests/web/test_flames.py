@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.web.conftest import Server
 from tests.web.flames import MAGENTA, hover_first, labelled, open_off_wake
@@ -36,6 +36,48 @@ def test_zoom_search_permalink_back_and_forward(page: Page, server: Server) -> N
     expect(page.locator(".matched")).to_have_text("")
     page.get_by_text("Reset zoom").click()
     page.wait_for_url(re.compile(r"off-wake\?$"))
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
+
+
+def test_what_was_typed_while_a_zoom_is_on_its_way_stays_and_so_does_the_focus(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    answers: list[Route] = []
+    page.route("**/flame/**zoom=*", lambda route: answers.append(route), times=1)
+    page.get_by_text("More filters").click()
+    with page.expect_request("**/flame/**zoom=*"):
+        labelled(page, "nginx")
+    page.keyboard.press("Control+f")
+    page.keyboard.type("post")
+    answers[0].continue_()
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
+    page.keyboard.type("gres")
+    assert page.locator("input[name=search]").input_value() == "postgres"
+    expect(page.get_by_label("Cgroup", exact=True)).to_be_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("zoom=.*search=postgres|search=postgres.*zoom="))
+    expect(page.locator(".matched")).to_have_text(re.compile("^Matched"))
+    page.go_back()
+    expect(page.locator("input[name=search]")).to_have_value("")
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
+
+
+def test_a_zoom_by_the_keyboard_goes_on_by_the_keyboard_in_the_servers_picture(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    picture = page.locator("svg.flame").element_handle()
+    page.locator("svg.flame").focus()
+    for key in ("ArrowDown", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("picture => !picture.isConnected", arg=picture)
+    expect(page.locator("svg.flame")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".frames rect:focus")).to_have_attribute("aria-label", re.compile("100.00 % of zoomed"))
+    drawn = page.locator(".frames rect, .labels text").evaluate_all("all => all.map(one => one.outerHTML)")
+    page.reload()
+    page.locator("svg.flame").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".frames rect:focus")).to_be_attached()
+    assert page.locator(".frames rect, .labels text").evaluate_all("all => all.map(one => one.outerHTML)") == drawn
+    page.go_back()
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
 
 

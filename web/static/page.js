@@ -1,18 +1,33 @@
 // Pages: follow links within a recording without losing one's place, and give pictures their life.
 //
-// The address says everything, and the server draws it. This fetches the page of the new address and takes its #page,
-// so a picture changes while the window stays where it is scrolled to; without a script the same links and forms work.
+// The address says everything, and the server draws it. This fetches the page of the new address and takes what of it has
+// changed: the window stays where it is, and what was typed or opened elsewhere too. Without a script the same links work.
 "use strict";
 
 const address = () => location.pathname + location.search;
-let alive = [], loading = new AbortController(), shown = address();
+const parts = page => [...page.querySelector("#page").children];
+const text = part => part.localName === "main" ? null : part.outerHTML;  // main is always another
+const alive = new Map();
+let loading = new AbortController(), shown = address(), sent = parts(document).map(text);
 
-function start() {
-  for (const quiet of alive) quiet();
-  alive = [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]].flatMap(([name, bring]) => {
-    const picture = document.querySelector(name);
-    return picture ? [bring(picture, visit)] : [];
+function bring(part) {
+  for (const [name, life] of [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]])
+    for (const picture of part.querySelectorAll(name)) alive.set(picture, life(picture, visit));
+}
+
+function exchange(page) {
+  const there = parts(document), now = parts(page), were = sent;
+  const held = ["[role=slider]", "svg.flame"].find(name => document.activeElement?.closest(name));
+  document.title = page.title;
+  sent = now.map(text);
+  now.forEach((part, at) => {
+    if (sent[at] !== null && sent[at] === were[at]) return;
+    bring(part);  // before it stands in the page, so that the browser lays it out once
+    if (there[at]) there[at].replaceWith(part); else document.querySelector("#page").append(part);
   });
+  there.slice(now.length).forEach(part => part.remove());
+  for (const [picture, quiet] of alive) if (!picture.isConnected) { quiet(); alive.delete(picture); }
+  if (held && document.activeElement === document.body) document.querySelector(held)?.focus({ preventScroll: true });
 }
 
 async function load() {
@@ -21,12 +36,7 @@ async function load() {
   loading = new AbortController();
   try {
     const answer = await fetch(location.href, { signal: loading.signal });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    document.title = page.title;
-    const isOnTimeline = document.activeElement?.getAttribute("role") === "slider";
-    document.querySelector("#page").replaceWith(page.querySelector("#page"));
-    start();
-    if (isOnTimeline) document.querySelector("[role=slider]")?.focus({ preventScroll: true });
+    exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
   } catch (error) {
     if (error.name !== "AbortError") location.reload();
   }
@@ -43,4 +53,4 @@ addEventListener("submit", event => {
   const fields = [...new FormData(event.target)].filter(([, value]) => value);
   visit(new URLSearchParams(fields), new URL(event.target.action).pathname);
 });
-start();
+bring(document);
