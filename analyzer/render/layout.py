@@ -88,9 +88,11 @@ def _widest(top: Frame, least_ns: float, at_most: int) -> tuple[Rows, float]:
     slivers = np.flatnonzero(row_ns[DEEP + 1 :] < SLIVER * top.value_ns)
     seen = seen[depth[seen] < (DEEP + 1 + slivers[0] if len(slivers) else len(row_ns))]
     if len(seen) > at_most:
-        widest_first = seen[np.lexsort((depth[seen], -value_ns[seen]))]
-        least_ns = float(value_ns[widest_first[at_most]])
-        seen = np.sort(widest_first[:at_most])
+        too_many = len(seen) - at_most
+        least_ns = float(np.partition(value_ns[seen], too_many - 1)[too_many - 1])
+        wider, as_wide = seen[value_ns[seen] > least_ns], seen[value_ns[seen] == least_ns]
+        shallow_first = as_wide[np.argsort(depth[as_wide], kind="stable")]
+        seen = np.sort(np.append(wider, shallow_first[: at_most - len(wider)]))
     return top.index + 1 + seen, least_ns
 
 

@@ -101,6 +101,11 @@ class FrameTree:
         return np.asarray(2 * (self.hot_before_ns[self.end] - self.hot_before_ns[:-1]) > self.value_ns)
 
     @cached_property
+    def by_name(self) -> NDArray[np.int64]:
+        """The rows, those of one name together, in their order."""
+        return np.argsort(self.name, kind="stable")
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name that occurs, once; in a sandwich those of the callers too."""
         return frozenset(self.texts) | (self.callers.names if self.callers else frozenset())
@@ -192,15 +197,15 @@ def functions(top: Frame) -> list[Function]:
 
     A total counts time once where a function calls itself.
     """
-    tree, rows = top.tree, slice(top.index, top.end)
-    name, length = tree.name[rows], len(tree)
-    order = np.argsort(name, kind="stable")  # by name, then in the order of the rows
-    apart = name[order] * length  # so that no row of one name lies inside one of another
-    outer = order[~_inside(apart + tree.end[rows][order], apart + top.index + order)]
+    tree = top.tree
+    rows = tree.by_name[(tree.by_name >= top.index) & (tree.by_name < top.end)]
+    name = tree.name[rows]
+    apart = name * len(tree)  # so that no row of one name lies inside one of another
+    is_outer = ~_inside(apart + tree.end[rows], apart + rows)
     self_ns, total_ns = np.zeros(len(tree.texts), np.int64), np.zeros(len(tree.texts), np.int64)
     np.add.at(self_ns, name, tree.self_ns[rows])
-    np.add.at(total_ns, name[outer], tree.value_ns[rows][outer])
-    there = np.unique(name)
+    np.add.at(total_ns, name[is_outer], tree.value_ns[rows[is_outer]])
+    there = name[np.flatnonzero(np.diff(name, prepend=-1))]
     most_first = there[np.lexsort((there, -total_ns[there], -self_ns[there]))]
     return [
         Function(tree.texts[index], own, total)
