@@ -12,7 +12,7 @@ import numpy as np
 from offwake.analyzer.compare import WHOLE, Comparison
 from offwake.analyzer.render.text import duration, percent
 from offwake.analyzer.render.tree import ROOT, frame_key
-from offwake.analyzer.words import MARK, called, in_words, place
+from offwake.analyzer.words import MARK, in_words, place, system_call
 
 __all__ = ["Change", "amount", "chance", "changes"]
 
@@ -102,7 +102,8 @@ def changes(compared: Comparison) -> list[Change]:
     for one, both, (before_ns, after_ns, p, q, stands_out) in zip(told, ends, figures, strict=True):
         follows = one.by != one.who and (one.by, after_ns > before_ns) in moved
         rows.append(Change(one, compared.normalize, before_ns, after_ns, p, q, stands_out, follows, both))
-    return sorted(rows, key=lambda row: (not row.stands_out, row.follows, -abs(row.delta_ns)))
+    order = np.lexsort((-np.abs(found.delta_ns), np.array([row.follows for row in rows]), ~found.stands_out))
+    return [rows[number] for number in order.tolist()]
 
 
 def amount(value_ns: int, normalize: str) -> str:
@@ -150,7 +151,7 @@ def _where(stack: Stack) -> str:
     if not stack:
         return ""
     at = place(stack)
-    call = next((name for frame in stack if (name := called(frame))), "").removesuffix("64")
+    call = system_call(stack).removesuffix("64")
     led = [name for name, plain in filter(None, map(_own, stack)) if plain != call and name != at]
     return f" in {at}" + (f" under {' → '.join(led[-FUNCTIONS:])}" if led else "")
 

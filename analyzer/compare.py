@@ -205,12 +205,29 @@ class Comparison:
         return Varying((slices - share * everything) / mean + share, cells.seconds)
 
 
-class _Names:
-    """Stacks by what they are called in a comparison: printable, and alike where only a number tells them apart."""
+class _Known(dict[str, str]):
+    """Names, each with what it is called in a comparison: printable, and alike where only a number tells them apart."""
 
     def __init__(self, same: bool) -> None:
         self._same = same
-        self._known: dict[str, str] = {}
+
+    def __missing__(self, name: str) -> str:
+        self[name] = known = printable(self._alike(name))
+        return known
+
+    def _alike(self, name: str) -> str:
+        """Which worker of the kernel it was says nothing; nor does an id, in another recording."""
+        if fits := WORKER.fullmatch(name):
+            return f"{fits[1]}/*"
+        fits = None if self._same else WITH_ID.fullmatch(name)
+        return fits[1] if fits else name
+
+
+class _Names:
+    """Stacks by what their frames are called in a comparison."""
+
+    def __init__(self, same: bool) -> None:
+        self._known = _Known(same)
         self._stacks: dict[Stack, Stack] = {}
 
     def weights(self, profile: Profile) -> dict[Stack, int]:
@@ -232,21 +249,8 @@ class _Names:
     def _stack(self, frames: Stack) -> Stack:
         stack = self._stacks.get(frames)
         if stack is None:
-            self._stacks[frames] = stack = tuple(map(self._name, frames))
+            self._stacks[frames] = stack = tuple(map(self._known.__getitem__, frames))
         return stack
-
-    def _name(self, name: str) -> str:
-        known = self._known.get(name)
-        if known is None:
-            self._known[name] = known = printable(self._alike(name))
-        return known
-
-    def _alike(self, name: str) -> str:
-        """Which worker of the kernel it was says nothing; nor does an id, in another recording."""
-        if fits := WORKER.fullmatch(name):
-            return f"{fits[1]}/*"
-        fits = None if self._same else WITH_ID.fullmatch(name)
-        return fits[1] if fits else name
 
 
 def compare(before: Part, after: Part, view: str, options: ViewOptions, normalize: str = "second") -> Comparison:

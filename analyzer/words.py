@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from offwake.analyzer.profile import Profile
 
-__all__ = ["Reason", "Wait", "called", "in_words", "longest_waits", "place", "waited_in"]
+__all__ = ["Reason", "Wait", "called", "in_words", "longest_waits", "place", "system_call", "waited_in"]
 
 MARK = "--"
 # Frames of every wait: they say that it waits, not in what.
@@ -90,9 +90,19 @@ def waited_in(frames: tuple[str, ...]) -> str:
 
 def place(blocked: Sequence[str]) -> str:
     """Name the place of a wait by its stack, root first: the function, and the system call if there is one."""
-    inner = next((frame for frame in reversed(blocked) if not frame.startswith(SCHEDULER)), "")
-    call = next((name for frame in blocked if (name := called(frame))), "")
-    return " in ".join(filter(None, (inner.removesuffix("_[k]"), call))) or "[no stack]"
+    inner = next(filter(None, map(_says_where, reversed(blocked))), "")
+    return " in ".join(filter(None, (inner, system_call(blocked)))) or "[no stack]"
+
+
+@lru_cache(maxsize=20_000)
+def _says_where(frame: str) -> str:
+    """Return a function that says in what was waited, or "" if it is the scheduler's."""
+    return "" if frame.startswith(SCHEDULER) else frame.removesuffix("_[k]")
+
+
+def system_call(stack: Sequence[str]) -> str:
+    """Return the system call of a stack, root first, or "" if there is none."""
+    return next(filter(None, map(called, stack)), "")
 
 
 @lru_cache(maxsize=20_000)
