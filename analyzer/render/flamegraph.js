@@ -69,7 +69,7 @@ function flameGraph(svg, visit) {
 
   // Drawing: the same geometry as flamegraph.py's, at the width that there is.
   function layout() {
-    const room = visit ? document.documentElement : svg.parentElement, width = Math.max(500, room?.clientWidth ?? innerWidth);
+    const width = Math.max(500, document.body?.clientWidth ?? innerWidth);  // a page may not hold the picture yet
     const scale = (width - 2 * MARGIN) / Math.max(shown.ns, 1);
     const height = top + 24 + (highest - lowest + 1) * ROW + MARGIN;
     svg.setAttribute("width", width);

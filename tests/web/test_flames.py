@@ -122,7 +122,7 @@ def test_matches_are_walked_and_case_is_ignored_on_request(page: Page, server: S
 
 
 @pytest.mark.parametrize("width", [700, 1280, 2400])
-def test_labels_stay_inside_their_frames_at_any_width(page: Page, server: Server, width: int) -> None:
+def test_a_picture_fits_the_window_and_labels_their_frames_at_any_width(page: Page, server: Server, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     open_off_wake(page, server)
     outside = page.evaluate(
@@ -136,6 +136,11 @@ def test_labels_stay_inside_their_frames_at_any_width(page: Page, server: Server
     )
     assert outside == []
     assert page.locator(".labels text").count() > 5
+    fits = "document.querySelector('svg.flame').width.baseVal.value === document.querySelector('figure').clientWidth"
+    assert page.evaluate(fits)
+    labelled(page, "nginx")
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
+    assert page.evaluate(fits)
 
 
 def test_a_file_zooms_and_searches_by_itself(page: Page, server: Server, tmp_path: Path) -> None:
