@@ -174,16 +174,15 @@ function flameGraph(svg, visit) {
     frame.rect.focus();
   }
   function walk(right, deeper) {
-    const from = current?.visible ? current : shown;
     if (!current?.visible) return focus(shown);
     if (deeper) {
-      const depth = from.depth + deeper;
-      if (from.parent?.depth === depth) return focus(from.parent);
-      const there = from.children.filter(child => child.visible && child.depth === depth);
+      const depth = current.depth + deeper;
+      if (current.parent?.depth === depth) return focus(current.parent);
+      const there = current.children.filter(child => child.visible && child.depth === depth);
       return focus(there.sort((a, b) => b.ns - a.ns)[0]);
     }
-    const row = frames.filter(frame => frame.visible && frame.depth === from.depth);
-    focus(row[row.indexOf(from) + right]);
+    const row = frames.filter(frame => frame.visible && frame.depth === current.depth);
+    focus(row[row.indexOf(current) + right]);
   }
   function nextMatch(step) {
     const matches = frames.filter(frame => frame.match && frame.visible);
@@ -192,6 +191,7 @@ function flameGraph(svg, visit) {
   }
   function zoom(frame) {
     if (frame?.key) go({ zoom: frame === frames[0] ? null : frame.key });
+    if (visit && frame?.key && within(frame, shown)) { matched.textContent = ""; show(); }  // until the server's picture comes
   }
   function flip() {
     const hangs = visit ? data.hangs : data.icicle;  // what it does when nobody says
@@ -209,6 +209,7 @@ function flameGraph(svg, visit) {
   };
   const isWhole = frame => [...frame.name].length < data.name_at_most;
   const only = frame => "^" + frame.name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replaceAll("\ufffd", ".") + (isWhole(frame) ? "$" : "");
+  const within = (frame, other) => Boolean(frame) && (frame.parent === other || within(frame.parent, other));
   const onPath = (frame, name) => Boolean(frame) && (frame.name === name || onPath(frame.parent, name));
   function deed(key, frame = pointed ?? current ?? shown) {
     closeMenu();
@@ -267,13 +268,12 @@ function flameGraph(svg, visit) {
           n: () => nextMatch(1), N: () => nextMatch(-1), i: flip, "?": help,
           ArrowUp: () => walk(0, icicle ? -1 : 1), ArrowDown: () => walk(0, icicle ? 1 : -1),
           ArrowLeft: () => walk(-1, 0), ArrowRight: () => walk(1, 0),
-          Enter: () => { if (byRect.has(event.target)) zoom(current); },
+          Enter: () => zoom(current),
           ...visit && { s: () => deed("s"), f: () => deed("f"), h: () => deed("h"), m: () => menu() },
         };
     const anywhere = control || key === "F3" || key === "Escape";
     if (event.altKey || !Object.hasOwn(actions, key) || typing && !anywhere) return;
-    if (key === "Enter" && !byRect.has(event.target)) return;
-    if (key.startsWith("Arrow") && visit && !svg.contains(document.activeElement)) return;
+    if (key === "Enter" ? !byRect.has(event.target) : key.startsWith("Arrow") && visit && !svg.contains(document.activeElement)) return;
     event.preventDefault();
     actions[key]();
   }

@@ -61,6 +61,24 @@ def test_what_was_typed_while_a_zoom_is_on_its_way_stays_and_so_does_the_focus(p
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
 
 
+def test_a_zoom_shows_at_once_what_is_drawn_and_then_the_servers_picture(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    width = page.locator(".frames rect").first.get_attribute("width")
+    answers: list[Route] = []
+    page.route("**/flame/**zoom=*", lambda route: answers.append(route), times=1)
+    picture = page.locator("svg.flame").element_handle()
+    with page.expect_request("**/flame/**zoom=*"):
+        labelled(page, "nginx")
+    zoomed = page.locator(f".frames rect[width='{width}']:not([opacity])")
+    expect(zoomed).not_to_have_count(0)
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
+    drawn = page.locator(".frames rect:not([display])").count()
+    answers[0].continue_()
+    page.wait_for_function("picture => !picture.isConnected", arg=picture)
+    assert page.locator(".frames rect").count() >= drawn
+    expect(zoomed).not_to_have_count(0)
+
+
 def test_a_zoom_by_the_keyboard_goes_on_by_the_keyboard_in_the_servers_picture(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     picture = page.locator("svg.flame").element_handle()
