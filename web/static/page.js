@@ -4,11 +4,10 @@
 // changed: the window stays where it is, and what was typed or opened elsewhere too. Without a script the same links work.
 "use strict";
 
-const address = () => location.pathname + location.search;
+const address = () => location.pathname + location.search, alive = new Map();
 const parts = page => [...page.querySelector("#page").children];
 const text = part => part.localName === "main" ? null : part.outerHTML;  // main is always another
-const alive = new Map();
-let loading = new AbortController(), shown = address(), sent = parts(document).map(text);
+let loading = new AbortController(), loaded, shown = address(), sent = parts(document).map(text);
 
 function bring(part) {
   for (const [name, life] of [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]])
@@ -44,12 +43,13 @@ async function load() {
 
 function visit(query, path = location.pathname) {
   history.pushState(null, "", `${path}?${query}`);
-  load();
+  loaded = load();
 }
 
-addEventListener("popstate", () => { if (address() !== shown) load(); });  // not for a place within the page
-addEventListener("submit", event => {
+addEventListener("popstate", () => { if (address() !== shown) loaded = load(); });  // not for a place within the page
+addEventListener("submit", async event => {
   event.preventDefault();
+  await loaded;  // a zoom that is on its way is to be kept
   const fields = [...new FormData(event.target)].filter(([, value]) => value);
   visit(new URLSearchParams(fields), new URL(event.target.action).pathname);
 });
