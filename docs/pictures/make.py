@@ -45,9 +45,18 @@ PARTS = {
     "threads": "{shop}table/threads?sort=blocked_ns&down=1&comm=shop*",
     "idle": "{shop}words/idle?comm=shop*",
     "offset": "{busy}heatmap/block-io?offset=1",
+    "waits-for": "{shop}table/waits-for?sort=blocked_ns&down=1&comm=shop*",
+    "block-io": "{busy}table/block-io?sort=service_ns&down=1&comm=shop*",
     "tcp-sessions": "{busy}table/tcp-sessions?sort=tx_bytes&down=1&comm=shop*",
+    "tcp-states": "{busy}table/tcp-states?comm=shop*",
+    "tcp-retransmits": "{busy}table/tcp-retransmits?comm=shop*",
+    "tcp-top": "{busy}table/tcp-top?sort=tx_bytes&down=1&comm=shop*",
     "tcp-rtt": "{busy}heatmap/tcp-rtt?comm=shop*",
+    "tcp-windows": "{busy}table/tcp-windows?comm=shop*",
     "tcp-drop": "{busy}flame/tcp-drop?icicle=1",
+    "tcp-drops": "{busy}table/tcp-drops",
+    "tcp-stats": "{busy}table/tcp-stats?sort=resets_received&down=1&comm=shop*",
+    "tcp-counters": "{busy}table/tcp-counters?sort=count&down=1",
     "net-stack": "{busy}table/net-stack?sort=total_ns&down=1&comm=shop*",
     "dns": "{busy}table/dns?comm=shop*",
     "syscalls": "{busy}table/syscalls?sort=total_ns&down=1&comm=shop*",
@@ -115,7 +124,8 @@ def photograph(browser: Browser, address: str, report: Path, scheme: str) -> Non
     known = {"viewer": address, "shop": shop, "busy": busy, "before": before, "after": after, "report": report.as_uri()}
     for name, url in (PAGES | PARTS).items():
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-        page.goto(url.format(**known))
+        response = page.goto(url.format(**known))
+        assert response is None or response.ok, f"{name}: {response.status} at {response.url}"  # None: it is on the disk
         png = part(page) if name in PARTS else page.screenshot()
         keep(browser, png, VIEWER / f"{name}-{scheme}.webp")
         if (name, scheme) == (README_PAGE, "light"):
