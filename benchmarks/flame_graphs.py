@@ -200,8 +200,10 @@ def served(file: Path) -> Iterator[str]:
     command: list[str | Path] = [OFFWAKE, "serve", file, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        yield process.stderr.readline().split()[3]
-        process.terminate()
+        try:
+            yield process.stderr.readline().split()[3]
+        finally:
+            process.terminate()
 
 
 def markdown(results: dict[str, Any], runs: list[Run]) -> Iterator[str]:

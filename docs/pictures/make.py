@@ -109,8 +109,10 @@ def served(folder: Path) -> Iterator[str]:
     command = [OFFWAKE, "serve", folder, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
-        yield server.stderr.readline().split()[3]
-        server.terminate()
+        try:
+            yield server.stderr.readline().split()[3]
+        finally:
+            server.terminate()
 
 
 def photograph(browser: Browser, address: str, report: Path, scheme: str) -> None:
