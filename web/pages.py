@@ -273,7 +273,7 @@ def flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask, marks: flamegraph
             matches = matching_names(ask.search, tree.names, ask.ignore_case)
         except UsageError as error:
             notices.append(str(error))
-    options = flamegraph.FlameOptions(FRAMES_DRAWN, icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=marks)
+    options = flamegraph.FlameOptions(at_most=FRAMES_DRAWN, icicle=ask.icicle, zoom=ask.zoom, matches=matches, marks=marks)
     return Markup(flamegraph.draw(tree, replace(shown, notices=tuple(notices)), options))
 
 

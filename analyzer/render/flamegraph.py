@@ -144,6 +144,7 @@ def _frames(tree: FrameTree, laid: list[Box], rows: list[int], scale: _Scale) ->
             colour = MATCH
         faint = ' opacity=".5"' if box.ancestor else ""
         solid = max(width - min(0.6, width / 5), 0.1)
+        # Lines end inside of tags: between them each would be a node for the browser.
         rectangles.append(f'<rect x="{x:.1f}" y="{row * ROW}" width="{solid:.1f}" height="15" fill="{colour}"{faint}\n/>')
         label = cut(box.name, width - 2 * LABEL_INSET, LABEL_PX)
         if label:
