@@ -63,7 +63,7 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
         stack->top = at + KERNEL_STACK_BYTES;
     else
         *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-    for (int i = 0; i < FRAMES_AT_MOST; i++) {
+    TURNS (i, stack, FRAMES_AT_MOST) {
         u32 bucket = bucket_of(address), way;
         struct frames *found = frames.lookup(&bucket);
         u64 step;

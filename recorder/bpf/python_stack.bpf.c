@@ -81,7 +81,7 @@ static __always_inline int walk_python(void *ctx, struct stacks *stack)
 
     if (!python)
         return 0;
-    for (int i = 0; i < PYTHON_FRAMES_AT_ONCE; i++) {
+    TURNS (i, stack, PYTHON_FRAMES_AT_ONCE) {
         u8 mark;
 
         if (!stack->python_frame || stack->words > WORDS_AT_MOST - 2 ||

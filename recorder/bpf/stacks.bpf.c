@@ -12,6 +12,7 @@
 #define PAGE 4096
 #define PIECE 512 /* bytes of a stack that are read in one go */
 #define PIECE_WORDS (PIECE / 8)
+#define WORDS_A_TURN 8
 #define WORDS_AT_MOST 2047 /* of a user stack; of those, the last are Python's */
 #define EVENT_ROOM 64
 #define USER_STACK_FLAG 0x8000   /* in an event's flags: what a user stack is unwound from follows; … */
@@ -40,7 +41,7 @@ struct stacks {
     u64 is_followed, name;        /* the id is by what was followed; the id, if not the hash of what was looked at */
     u64 registers[REGS_BYTES / 8];
     u64 trampoline, returns, return_at[RETURNS], return_to[RETURNS]; /* see returns.bpf.c; 0 if there are none */
-    u64 is_python, python_frame, python_id, walks;
+    u64 is_python, python_frame, python_id, walks, zero;
     u8 frame[128]; /* of Python */
     struct code_object object;
     struct python_code python_code;
@@ -51,6 +52,27 @@ BPF_ARRAY(segment, u64, 1);
 BPF_ARRAY(told, u64, 65536);        /* user stacks that were sent in this segment, by the end of their ids; … */
 BPF_ARRAY(kernel_told, u64, 16384); /* … kernel stacks … */
 BPF_ARRAY(python_told, u64, 16384); /* … and code objects of Python */
+
+/*
+ * A loop of so many turns at most. The verifier goes through every turn that it can count. From Linux 6.9 on, with a jump out
+ * of the loop that may happen at any turn (may_goto, 011832b97b31), it goes on only until a turn teaches it nothing more, if it
+ * does not know the number of the turn: so that comes out of the map. Jumped is after eight million turns, or a quarter of a
+ * second. Written in bytes (BPF_JMP | BPF_JCOND, the offset): no assembler of before knows it.
+ */
+#ifdef MAY_GOTO
+#define TURNS(i, stack, at_most) for (u64 i = (stack)->zero; i < (at_most) && may_go_on(); i++)
+#define may_go_on()                                                                                                            \
+    ({                                                                                                                         \
+        __label__ no, known;                                                                                                   \
+        int may = 1;                                                                                                           \
+        asm volatile goto("1: .byte 0xe5, 0; .long (%l[no] - 1b - 8) / 8 & 0xffff; .short 0" :::: no);                         \
+        goto known;                                                                                                            \
+    no: may = 0;                                                                                                               \
+    known: may;                                                                                                                \
+    })
+#else
+#define TURNS(i, stack, at_most) for (u64 i = 0; i < (at_most); i++)
+#endif
 
 /*
  * A word's part of its stack's id, which is their sum: the same numbers in other places must not add up to the same, so every bit

@@ -53,7 +53,7 @@ static __always_inline int find_user_stack_id(void *ctx, struct stacks *stack)
         return 1;
     }
     begin_way(stack, as_before);
-    for (int i = 0; i < USER_FRAMES_AT_MOST; i++) {
+    TURNS (i, stack, USER_FRAMES_AT_MOST) {
         u64 key = (u64)stack->space << ADDRESS_BITS | address, rule, kind, frame;
         u32 bucket = bucket_of(key), way;
         struct frames *found = user_frames.lookup(&bucket);

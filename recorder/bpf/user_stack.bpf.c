@@ -68,15 +68,18 @@ static __always_inline u64 look_at(struct stacks *stack, struct code *code, u64 
 {
     u64 sp = stack->sp;
 
-    for (u64 i = 0; i < PIECE_WORDS; i++) {
-        u64 value = stack->piece[i];
+    TURNS (turn, stack, PIECE_WORDS / WORDS_A_TURN) {
+        for (u64 of_turn = 0; of_turn < WORDS_A_TURN; of_turn++) {
+            u64 i = WORDS_A_TURN * turn + of_turn, value = stack->piece[i];
 
-        if (is_address(value) && ((may_be_code(code, value) & ~may_tell(stack, value)) | is_zero((value - sp) >> STACK_BITS))) {
-            u64 n = stack->words, word = (place + i) << 48 | value;
+            if (is_address(value) &&
+                ((may_be_code(code, value) & ~may_tell(stack, value)) | is_zero((value - sp) >> STACK_BITS))) {
+                u64 n = stack->words, word = (place + i) << 48 | value;
 
-            stack->word[n & WORDS_AT_MOST] = word;
-            stack->words = n + 1;
-            stack->id += part_of_id(word);
+                stack->word[n & WORDS_AT_MOST] = word;
+                stack->words = n + 1;
+                stack->id += part_of_id(word);
+            }
         }
     }
     return stack->words;
@@ -92,7 +95,7 @@ static __always_inline int look_through_page(struct stacks *stack)
 
     if (!code)
         return 0;
-    for (int i = 0; i < PAGE / PIECE; i++) {
+    TURNS (i, stack, PAGE / PIECE) {
         u64 place = stack->place, below = stack->sp & (PIECE - 1), at = (stack->sp & -PIECE) + 8 * place;
         int error;
 

@@ -82,7 +82,7 @@ def load(sources: list[Source], build: Build) -> Program:
     try:
         prelude = common_text(program.kinds, btf, build)
     except KeyError as error:
-        return _with_frame_pointers(sources, build, str(error.args[0]))
+        return _with_less(sources, build, str(error.args[0]))
 
     def take(some: list[Source]) -> None:
         program.take(_module(prelude + "".join(found.texts[source.name] for source in some), some, program), some)
@@ -97,7 +97,7 @@ def load(sources: list[Source], build: Build) -> Program:
             except CannotRecord as error:
                 if build.user_stack_bytes and source.program:  # a source with a program of its own walks stacks
                     program.close()
-                    return _with_frame_pointers(sources, build, str(error))
+                    return _with_less(sources, build, str(error))
                 program.unavailable[source.name] = str(error)
     if program.is_empty:
         program.build = replace(build, user_stack_bytes=0)
@@ -141,7 +141,10 @@ def _steps(sources: list[Source]) -> Iterator[tuple[str, int, str]]:
             yield table, number, f"{step}_{table}"
 
 
-def _with_frame_pointers(sources: list[Source], build: Build, why: str) -> Program:
+def _with_less(sources: list[Source], build: Build, why: str) -> Program:
+    """Load what was refused with other loops, then without whole user stacks."""
+    if build.may_goto:
+        return load(sources, replace(build, may_goto=False))
     program = load(sources, replace(build, user_stack_bytes=0))
     program.unavailable[WHOLE_STACKS] = f"{why}; they are walked by frame pointers"
     return program

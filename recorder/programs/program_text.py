@@ -68,6 +68,8 @@ class Build:
     power of two; with 0 the kernel walks them. `narrowed`: stacks are those of members, and of who wakes them. Without
     `wakers` a waking has no stack; with `min_block_ns` it has one only if the wait was as long. `trigger` counts waits.
 
+    Without `may_goto` loops are those that every verifier takes, see stacks.bpf.c.
+
     Two builds are for tests alone. `numbered`: every event ends in a number, counted by CPU and kind of event from 0, so
     that what is missing shows. `walked`: the kernel walks its stack for every event, also where the stack's id is known.
     `redacted`: IP addresses are left out, see redaction.py.
@@ -79,6 +81,7 @@ class Build:
     wakers: bool = True
     min_block_ns: int = 0
     trigger: Trigger | None = None
+    may_goto: bool = True
     numbered: bool = False
     walked: bool = False
     redacted: bool = False
@@ -118,6 +121,8 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     text += _common(MEMBERS) if build.narrowed else ""
     text += _common(WAITED) if "WAITED" in defines else ""
     if build.user_stack_bytes:
+        if build.may_goto and btf.has_member("bpf_verifier_state.may_goto_depth"):
+            defines["MAY_GOTO"] = 1
         defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
         for name, member in USER_REGISTERS.items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
