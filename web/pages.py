@@ -5,18 +5,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import (
-    Blueprint,
-    Response,
-    abort,
-    current_app,
-    redirect,
-    render_template,
-    request,
-    send_from_directory,
-    url_for,
-)
+from flask import Blueprint, Response, current_app, redirect, render_template, request, send_from_directory, url_for
 from markupsafe import Markup
+from werkzeug.exceptions import abort
 from werkzeug.wrappers import Response as AnyResponse
 
 from offwake.analyzer import query
@@ -45,23 +36,13 @@ from offwake.web.asks import (
 from offwake.web.library import ENTRIES_AT_MOST, Entry, Library, Stacks
 from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
-__all__ = [
-    "entry_or_404",
-    "flame_caption",
-    "flame_graph",
-    "heat_caption",
-    "library",
-    "link",
-    "page",
-    "pages",
-    "region_left_out",
-]
+__all__ = ["entry_or_404", "flame_caption", "flame_graph", "heat_caption", "library", "link", "page", "pages"]
+__all__ += ["region_left_out"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
 FRAMES_DRAWN = 2000  # fewer than in a file: a browser shows them while one waits, and a zoom brings those left out
 FIRST_VIEW = "off-wake"
-PICTURE_FILES = ("flamegraph.js", "heatmap.js", "overview.js", "picture.css")
 KINDS = {
     "words": {
         "summary": "who waited, on what, woken by whom; run queue, block I/O, TCP; what to look at next",
@@ -144,11 +125,9 @@ def recordings() -> str:
     return render_template("recordings.html", listed=listed, found=len(found))
 
 
-@pages.get("/picture/<name>")
+@pages.get("/picture/<any('flamegraph.js', 'heatmap.js', 'overview.js', 'picture.css'):name>")
 def picture_file(name: str) -> Response:
     """Serve a picture's script or style, the same that a picture's own file holds."""
-    if name not in PICTURE_FILES:
-        abort(404)
     return send_from_directory(svg.HERE, name)
 
 

@@ -51,11 +51,11 @@ function flameGraph(svg, visit) {
 
   // State: in the address.
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
-  function go(changes) {
+  function go(changes, isDrawn) {
     const next = state();
     for (const [key, value] of Object.entries(changes))
       if (value === null || value === "") next.delete(key); else next.set(key, value);
-    if (visit) visit(next); else location.hash = next;
+    if (visit) visit(next, isDrawn); else location.hash = next;
   }
   function show() {
     const now = state();
@@ -64,6 +64,7 @@ function flameGraph(svg, visit) {
     const key = Number(now.get("zoom") ?? data.zoom);
     shown = frames.find(frame => frame.key && frame.key === key) ?? frames[0];
     if (!visit) searchDrawn(now.get("search"));
+    else if (shown.key !== (data.zoom ?? frames[0].key)) matched.textContent = "";  // until the server's picture comes
     layout();
   }
 
@@ -190,8 +191,10 @@ function flameGraph(svg, visit) {
     focus(matches[at < 0 ? (step > 0 ? 0 : matches.length - 1) : (at + step + matches.length) % matches.length]);
   }
   function zoom(frame) {
-    if (frame?.key) go({ zoom: frame === frames[0] ? null : frame.key });
-    if (visit && frame?.key && within(frame, shown)) { matched.textContent = ""; show(); }  // until the server's picture comes
+    if (!frame?.key) return;
+    const isDrawn = within(frame, shown);
+    go({ zoom: frame === frames[0] ? null : frame.key }, isDrawn);
+    if (visit && isDrawn) show();
   }
   function flip() {
     const hangs = visit ? data.hangs : data.icicle;  // what it does when nobody says

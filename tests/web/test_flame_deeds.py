@@ -12,9 +12,9 @@ from tests.web.flames import INSIDE, hover_first, label, labelled, open_off_wake
 ZOOM = """async times => {
   const frames = () => document.querySelectorAll('svg.flame .frames rect');
   for (let turn = 0; turn < 2 * times; turn++) {
-    const before = document.querySelector('svg.flame');
+    const before = document.querySelector('main');
     frames()[turn % 2 ? 0 : 1].dispatchEvent(new MouseEvent('click', { bubbles: true }));
-    while (document.querySelector('svg.flame') === before) await new Promise(requestAnimationFrame);
+    while (document.querySelector('main') === before) await new Promise(requestAnimationFrame);
   }
 }"""
 """Zooms in and out, so many times, and waits for each picture."""

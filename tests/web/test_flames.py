@@ -81,6 +81,38 @@ def test_a_zoom_shows_at_once_what_is_drawn_and_then_the_servers_picture(page: P
     expect(zoomed).not_to_have_count(0)
 
 
+@pytest.mark.parametrize("how", ["reset", "to an ancestor", "back"])
+def test_zooming_out_shows_at_once_what_was_drawn_and_then_the_servers_picture(page: Page, server: Server, how: str) -> None:
+    open_off_wake(page, server)
+    all_drawn = page.locator(".frames rect:not([display])").count()
+    labelled(page, "nginx")
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(1)
+    labelled(page, "main")
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(2)
+    expect(page.locator("h2", has_text="under main")).to_be_visible()  # the server has answered
+    answers: list[Route] = []
+    page.route("**/flame/**", lambda route: answers.append(route), times=1)
+    main = page.locator("main").element_handle()
+    with page.expect_request("**/flame/**"):
+        if how == "reset":
+            page.get_by_text("Reset zoom").click()
+        elif how == "back":
+            page.go_back()
+        else:
+            labelled(page, "nginx")
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0 if how == "reset" else 1)
+    expect(page.locator(".frames rect:focus")).to_have_count(0)
+    drawn = page.locator(".frames rect:not([display])").count()
+    assert drawn == all_drawn if how == "reset" else drawn > 2
+    assert page.evaluate("main => main.isConnected", main)
+    page.evaluate("document.querySelector('svg.flame').focus()")
+    answers[0].continue_()
+    page.wait_for_function("main => !main.isConnected", arg=main)
+    expect(page.locator("svg.flame")).to_be_focused()
+    expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0 if how == "reset" else 1)
+    assert page.locator(".frames rect:not([display])").count() == drawn
+
+
 def test_a_zoom_by_the_keyboard_goes_on_by_the_keyboard_in_the_servers_picture(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     picture = page.locator("svg.flame").element_handle()

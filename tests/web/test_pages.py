@@ -5,13 +5,18 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from benchmarks.flame_graphs import waits_at_stacks
 from offwake.analyzer import query
+from offwake.web.app import create_app
 from offwake.web.asks import VIEW_FIELDS
 from offwake.web.library import Library
+from tests.traces import write_trace
 
 KINDS = {
     "words": ("summary", "idle"),
@@ -30,11 +35,17 @@ def recording(client: FlaskClient, name: str = "whole.offwake") -> str:
     return found[1]
 
 
+def metadata(client: FlaskClient, path: str) -> dict[str, Any]:
+    """Return what a flame graph says of itself."""
+    found = re.search("<metadata>(.*?)</metadata>", client.get(path).text, re.S)
+    assert found
+    data: dict[str, Any] = json.loads(ET.fromstring(found[0]).text or "")
+    return data
+
+
 def frames(client: FlaskClient, path: str) -> dict[str, int]:
     """Return the drawn frames' names and keys."""
-    metadata = re.search("<metadata>(.*?)</metadata>", client.get(path).text, re.S)
-    assert metadata
-    data = json.loads(ET.fromstring(metadata[0]).text or "")
+    data = metadata(client, path)
     return {data["names"][name]: key for _, name, _, key in data["frames"]}
 
 
@@ -109,6 +120,20 @@ def test_the_matched_share_counts_what_is_too_small_to_draw(client: FlaskClient)
     assert (
         f"Matched: {100 * share / document['total_ns']:.1f} %" in client.get(f"{path}?search=^POSTGRES$&icase=1").text
     )
+
+
+def test_a_page_draws_fewer_frames_than_a_file_and_a_zoom_brings_others(tmp_path: Path) -> None:
+    write_trace(tmp_path / "large.offwake", waits_at_stacks(6_500, 20))
+    client = create_app([tmp_path]).test_client()
+    path = f"{recording(client, 'large.offwake')}flame/off-cpu"
+
+    def drawn(form: str, query: str = "") -> list[int]:
+        return [key for *_, key in metadata(client, f"{path}{form}?all=1{query}")["frames"]]
+
+    page, file = drawn(""), drawn(".svg")
+    assert len(page) <= 2_000 < len(file) <= 4_000
+    zoomed = drawn("", f"&zoom={page[3]}")
+    assert set(zoomed) - set(page) and len(zoomed) <= 2_000
 
 
 def test_a_zoom_shows_the_part_and_a_stale_one_says_so(client: FlaskClient) -> None:

@@ -7,16 +7,25 @@
 const address = () => location.pathname + location.search, alive = new Map();
 const parts = page => [...page.querySelector("#page").children];
 const text = part => part.localName === "main" ? null : part.outerHTML;  // main is always another
-let loading = new AbortController(), loaded, shown = address(), sent = parts(document).map(text);
+let loading = new AbortController(), loaded, shown = address(), sent = parts(document).map(text), whole;
 
 function bring(part) {
   for (const [name, life] of [["svg.timeline", timeLine], ["svg.flame", flameGraph], ["svg.heat", heatMap]])
-    for (const picture of part.querySelectorAll(name)) alive.set(picture, life(picture, visit));
+    for (const picture of part.querySelectorAll(name)) {
+      if (life === flameGraph && !zoomed()) whole = { of: unzoomed(), figure: document.importNode(picture.parentNode, true) };
+      alive.set(picture, life(picture, visit));
+    }
+}
+
+function change(how) {
+  const held = ["[role=slider]", "svg.flame"].find(name => document.activeElement?.closest(name));
+  how();
+  for (const [picture, quiet] of alive) if (!picture.isConnected) { quiet(); alive.delete(picture); }
+  if (held && document.activeElement === document.body) document.querySelector(held)?.focus({ preventScroll: true });
 }
 
 function exchange(page) {
   const there = parts(document), now = parts(page), were = sent;
-  const held = ["[role=slider]", "svg.flame"].find(name => document.activeElement?.closest(name));
   document.title = page.title;
   sent = now.map(text);
   now.forEach((part, at) => {
@@ -25,8 +34,16 @@ function exchange(page) {
     if (there[at]) there[at].replaceWith(part); else document.querySelector("#page").append(part);
   });
   there.slice(now.length).forEach(part => part.remove());
-  for (const [picture, quiet] of alive) if (!picture.isConnected) { quiet(); alive.delete(picture); }
-  if (held && document.activeElement === document.body) document.querySelector(held)?.focus({ preventScroll: true });
+}
+
+// Zooming out shows at once what the last picture of everything has of the frame; the server's comes after it.
+const query = () => new URLSearchParams(location.search), zoomed = () => query().get("zoom");
+const unzoomed = () => { const kept = query(); kept.delete("zoom"); return `${location.pathname}?${kept}`; };
+function zoomOut() {
+  if (whole?.of !== unzoomed()) return;
+  if (zoomed() && !whole.figure.querySelector("metadata").textContent.includes(`,${zoomed()}]`)) return;
+  const figure = whole.figure.cloneNode(true);
+  change(() => { bring(figure); document.querySelector("svg.flame")?.parentNode.replaceWith(figure); });
 }
 
 async function load() {
@@ -35,22 +52,24 @@ async function load() {
   loading = new AbortController();
   try {
     const answer = await fetch(location.href, { signal: loading.signal });
-    exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    change(() => exchange(page));
   } catch (error) {
     if (error.name !== "AbortError") location.reload();
   }
 }
 
-function visit(query, path = location.pathname) {
-  history.pushState(null, "", `${path}?${query}`);
+function visit(next, isDrawn = false, path = location.pathname) {
+  history.pushState(null, "", `${path}?${next}`);
   loaded = load();
+  if (!isDrawn) zoomOut();
 }
 
-addEventListener("popstate", () => { if (address() !== shown) loaded = load(); });  // not for a place within the page
+addEventListener("popstate", () => { if (address() !== shown) { loaded = load(); zoomOut(); } });  // not for a place within the page
 addEventListener("submit", async event => {
   event.preventDefault();
   await loaded;  // a zoom that is on its way is to be kept
   const fields = [...new FormData(event.target)].filter(([, value]) => value);
-  visit(new URLSearchParams(fields), new URL(event.target.action).pathname);
+  visit(new URLSearchParams(fields), false, new URL(event.target.action).pathname);
 });
 bring(document);
