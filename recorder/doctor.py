@@ -25,7 +25,7 @@ from offwake.recorder.host.machine_checks import (
     initial_time_namespace,
     root,
 )
-from offwake.recorder.host.snapshot import online_cpus
+from offwake.recorder.host.snapshot import lines_of, online_cpus
 from offwake.recorder.kernel.bcc_module import compiling, load_bcc
 from offwake.recorder.kernel.btf import VMLINUX, Btf
 from offwake.recorder.kernel.perf_event import EventSpec, counts_lost, open_event
@@ -194,7 +194,7 @@ def disk() -> Check:
 
 def mechanisms() -> list[Check]:
     """Tell what else of the kernel's tracing there is."""
-    mounted = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    mounted = [line.split() for line in lines_of("/proc/self/mounts")]
     there = {
         "tracefs": any(words[2] == "tracefs" for words in mounted),
         "kprobes": Path("/sys/bus/event_source/devices/kprobe").exists(),

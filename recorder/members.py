@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from offwake.errors import CannotRecord
+from offwake.recorder.host.snapshot import lines_of
 from offwake.recorder.programs.program import ALONE, MEMBER
 
 __all__ = ["Members", "Narrowing"]
 
-MOUNTS = Path("/proc/self/mountinfo")
+MOUNTS = "/proc/self/mountinfo"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _folder(cgroup: str) -> Path:
 
 
 def _cgroup_mounts() -> Iterator[str]:
-    for line in MOUNTS.read_text().splitlines():
+    for line in lines_of(MOUNTS):
         before, _, after = line.partition(" - ")
         if after.startswith(("cgroup ", "cgroup2 ")):
             yield before.split()[4]

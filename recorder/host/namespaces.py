@@ -1,7 +1,8 @@
 """Process ids as a container sees them: what /proc knows of the innermost PID namespace of a process."""
 
 import os
-from pathlib import Path
+
+from offwake.recorder.host.snapshot import lines_of
 
 __all__ = ["FIRST_PID_NAMESPACE", "FIRST_TIME_NAMESPACE", "ns_pid"]
 
@@ -17,7 +18,7 @@ def ns_pid(pid: int) -> int | None:
     try:
         if os.stat(f"/proc/{pid}/ns/pid").st_ino == FIRST_PID_NAMESPACE:
             return None
-        lines = Path(f"/proc/{pid}/status").read_text(errors="surrogateescape").splitlines()
+        lines = lines_of(f"/proc/{pid}/status")
     except OSError:
         return None
     return next((int(line.split()[-1]) for line in lines if line.startswith("NSpid:")), None)

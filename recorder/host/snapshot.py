@@ -21,6 +21,7 @@ __all__ = [
     "clocks",
     "devices",
     "kernel_stack",
+    "lines_of",
     "machine",
     "mappings_of",
     "offline_cpus",
@@ -58,6 +59,16 @@ def _cpus(which: str) -> list[int]:
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
+
+
+def lines_of(path: str) -> list[str]:
+    """Return the lines of a file of the kernel's, without their ends. Raises OSError.
+
+    The kernel ends them at line feeds alone: the names in them are anybody's to choose, and may hold all else that Python
+    ends lines at.
+    """
+    with open(path, "rb") as file:
+        return file.read().decode(errors="surrogateescape").split("\n")[:-1]
 
 
 def clocks() -> dict[str, int]:
@@ -134,8 +145,7 @@ def cgroup_of(pid: int) -> str:
     version 1, the deepest of theirs says more.
     """
     try:
-        with open(f"/proc/{pid}/cgroup", errors="surrogateescape") as file:
-            groups = [line.rstrip("\n").removesuffix(" (deleted)").split(":", 2) for line in file]
+        groups = [line.removesuffix(" (deleted)").split(":", 2) for line in lines_of(f"/proc/{pid}/cgroup")]
     except OSError:
         return ""
     unified = next((path for number, _, path in groups if number == "0"), "/")
@@ -147,8 +157,7 @@ def cgroup_of(pid: int) -> str:
 def mappings_of(pid: int) -> Iterator[Mapping]:
     """Yield a process's executable mappings."""
     try:
-        with open(f"/proc/{pid}/maps", errors="surrogateescape") as file:
-            lines = file.readlines()
+        lines = lines_of(f"/proc/{pid}/maps")
     except OSError:  # gone, a kernel thread, or one that refuses even root
         return
     for line in lines:
@@ -156,7 +165,7 @@ def mappings_of(pid: int) -> Iterator[Mapping]:
         if "x" not in parts[1]:
             continue
         start, _, end = parts[0].partition("-")
-        path = parts[5].rstrip("\n") if len(parts) > 5 else "//anon"
+        path = parts[5] if len(parts) > 5 else "//anon"
         major, _, minor = parts[3].partition(":")
         identity = f"{int(major, 16)}:{int(minor, 16)}:{parts[4]}".encode()
         yield int(start, 16), int(end, 16), int(parts[2], 16), path, identity

@@ -48,16 +48,19 @@ class ControlSocket:
         return bool(self._waiting)
 
     def _keeps(self, caller: socket.socket) -> bool:
-        """Tell whether a caller has not yet said what it wants."""
+        """Tell whether a caller has not yet said what it wants. A stranger is not waited for: it would take others' places."""
+        may_ask = _peer(caller)[1] in self._owners
         try:
             request = caller.recv(len(REQUEST))
         except BlockingIOError:
-            return True
+            if may_ask:
+                return True
+            request = REQUEST
         except OSError:
             request = b""
         if request != REQUEST:
             caller.close()
-        elif _peer(caller)[1] in self._owners:
+        elif may_ask:
             self._waiting.append(caller)
         else:
             _send(caller, {"error": "only root and who started the recorder may ask for a dump"})
@@ -97,9 +100,13 @@ def ask_for_dump(pid: int | None) -> str:
             choice = ", ".join(map(str, sorted(running)))
             raise UsageError(f"several flight recorders are running: give --dump one of {choice}")
         [(recorder, client)] = running.items()
+        said = b""
         try:
-            client.sendall(REQUEST)
-            said = b"".join(iter(lambda: client.recv(4096), b""))
+            with contextlib.suppress(BrokenPipeError):  # it has answered already
+                client.sendall(REQUEST)
+            with contextlib.suppress(ConnectionResetError):  # without having heard us
+                while part := client.recv(4096):
+                    said += part
         except OSError as error:
             raise CannotRecord(f"process {recorder}, a flight recorder, does not answer: {error.strerror}") from error
     if not said:
@@ -112,10 +119,11 @@ def ask_for_dump(pid: int | None) -> str:
 
 def _recorders(stack: ExitStack) -> Iterator[tuple[int, socket.socket]]:
     """Yield the processes that can be asked, each with a connection, as far as they are to be believed."""
-    names = {line.split()[-1].removeprefix("@") for line in UNIX_SOCKETS.read_text(errors="replace").splitlines()[1:]}
-    for name in names:
+    # Names are anybody's to choose, line ends and all; ours have neither those nor spaces.
+    for name in {word for word in UNIX_SOCKETS.read_text(errors="replace").split() if word.startswith(f"@{PREFIX}")}:
+        name = name.removeprefix("@")
         pid = name.removeprefix(PREFIX).partition("-")[0]
-        if name.startswith(PREFIX) and pid.isdecimal():
+        if pid.isdecimal():
             client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             with contextlib.suppress(OSError):  # gone meanwhile
                 client.connect(f"\0{name}")

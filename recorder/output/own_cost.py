@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from offwake.recorder.host.snapshot import lines_of
+
 __all__ = ["Device", "OwnCost", "device_of", "peak_memory_bytes"]
 
 
@@ -45,7 +47,7 @@ def device_of(fd: int) -> Device:
     known = Path(f"/sys/dev/block/{number}")
     if known.exists():
         return Device(number, known.resolve().name)
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in lines_of("/proc/self/mountinfo"):
         mount, _, system = line.partition(" - ")
         if mount.split()[2] == number:  # no block device of its own: tmpfs, a network, btrfs
             kind, source, *_ = system.split()

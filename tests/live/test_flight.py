@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -16,6 +18,18 @@ from tests.live.harness import ask, bpf_programs, offwake, programs_of, recorder
 from tests.live.test_refusals import WITHOUT_ROOT
 
 WINDOW_S = 2
+CONNECT = """
+import socket, sys
+held = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+try:
+    for one in held:
+        one.settimeout(1)
+        one.connect("\\0" + sys.argv[1])
+except OSError:  # no more are taken
+    pass
+print("connected", flush=True)
+sys.stdin.read()
+"""
 
 
 @contextmanager
@@ -48,6 +62,19 @@ def dump(process: subprocess.Popen[str]) -> Path:
     result = offwake("record", "--dump", str(process.pid))
     assert result.returncode == 0, result.stderr
     return Path(result.stdout.rstrip("\n"))
+
+
+@contextmanager
+def strangers_who_say_nothing(pid: int) -> Iterator[None]:
+    """Have nobody's process connect to a flight recorder until no more connections are taken."""
+    [name] = {word for word in Path("/proc/net/unix").read_text().split() if word.startswith(f"@offwake-flight-{pid}-")}
+    with subprocess.Popen(
+        [*WITHOUT_ROOT, sys.executable, "-c", CONNECT, name[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as strangers:
+        assert strangers.stdin and strangers.stdout
+        assert strangers.stdout.readline() == b"connected\n"
+        yield
+        strangers.stdin.close()
 
 
 def children(pid: int) -> set[int]:
@@ -126,6 +153,11 @@ def test_who_may_ask_and_whom(tmp_path: Path) -> None:
         result = offwake("record", "--dump", str(one.pid), under=WITHOUT_ROOT)
         assert result.returncode == 1
         assert "only root" in result.stderr
+        with strangers_who_say_nothing(one.pid), socket.socket(socket.AF_UNIX) as oddly_named:
+            oddly_named.bind("\0x\n\n@offwake-flight-1-\r y")
+            assert dump(one).parent == tmp_path
+        [path] = tmp_path.iterdir()
+        path.unlink()
         assert not list(tmp_path.iterdir())
         stop(other)
         assert dump(one).parent == tmp_path
