@@ -13,7 +13,7 @@ from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.recorder.host.snapshot import online_cpus
-from offwake.recorder.kernel.perf_event import Counts, EventSpec, Opened, open_event, read_counts, redirect
+from offwake.recorder.kernel.perf_event import Counts, EventSpec, Opened, disable, open_event, read_counts, redirect
 from offwake.recorder.kernel.ring import PAGE, Ring, ring_pages
 from offwake.recorder.programs.program import Program
 from offwake.recorder.sources import Source
@@ -117,6 +117,13 @@ class Rings:
             with suppress(CannotRecord):
                 self._open_cpu(cpu)
         return gaps
+
+    def disable(self) -> None:
+        """Have nothing more written into the rings, but by programs."""
+        for cpu in self.cpus:
+            for event in (*cpu.events, *([cpu.lessons.event] if cpu.lessons else [])):
+                with suppress(OSError):  # its CPU is gone
+                    disable(event)
 
     def unmap(self) -> None:
         """Give the rings' memory back: what was in them has been taken, and names take memory too."""

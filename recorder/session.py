@@ -161,6 +161,7 @@ class _Capture:
         reason = self._until_stopped(watch)
         ended_ns = time.monotonic_ns()
         self._program.detach()
+        self._rings.disable()
         self._pump.end()
         ending = self.ending(reason)
         ending.footer["ended_ns"] = ended_ns

@@ -86,18 +86,23 @@ def open_safely(path: str, identity: bytes) -> BinaryIO | None:
     """Open a file that anybody may have put there: a regular one, and the one that was mapped, or None.
 
     It is the same one by its inode; file systems with subvolumes and overlays show another device in a mapping than in
-    stat. b"" as identity stands for any. Opening never waits for the writer of a FIFO.
+    stat. b"" as identity stands for any. Nothing else is opened: to open a FIFO lets its writer go on, a tape is wound back
+    and a watchdog set off.
     """
+    inode = identity.rpartition(b":")[2]
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return None
-    facts = os.fstat(fd)
-    inode = identity.rpartition(b":")[2]
-    if not stat.S_ISREG(facts.st_mode) or (inode.isdigit() and int(inode) != facts.st_ino):
-        os.close(fd)
+    try:
+        facts = os.fstat(place)
+        if not stat.S_ISREG(facts.st_mode) or (inode.isdigit() and int(inode) != facts.st_ino):
+            return None
+        return os.fdopen(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC), "rb")
+    except OSError:
         return None
-    return os.fdopen(fd, "rb")
+    finally:
+        os.close(place)
 
 
 def unpacked(octets: Octets, at_most: int) -> BinaryIO:

@@ -26,6 +26,7 @@ __all__ = [
     "EventSpec",
     "Opened",
     "counts_lost",
+    "disable",
     "open_descriptor",
     "open_event",
     "open_probe",
@@ -38,7 +39,7 @@ PERF_EVENT_OPEN = 298  # of x86-64; see architecture() of machine_checks.py
 TYPE_SOFTWARE, TYPE_TRACEPOINT = 1, 2
 COUNT_SW_DUMMY, COUNT_SW_BPF_OUTPUT = 9, 10
 FORMAT_TIME_ENABLED, FORMAT_LOST = 1, 1 << 4
-IOC_ENABLE, IOC_SET_OUTPUT, IOC_ID, IOC_SET_FILTER = 0x2400, 0x2405, 0x80082407, 0x40082406
+IOC_ENABLE, IOC_DISABLE, IOC_SET_OUTPUT, IOC_ID, IOC_SET_FILTER = 0x2400, 0x2401, 0x2405, 0x80082407, 0x40082406
 CLOEXEC = 8
 
 DISABLED, EXCLUDE_IDLE, MMAP, COMM, FREQ, TASK = 1, 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 13
@@ -204,6 +205,11 @@ def open_probe(kind: int, path: bytes, offset: int, at_return: bool) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return fd
+
+
+def disable(event: Opened) -> None:
+    """Let an event happen no more; what it has counted can still be read. Raises OSError."""
+    ioctl(event.fd, IOC_DISABLE, 0)
 
 
 def redirect(event: Opened, into: Opened) -> None:

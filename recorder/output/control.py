@@ -48,7 +48,7 @@ class ControlSocket:
         return bool(self._waiting)
 
     def _keeps(self, caller: socket.socket) -> bool:
-        """Tell whether a caller has not yet said what it wants. A stranger is not waited for: it would take others' places."""
+        """Tell whether a caller has not said yet what it wants. A stranger is not waited for: others need its place."""
         may_ask = _peer(caller)[1] in self._owners
         try:
             request = caller.recv(len(REQUEST))

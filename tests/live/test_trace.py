@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from offwake.format.layout import Kind
+from offwake.format.reader import TraceReader
 from offwake.web.app import create_app
 from tests.live.harness import ask, offwake
 
@@ -115,6 +117,20 @@ def test_arguments_are_not_recorded_where_texts_are_left_out(tmp_path: Path) -> 
     result = offwake("record", "--redact", "--sources", "trace:sched:sched_process_exec", "-o", tmp_path / "x", "--", "true")
     assert result.returncode == 2
     assert "--redact" in result.stderr and "trace:" in result.stderr
+
+
+def test_a_flood_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    path = tmp_path / "x.offwake"
+    with subprocess.Popen(["dd", "if=/dev/zero", "of=/dev/null", "bs=1"], stderr=subprocess.DEVNULL) as flood:
+        result = offwake("record", "-o", path, "--sources", "trace:raw_syscalls:sys_enter", "--duration", "1")
+        flood.kill()
+    assert result.returncode in (0, 3), result.stderr
+    with TraceReader.open(path) as reader:
+        events = [block for block in reader.blocks if block.kind == Kind.EVENTS]
+        keyframe = next(reader.values(block) for block in reader.blocks if block.kind == Kind.KEYFRAME)
+        footer = next(reader.values(block) for block in reversed(reader.blocks) if block.kind == Kind.FOOTER)
+    assert keyframe and footer
+    assert events[-1].end_ns - footer["ended_ns"] < footer["ended_ns"] - keyframe["began_ns"]
 
 
 def test_the_host_has_no_more_mounts_than_before(tmp_path: Path) -> None:
