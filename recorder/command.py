@@ -15,7 +15,7 @@ from typing import NoReturn
 __all__ = ["PausedCommand"]
 
 POLL_S = 0.05
-PATIENCE_S = 3.0  # what a command that outlives the recording has to end by itself
+PATIENCE_S = 3.0  # after which it is said what is waited for
 
 
 class PausedCommand:
@@ -23,6 +23,7 @@ class PausedCommand:
 
     def __init__(self, words: list[str], stack: ExitStack) -> None:
         gate, self._release = os.pipe2(os.O_CLOEXEC)
+        self._is_released = self._is_asked = False
         self.status: int | None = None
         self.pid = os.fork()
         if not self.pid:
@@ -32,6 +33,7 @@ class PausedCommand:
 
     def release(self) -> None:
         """Let the command start."""
+        self._is_released = True
         with contextlib.suppress(BrokenPipeError):  # it is gone already, and has_ended() says so
             os.write(self._release, b"\n")
 
@@ -49,16 +51,26 @@ class PausedCommand:
         while not self.has_ended() and not interrupted():
             time.sleep(POLL_S)
 
-    def _close(self) -> None:
-        """End a command that outlives the recording; one that was never released reads the end of the pipe."""
-        os.close(self._release)
-        if not self.has_ended():
+    def end(self, interrupted: Callable[[], bool], say: Callable[[str], None]) -> None:
+        """Ask a command that outlives the recording to end, and wait until it has: it may have much to put in order."""
+        self._ask()
+        until = time.monotonic() + PATIENCE_S
+        self.let_run(lambda: interrupted() or time.monotonic() > until)
+        if not self.has_ended() and not interrupted():
+            say(f"the command, process {self.pid}, was sent SIGTERM and has not ended yet: Ctrl-C leaves it to itself")
+            self.let_run(interrupted)
+
+    def _ask(self) -> None:
+        if not self.has_ended() and not self._is_asked:
+            self._is_asked = True
             os.kill(self.pid, signal.SIGTERM)
-            until = time.monotonic() + PATIENCE_S
-            while not self.has_ended() and time.monotonic() < until:
-                time.sleep(0.01)
-        if not self.has_ended():
-            os.kill(self.pid, signal.SIGKILL)
+
+    def _close(self) -> None:
+        """One that was never released reads the end of the pipe."""
+        os.close(self._release)
+        if self._is_released:
+            self._ask()
+        elif self.status is None:
             os.waitpid(self.pid, 0)
 
 

@@ -154,12 +154,13 @@ class _Capture:
         self._pump.table.scan()
         self._pump.begin(self._began_ns)
         self._give_up_privileges()
-        if self._command:
+        if self._command and not self._stopper.signal_name:
             self._command.release()
         if not self._output:
             self._flight = FlightRecorder(self, self._thread, self._options.output, say)
         reason = self._until_stopped(watch)
-        ended_ns = time.monotonic_ns()
+        ended_ns, signals = time.monotonic_ns(), self._stopper.count
+        command_status = (self._command.status or 0) if self._command else 0
         self._program.detach()
         self._rings.disable()
         self._pump.end()
@@ -170,7 +171,9 @@ class _Capture:
             own = self._finish(ending)
         finally:
             if self._command and self._cut_short:
-                self._command.let_run(lambda: bool(self._stopper.signal_name))
+                self._command.let_run(lambda: self._stopper.count > signals)
+            elif self._command:
+                self._command.end(lambda: self._stopper.count > signals, say)
         return Result(
             path=self._options.output,
             reason=reason,
@@ -180,7 +183,7 @@ class _Capture:
             unavailable=self._program.unavailable,
             own=own,
             flight=self._flight.end() if self._flight else None,
-            command_status=(self._command.status or 0) if self._command else 0,
+            command_status=command_status,
         )
 
     def _give_up_privileges(self) -> None:

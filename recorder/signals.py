@@ -14,13 +14,13 @@ __all__ = ["Stopper"]
 class Stopper:
     """Turns signals into a readable descriptor and a name, for the rest of the process's life.
 
-    With `dumps`, SIGUSR2 is none that ends anything: `dumps_asked` counts it.
+    `count` is how many came. With `dumps`, SIGUSR2 is none that ends anything: `dumps_asked` counts it.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
     def __init__(self, dumps: bool = False) -> None:
-        self.dumps_asked = 0
+        self.dumps_asked = self.count = 0
         self.fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._number = 0
         for number in self.SIGNALS:
@@ -50,3 +50,4 @@ class Stopper:
 
     def _note(self, number: int, _frame: object) -> None:
         self._number = self._number or number
+        self.count += 1

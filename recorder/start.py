@@ -53,6 +53,7 @@ def wait_for(moment: float, stopper: Stopper, tell: Callable[[float], None]) -> 
         poller.poll(math.ceil(min(left, LOOK_EVERY_S) * 1000))
         stopper.check()
         stopper.heard()
+    stopper.check()
 
 
 def _moment(text: str) -> float:

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "command",
         nargs=argparse.REMAINDER,
         metavar="-- COMMAND ARG…",
-        help="record while it runs; a recording that ends first sends it SIGTERM, unless a budget ended it",
+        help="record while it runs; a recording that ends first sends it SIGTERM and waits for it, unless a budget ended it",
     )
 
 
