@@ -308,8 +308,11 @@ def feed(events: Table, done: int, threads: Table, tables: State, out: Out) -> i
         elif event.type == GAP:
             _lose(event, threads, tables, out)
         elif event.type == NAMED:
-            if thread_of[event.subject] != NEVER:
-                threads[thread_of[event.subject]].name = event.other
+            place = thread_of[event.subject]
+            if place != NEVER and threads[place].doing == DEAD:  # whose id an exec gave to another thread
+                place = new_thread(threads, thread_of, clock, event.subject, max(event.tgid, 0), event.time_ns)
+            if place != NEVER:
+                threads[place].name = event.other
         elif event.type == MOVED:
             space_of[event.subject] = event.other
     return done

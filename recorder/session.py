@@ -81,6 +81,8 @@ def record(
             stack.callback(program.close)
             if options.user_stacks == "dwarf" and not program.user_stack_bytes:
                 raise CannotRecord("; ".join(program.unavailable.values()) + ": try --user-stacks fp")
+            if options.trigger and "sched" in program.unavailable:
+                raise CannotRecord(f"--trigger needs the source sched: {program.unavailable['sched']}")
             stopper.check()
             moment = options.start.moment(time.time() + PREPARING_S) if options.start else 0.0
             if options.start and time.time() > moment:

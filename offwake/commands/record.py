@@ -172,7 +172,7 @@ def _options(args: argparse.Namespace) -> Options:
         stack_bytes=stack_bytes,
         narrowing=Narrowing(tuple(args.pid), tuple(args.tid), tuple(args.cgroup), args.command_only, not args.no_wakers),
         min_block_ns=round(args.min_block_us * 1000),
-        trigger=_trigger(args),
+        trigger=_trigger(args, names),
         budgets=Budgets.parse(args.max_size or (FILE_SIZE if flight_s is None else FLIGHT_SIZE), args.max_cpu, args.reserve),
         sync=args.sync,
         flight_s=flight_s,
@@ -192,11 +192,13 @@ def _flight_s(args: argparse.Namespace) -> float | None:
     return seconds
 
 
-def _trigger(args: argparse.Namespace) -> Trigger | None:
+def _trigger(args: argparse.Namespace, names: list[str]) -> Trigger | None:
     if args.trigger is None:
         return None
     if args.flight_recorder is None:
         raise UsageError("--trigger: only a flight recorder dumps by itself; add --flight-recorder SECONDS")
+    if "sched" not in names:
+        raise UsageError("--trigger: what blocks is known from the source sched; add it to --sources")
     return Trigger.parse(args.trigger)
 
 

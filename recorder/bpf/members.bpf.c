@@ -38,6 +38,36 @@ static __always_inline void note_waker(u32 waker, u8 rank)
         ranks.update(&waker, &hops);
 }
 
+/* The process runs another program, maybe at the call of another thread than its first, whose id that one has from then on. */
+static __always_inline void follow_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tid = bpf_get_current_pid_tgid(), before = ctx->args[1];
+    u8 *rank = ranks.lookup(&before), kept;
+
+    if (tid == before || !rank)
+        return;
+    kept = *rank;
+    ranks.update(&tid, &kept);
+    ranks.delete(&before);
+}
+
+#ifndef STACK_BITS
+int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    follow_exec(ctx);
+    return 0;
+}
+#endif
+
+/* A thread that ends leaves its id to others. Where its last switch is recorded, it does so there. */
+int on_sched_process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tid = bpf_get_current_pid_tgid();
+
+    ranks.delete(&tid);
+    return 0;
+}
+
 int on_sched_process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
     u8 member = 0;

@@ -123,6 +123,9 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx)
     if (code)
         code->flags = 0;
     python_of.delete(&tgid);
+#ifdef NARROWED
+    follow_exec(ctx);
+#endif
     return 0;
 }
 

@@ -76,6 +76,7 @@ class ProcessTable:
             if record.exec:
                 self._mappings[record.pid] = []
                 self._changed.add(record.pid)
+                self._keep_one_thread(record)
             if record.tid in self.threads:
                 self.threads[record.tid][2] = record.comm
         elif isinstance(record, Fork):
@@ -95,6 +96,15 @@ class ProcessTable:
                 self._cgroups.pop(record.pid, None)
                 self._ns_pids.pop(record.pid, None)
                 self._changed.add(record.pid)
+
+    def _keep_one_thread(self, record: Comm) -> None:
+        """Follow an exec: the thread that called it is left, and has the process's id, whichever it had."""
+        for tid in self._members.get(record.pid, set()) - {record.tid}:
+            if self.threads[tid][1] == record.pid:  # not another's by now
+                del self.threads[tid]
+        self._members[record.pid] = {record.tid}
+        if record.tid not in self.threads:
+            self._add([record.tid, record.pid, record.comm, "", -1, 0, None])
 
     def look_inside(self, pid: int) -> None:
         """Find out which id a process has in a PID namespace of its own, if it is in one."""

@@ -109,8 +109,9 @@ class FlightRecorder:
         if self._control.anybody_asks():
             return _Wanted("offwake record --dump", self._control.take())
         now, hits = time.monotonic_ns(), self._capture.trigger_hits()
-        if hits > self._hits and (self._triggered_ns is None or now - self._triggered_ns >= TRIGGER_EVERY_NS):
-            self._hits, self._triggered_ns = hits, now
+        is_met, self._hits = hits > self._hits, hits  # one that is not answered now is only counted: a later dump lacks it
+        if is_met and (self._triggered_ns is None or now - self._triggered_ns >= TRIGGER_EVERY_NS):
+            self._triggered_ns = now
             return _Wanted("the trigger", lambda answer: None)
         return None
 

@@ -25,9 +25,9 @@ __all__ = ["WHOLE_STACKS", "Possible", "load", "possible"]
 
 STEP_TABLES = {"from_tracepoint": RAW_TRACEPOINT, "from_sample": PERF_EVENT}
 """What type of program the tables of STEPS hold."""
-FORK, WATCHED = "sched_process_fork", ("sched_process_exec", "module_free")
-"""Tracepoints at which a thread becomes a member, and at which what stacks rest on is no longer true. A kernel may have no
-modules."""
+FORK, EXEC, EXIT, UNLOAD = "sched_process_fork", "sched_process_exec", "sched_process_exit", "module_free"
+"""Tracepoints at which members become more, others and fewer, and at which what stacks rest on is no longer true. A kernel
+may have no modules."""
 WHOLE_STACKS = "whole user stacks"
 """What is lacking, beside sources, where the kernel walks user stacks."""
 VERIFIERS_AT_MOST = 4
@@ -77,8 +77,9 @@ def load(sources: list[Source], build: Build) -> Program:
     found = possible([_built(source, build) for source in chosen], btf)
     plain = [replace(source, events=()) for source in sources if source.sampling or source.traced]
     program = Program(plain, event_kinds(sources), build, unavailable=found.lacking, enums=found.enums)
-    watched = [FORK] * build.narrowed + [*WATCHED] * bool(build.user_stack_bytes)
-    program.watched = [name for name in watched if btf.has_tracepoint(name)]
+    watched = {FORK: build.narrowed, EXEC: build.narrowed or build.user_stack_bytes, UNLOAD: build.user_stack_bytes}
+    watched[EXIT] = build.narrowed and "sched" not in {source.name for source in found.sources}
+    program.watched = [name for name, is_watched in watched.items() if is_watched and btf.has_tracepoint(name)]
     try:
         prelude = common_text(program.kinds, btf, build)
     except KeyError as error:

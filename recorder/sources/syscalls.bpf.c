@@ -33,6 +33,10 @@ int on_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 
     if (!begin)
         return 0;
+    if (read_u64(ctx->args[0] + OFFSET(pt_regs.orig_ax)) != begin->call) { /* of a thread that had this id before */
+        entered.delete(&tid);
+        return 0;
+    }
     took_ns = bpf_ktime_get_ns() - begin->time_ns;
     key.call = begin->call;
     key.power = power_of_two(took_ns);

@@ -193,6 +193,7 @@ def test_a_trigger_dumps_by_itself_at_most_once_a_minute(tmp_path: Path) -> None
         (["--flight-recorder", "10", "-o", "-"], "--flight-recorder"),
         (["--trigger", "blocked > 1s"], "--flight-recorder"),
         (["--flight-recorder", "10", "--trigger", "slow"], "--trigger"),
+        (["--flight-recorder", "10", "--trigger", "blocked > 1s", "--sources", "block"], "the source sched"),
     ],
 )
 def test_options_that_make_no_sense(options: list[str], says: str) -> None:

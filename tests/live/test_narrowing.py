@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,13 @@ MEMBER = 2  # in the flags of a switch: prev is one
 STRANGERS = ["sh", "-c", "while sleep 0.004; do :; done"]
 TARGET = 'read go; "$@" | cat'
 """Waits for a line; then everything that works is a child, or the child of one."""
+EXEC_BY_A_THREAD = """
+import os, threading, time
+print(os.getpid(), flush=True)
+caller = threading.Thread(target=os.execvp, args=("sh", ["sh", "-c", "sleep 0.2; sleep 0.2; sleep 0.2"]))
+caller.start()
+time.sleep(100)
+"""
 
 
 @contextmanager
@@ -145,6 +153,19 @@ def test_a_command_is_recorded_with_its_children_and_its_status_is_told(
     assert result.returncode == 7, result.stderr
     members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
     assert len(members) > 2
+
+
+@pytest.mark.parametrize("user_stacks", ["auto", "fp"])
+def test_a_member_stays_one_when_another_thread_than_its_first_runs_a_program(user_stacks: str, tmp_path: Path) -> None:
+    path = tmp_path / "exec.offwake"
+    narrowed = ["--command-only", "--sources", "sched", "--user-stacks", user_stacks]
+    result = offwake("record", "-o", path, *narrowed, "--", sys.executable, "-c", EXEC_BY_A_THREAD)
+    assert result.returncode == 0, result.stderr
+    command = int(result.stdout)
+    members = {event["prev"] for event in events(path) if event.get("prev") and event["flags"] & MEMBER}
+    names = {row["tid"]: row["comm"] for row in ask("table", path, "--json")}
+    assert {names[tid] for tid in members if tid in names} >= {"sh", "sleep"}
+    assert names[command] == "sh"
 
 
 def test_short_waits_have_no_wakers_stack_and_are_all_there(workload: Callable[[str], Path], tmp_path: Path) -> None:

@@ -11,6 +11,23 @@ from offwake.analyzer.syscalls import syscall_name
 from tests.live.harness import ask, offwake
 
 SYNCS, FAILS = 2003, 211
+SAME_ID = """
+import os
+reused = 0
+for _ in range(50):
+    first = os.fork()
+    if not first:
+        os._exit(0)
+    os.waitpid(first, 0)
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write(str(first - 1))
+    second = os.fork()
+    if not second:
+        os._exit(0)
+    os.waitpid(second, 0)
+    reused += first == second
+print(reused)
+"""
 HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 SYNCER = f"""
 import os, sys, time
@@ -46,6 +63,16 @@ def recorded(machine: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         subprocess.run(["umount", disk], check=True)
     assert result.returncode == 0, result.stderr
     return path, int(result.stdout)
+
+
+def test_what_a_thread_did_not_end_is_not_the_next_ones_that_has_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "x.offwake"
+    result = offwake("record", "-o", path, "--sources", "syscalls", "--", sys.executable, "-c", SAME_ID)
+    assert result.returncode == 0, result.stderr
+    reused = int(result.stdout)
+    assert reused > 0, "no id was given out twice: the test shows nothing"
+    calls = {row["call"] for row in ask("table", path, "--of", "syscalls", "--json")}
+    assert "wait4" in calls and not calls & {"exit", "exit_group"}
 
 
 def test_every_call_is_counted(recorded: tuple[Path, int]) -> None:

@@ -39,6 +39,20 @@ def test_a_child_has_its_parents_name_and_mappings_until_it_runs_a_program() -> 
     assert paths_of(table, 10) == ["/bin/sh"]
 
 
+def test_an_exec_by_another_thread_leaves_that_one_with_the_process_id() -> None:
+    table = ProcessTable()
+    table.apply(Fork(10, 1, 10, 1, 0))
+    table.apply(Fork(10, 10, 12, 10, 0))
+    table.apply(Fork(10, 10, 13, 10, 0))
+    table.apply(Exit(10, 1, 13, 1, 0))
+    table.apply(Exit(10, 1, 10, 1, 0))  # the first thread; 12, which called it, takes its id
+    table.apply(Comm(10, 10, 0, "program", exec=True))
+    table.apply(mapping(10, 0x1000, "/bin/program"))
+    assert names_of(table) == {10: "program"}
+    table.apply(Exit(10, 1, 10, 1, 0))
+    assert names_of(table) == {} and paths_of(table, 10) == []
+
+
 def test_a_new_thread_shares_its_process() -> None:
     table = ProcessTable()
     table.apply(Fork(10, 1, 10, 1, 0))
