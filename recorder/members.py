@@ -5,7 +5,7 @@ when its list of threads is read again, four times a second.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,15 +72,26 @@ class Members:
         lists = {"pids": [*narrowing.pids], "tids": [*narrowing.tids], "cgroups": [*narrowing.cgroups]}
         return lists | {"members": sorted(self.at_first), "command": narrowing.command, "wakers": narrowing.wakers}
 
-    def follow(self) -> None:
-        """Tell of whoever has moved into the cgroups, and out of them."""
+    def follow(self, born: Set[int] = frozenset()) -> None:
+        """Tell of whoever has moved into the cgroups, and out of them; also of those `born` there and moved out since."""
         if self._folders:
             present = {tid for folder in self._folders for tid in _threads_in(folder)}
             for tid in present - self._in_cgroups:
                 self.kernel.set_member(tid, MEMBER)
-            for tid in self._in_cgroups - present:
+            gone = self._in_cgroups - present
+            if self._is_of_cgroups_alone:  # else they may be the children of others
+                gone |= born - present
+            for tid in gone - self._named():
                 self.kernel.set_member(tid, None)
             self._in_cgroups = present
+
+    @property
+    def _is_of_cgroups_alone(self) -> bool:
+        return not (self.narrowing.pids or self.narrowing.tids or self.narrowing.command)
+
+    def _named(self) -> set[int]:
+        """Return the threads that are members wherever they are."""
+        return {*self.narrowing.tids, *(tid for pid in self.narrowing.pids for tid in _threads_of(pid))}
 
     def _add_process(self, pid: int) -> None:
         """Add a process's threads, until none is found that a thread that was not yet a member has made meanwhile."""

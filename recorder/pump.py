@@ -124,6 +124,7 @@ class Pump:
 
     def close_round(self, now: int) -> bool:
         """Write everything that was taken before `now`, and what was lost until then; returns whether CPUs came or went."""
+        changes = self._rings.changes
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)
         self._round_ns = now
@@ -135,7 +136,7 @@ class Pump:
         }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
-        return bool(gaps)
+        return self._rings.changes > changes
 
     def end(self) -> None:
         """Take and write what is left, now that nothing writes into the rings any more."""

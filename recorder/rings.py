@@ -95,6 +95,7 @@ class Rings:
         self.poller = select.poll()
         self.events: list[Opened] = []
         self.cpus: list[CpuRings] = []
+        self.changes = 0
         for cpu in cpus:
             self._open_cpu(cpu)
 
@@ -102,20 +103,24 @@ class Rings:
         """Give rings to CPUs that came online since the last call, at `since_ns`; returns where events may be missing.
 
         What the dead events had written is still in the ring. A CPU that can be given none is tried again the next time.
+        `changes` counts the CPUs that went, or were given rings.
         """
         online, gaps = set(online_cpus()), []
         for rings in self.cpus:
             died, is_online = rings.has_died(), rings.cpu in online
+            self.changes += died
             if died or (is_online and not rings.alive):
                 what = "online" if not died else "away" if is_online else "offline"
                 gaps.append(CpuGap(rings.cpu, since_ns, now_ns, what))
             if is_online and not rings.alive:
                 with suppress(CannotRecord):  # it is offline again
                     self._reopen(rings)
+                    self.changes += 1
         for cpu in sorted(online - {rings.cpu for rings in self.cpus}):
             gaps.append(CpuGap(cpu, since_ns, now_ns, "online"))
             with suppress(CannotRecord):
                 self._open_cpu(cpu)
+                self.changes += 1
         return gaps
 
     def disable(self) -> None:

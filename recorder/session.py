@@ -234,7 +234,7 @@ class _Capture:
                 self._disk.visit(self._thread)
             ready = poller.poll(min(LEARNING_MS if is_learning else POLL_MS, left * 1000))
             is_learning = self._pump.empty()
-            self._members.follow()
+            self._members.follow(self._pump.table.take_born())
             self._stopper.heard()
             if self._flight:
                 self._flight.step()

@@ -37,6 +37,7 @@ class ProcessTable:
     _changed: set[int] = field(default_factory=set)
     _ns_pids: dict[int, int] = field(default_factory=dict)
     _contained: list[list[int]] = field(default_factory=list)
+    _born: set[int] = field(default_factory=set)
 
     def scan(self) -> None:
         """Read everything from /proc."""
@@ -81,6 +82,7 @@ class ProcessTable:
                 self.threads[record.tid][2] = record.comm
         elif isinstance(record, Fork):
             parent = self.threads.get(record.ptid)
+            self._born.add(record.tid)
             self._add([record.tid, record.pid, parent[2] if parent else "", "", -1, 0, None])
             if record.pid != record.ppid:
                 self._mappings[record.pid] = list(self._mappings.get(record.ppid, ()))
@@ -116,6 +118,11 @@ class ProcessTable:
     def take_contained(self) -> list[list[int]]:
         """Return the processes, with their ids in their own PID namespace, that were found in one since the last call."""
         found, self._contained = self._contained, []
+        return found
+
+    def take_born(self) -> set[int]:
+        """Return the threads that were born since the last call."""
+        found, self._born = self._born, set()
         return found
 
     def take_changed(self) -> set[int]:

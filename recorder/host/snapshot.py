@@ -49,8 +49,8 @@ def online_cpus() -> list[int]:
 
 
 def offline_cpus() -> list[int]:
-    """Number the CPUs that are there, and could come online."""
-    return sorted({*_cpus("present")} - {*_cpus("online")})
+    """Number the CPUs that could come online, also those that could be put in meanwhile."""
+    return sorted({*_cpus("possible")} - {*_cpus("online")})
 
 
 def _cpus(which: str) -> list[int]:

@@ -125,7 +125,7 @@ def test_a_command_that_became_somebody_else_is_ended_all_the_same(tmp_path: Pat
     noted = tmp_path / "pid"
     script = f"echo $$ > {noted}; exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups sleep 1000"
     result = offwake("record", "-o", tmp_path / "x.offwake", "--duration", "1", "--", "sh", "-c", script)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode in (0, 3), result.stderr  # 3: something was lost
     assert not Path(f"/proc/{int(noted.read_text())}").exists()
 
 
