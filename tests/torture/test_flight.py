@@ -1,9 +1,10 @@
-"""A flight recorder under load for hours: its memory stays where it was, and its dumps read.
+"""A flight recorder under load for hours: its memory stays where it was, and its dumps read. What comes after a minute.
 
 OFFWAKE_HOURS says for how long (default 1).
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -64,3 +65,21 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     half = len(samples) // 2
     print(f"{said.splitlines()[-1]}\nKiB of memory, at most: {max(samples[:half])}, then {max(samples[half:])}")
     assert max(samples[half:]) <= 1.1 * max(samples[:half]), samples
+
+
+def test_a_wait_within_a_minute_of_a_dump_is_counted_and_has_none_when_the_minute_is_over(tmp_path: Path) -> None:
+    sleeper = tmp_path / "long-sleeper"
+    shutil.copy(shutil.which("sleep") or "", sleeper)
+
+    def dumps() -> int:
+        subprocess.run([sleeper, "0.4"], check=True)
+        return len(list(tmp_path.glob("*.offwake")))
+
+    trigger = "blocked > 300ms comm=long-sleeper"
+    with recorder("--flight-recorder", "5", "--trigger", trigger, "-o", tmp_path / "x.offwake") as process:
+        wait_until(lambda: dumps() == 1, "the trigger dumps")
+        assert dumps() == 1
+        time.sleep(75)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert "1 dump written; the trigger was met" in said
