@@ -1,30 +1,17 @@
 """The declaration of `count:PATTERN` and `time:PATTERN`: a map by function and process, and the programs that add to it."""
 
-from dataclasses import dataclass
-from importlib.resources import files
 from zlib import crc32
 
 from offwake.errors import UsageError
 from offwake.recorder.kernel.uprobes import Site
 from offwake.recorder.patterns import Function, kernel_functions, tracepoints, user_functions
-from offwake.recorder.sources import Counting, Event, Field, Source
+from offwake.recorder.sources import Counting, Event, Field, Source, text_of
 
 __all__ = ["declared"]
 
-PROGRAM = files("offwake.recorder.sources").joinpath("count.bpf.c")
 KEY = ("function", "tgid", "power")
 """The last one is the power of two of how long calls took that are timed."""
 COUNT, TIMES = (Field("count", "u8"),), (Field("total_ns", "u8"), Field("squares_low", "u8"), Field("squares_high", "u8"))
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The text of a program, as a file has it."""
-
-    text: str
-
-    def read_text(self) -> str:
-        return self.text
 
 
 def declared(what: str, pattern: str) -> Source:
@@ -45,14 +32,14 @@ def declared(what: str, pattern: str) -> Source:
         for cookie, one in enumerate(found)
         for probe in probes
     ]
-    text = PROGRAM.read_text()
+    text = text_of("count.bpf.c")
     if what == "count":  # what is timed has more in its map
         begin, end = text.index("int on_MAP_begin"), len(text)
         text = text[:begin] + text[end:]
     return Source(
         source.name,
         source.summary,
-        program=_Text(text.replace("MAP", name)),
+        program=text.replace("MAP", name),
         sites=lambda: sites,
         probes=probes,
         counting=_counting(name, sums, found),
@@ -78,7 +65,7 @@ int {event.function}(struct bpf_raw_tracepoint_args *ctx)
         for number, event in enumerate(events)
     )
     counting = _counting(name, COUNT, found)
-    return Source(source.name, source.summary, events, program=_Text("".join(programs)), counting=counting)
+    return Source(source.name, source.summary, events, program="".join(programs), counting=counting)
 
 
 def _counting(name: str, sums: tuple[Field, ...], found: list[Function]) -> Counting:

@@ -8,7 +8,6 @@ import lzma
 import os
 import stat
 from contextlib import ExitStack
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 __all__ = ["FileOctets", "Octets", "open_safely", "unpacked"]
@@ -110,6 +109,8 @@ def unpacked(octets: Octets, at_most: int) -> BinaryIO:
 
     Raises lzma.LZMAError where it is damaged, and OSError where there is no room for it.
     """
+    from tempfile import TemporaryFile  # takes longer to import than all the rest, and few files are packed
+
     unpacker = lzma.LZMADecompressor(memlimit=UNPACKER_AT_MOST)
     at, left = 0, at_most
     with ExitStack() as stack:

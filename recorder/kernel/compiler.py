@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from offwake.errors import CannotRecord
-from offwake.recorder.kernel.bcc_module import compiling, load_bcc
 from offwake.recorder.kernel.boot_cache import kept
 
 __all__ = ["Compiled", "MapSpec", "compiled"]
@@ -84,6 +83,8 @@ def _be_the_child(text: str, pipe: int) -> NoReturn:
 
 
 def _compile(text: str) -> dict[str, Any]:
+    from offwake.recorder.kernel.bcc_module import compiling, load_bcc  # in the child: few recorders need one
+
     bcc = load_bcc()
     with compiling() as messages:
         try:

@@ -3,10 +3,10 @@
 Members of kernel structs are reached by their offsets, which the text has as numbers: no header is needed.
 """
 
+import pkgutil
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
 from offwake.recorder.kernel.btf import Btf
 from offwake.recorder.programs.trigger import Trigger
@@ -15,7 +15,6 @@ from offwake.recorder.stacks.python import PYTHON_CODE
 
 __all__ = ["STEPS", "Build", "common_text", "source_text", "with_numbers", "without_addresses", "without_lacking"]
 
-BPF = files("offwake.recorder").joinpath("bpf")
 PRELUDE = ("prelude", "uprobes")
 MEMBERS, WAITED = ("members",), ("waited",)
 STACKS = ("stacks", "kernel_stack", "returns", "user_stack", "ways", "user_frames", "python_stack", "send")
@@ -173,7 +172,7 @@ def source_text(source: Source, btf: Btf) -> str:
         btf.tracepoint_arguments(event.tracepoint)
     structs = "".join(_struct(event) for event in source.events)
     structs += _counting(source.counting) if source.counting else ""
-    own = _of_kernel(source.program.read_text(), btf) if source.program else ""
+    own = _of_kernel(source.program, btf)
     declared = [event for event in source.events if f"{event.function}(" not in own and not source.probes]
     maps = [f"seen_{e.name}" for e in declared if e.once_per] + [f"noted_{e.name}" for e in declared if e.notes]
     tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
@@ -187,7 +186,7 @@ def _halves(comm: str) -> tuple[bytes, bytes]:
 
 
 def _common(names: tuple[str, ...]) -> str:
-    return "".join((BPF / f"{name}.bpf.c").read_text() for name in names)
+    return "".join((pkgutil.get_data("offwake.recorder", f"bpf/{name}.bpf.c") or b"").decode() for name in names)
 
 
 def _struct(event: Event) -> str:
@@ -205,7 +204,7 @@ def _counting(counting: Counting) -> str:
     """Return the map of a Counting, and a function that finds the place of a key in it, made if need be."""
     name = counting.name
     structs = _struct_of(f"{name}_key", counting.key) + _struct_of(f"{name}_value", (*counting.sums, *counting.most))
-    return structs + (BPF / "counting.bpf.c").read_text().replace("NAME", name).replace("ENTRIES", str(counting.entries))
+    return structs + _common(("counting",)).replace("NAME", name).replace("ENTRIES", str(counting.entries))
 
 
 def _function(event: Event, source: Source, btf: Btf) -> str:

@@ -10,8 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources.abc import Traversable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from offwake.errors import UsageError
 from offwake.recorder.kernel.uprobes import Site
@@ -132,13 +131,6 @@ def _size(placed: tuple[tuple[Field, int], ...]) -> int:
     return at + last.size + -(at + last.size) % max(field.alignment for field, _ in placed)
 
 
-class Text(Protocol):
-    """What has a text, if no file does."""
-
-    def read_text(self) -> str:
-        """Return it."""
-
-
 @dataclass(frozen=True)
 class Counting:
     """What a source's program adds up in the map `name`, by a key; each second the file gets what was added.
@@ -203,7 +195,7 @@ class InFiles:
 
 @dataclass(frozen=True)
 class Source:
-    """One event source. `program` is a C file beside the declaration for what a declaration cannot say.
+    """One event source. `program` is the text of a C file beside the declaration, for what that cannot say.
 
     `needs` names sources that are recorded with it. `enums` are C enumerations whose names the file keeps. `counters` reads
     numbers that only grow, by their names; how much they grew is kept once a second.
@@ -216,7 +208,7 @@ class Source:
     summary: str
     events: tuple[Event, ...] = ()
     sampling: Sampling | None = None
-    program: "Traversable | Text | None" = None
+    program: str = ""
     default: bool = False
     needs: tuple[str, ...] = ()
     enums: tuple[str, ...] = ()
@@ -238,6 +230,11 @@ class Source:
     def sampled(self) -> tuple[Event, ...]:
         """The events that the sampling clock gives."""
         return self.events if self.sampling else ()
+
+
+def text_of(name: str) -> str:
+    """Return the text of a C file that lies beside the declarations, also in an archive."""
+    return (pkgutil.get_data(__name__, name) or b"").decode()
 
 
 def all_sources() -> dict[str, Source]:

@@ -2,12 +2,11 @@
 containers too, also of such as begin later."""
 
 import re
-from importlib.resources import files
 from typing import BinaryIO
 
 from offwake.recorder.binaries.libraries import sites_of
 from offwake.recorder.kernel.uprobes import Site
-from offwake.recorder.sources import Event, Field, InFiles, Source
+from offwake.recorder.sources import Event, Field, InFiles, Source, text_of
 
 RETURNS = {
     "getaddrinfo": "on_getaddrinfo_return",
@@ -29,7 +28,7 @@ def lookups_in(file: BinaryIO) -> list[Site]:
 SOURCE = Source(
     name="dns",
     summary="name look-ups through the C library, with host and latency: dns table, heat map and histogram",
-    program=files(__package__).joinpath("dns.bpf.c"),
+    program=text_of("dns.bpf.c"),
     events=(
         Event(
             "dns_lookup",

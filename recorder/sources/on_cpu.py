@@ -1,8 +1,6 @@
 """On-CPU samples: what threads did while they ran."""
 
-from importlib.resources import files
-
-from offwake.recorder.sources import Event, Field, Sampling, Source
+from offwake.recorder.sources import Event, Field, Sampling, Source, text_of
 
 PERF_COUNT_SW_CPU_CLOCK = 0
 
@@ -12,6 +10,6 @@ SOURCE = Source(
     summary="a stack sample 49 times a second on each CPU that runs a thread: on-CPU and wall-clock graphs",
     default=True,
     sampling=Sampling(PERF_COUNT_SW_CPU_CLOCK, hertz=49),
-    program=files(__package__).joinpath("on_cpu.bpf.c"),
+    program=text_of("on_cpu.bpf.c"),
     events=(Event("cpu_sample_whole", "", (Field("tgid", "u4"), Field("tid", "u4"))),),
 )

@@ -1,14 +1,12 @@
 """Scheduling: who left the CPU and why, who woke whom. What all off-CPU and off-wake analysis rests on."""
 
-from importlib.resources import files
-
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.sources import Event, Field, Source, text_of
 
 SOURCE = Source(
     name="sched",
     summary="context switches and wakings: off-CPU, off-wake and chain graphs, run queue, threads",
     default=True,
-    program=files(__package__).joinpath("sched.bpf.c"),
+    program=text_of("sched.bpf.c"),
     events=(
         Event(
             "sched_switch",

@@ -1,13 +1,11 @@
 """System calls: how often each process made each, how long that took and how often it failed; added up in the kernel."""
 
-from importlib.resources import files
-
-from offwake.recorder.sources import Counting, Event, Field, Source
+from offwake.recorder.sources import Counting, Event, Field, Source, text_of
 
 SOURCE = Source(
     name="syscalls",
     summary="system calls by process and call, counted and timed in the kernel: syscalls table, histograms by call",
-    program=files(__package__).joinpath("syscalls.bpf.c"),
+    program=text_of("syscalls.bpf.c"),
     events=(Event("syscall_enter", "sys_enter", ()), Event("syscall_exit", "sys_exit", ())),
     counting=Counting(
         "syscalls",

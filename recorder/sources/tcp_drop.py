@@ -1,16 +1,14 @@
 """TCP packets that the kernel dropped, with its reason and the stack: what was lost here, and not on the way."""
 
-from importlib.resources import files
-
 from offwake.recorder.sockets import WHO
-from offwake.recorder.sources import Event, Field, Source
+from offwake.recorder.sources import Event, Field, Source, text_of
 
 SOURCE = Source(
     name="tcp-drop",
     summary="TCP packets that the kernel dropped, why and where: tcp-drops table and flame graph",
     needs=("tcp",),
     enums=("skb_drop_reason",),
-    program=files(__package__).joinpath("tcp_drop.bpf.c"),
+    program=text_of("tcp_drop.bpf.c"),
     events=(
         Event(
             "tcp_drop",
