@@ -44,7 +44,7 @@ class Recording:
 
     `began_ns` and `ended_ns` (CLOCK_MONOTONIC) bound what is analyzed: everything was attached at the first, everything
     was still attached at the second. Of a recording that was killed, the last second that was written whole counts; of
-    segments cut out of one, the moment at which the first was opened.
+    segments cut out of one (`is_cut`), the moment at which the first was opened.
     """
 
     def __init__(self, path: Path, reader: TraceReader) -> None:
@@ -67,8 +67,8 @@ class Recording:
             for what, rows in self.symbols.items():
                 rows += values[what]
         self.unwind_rows = self._unwind_rows(path)
-        first = reader.blocks[0].segment == FIRST_SEGMENT
-        self.began_ns: int = keyframe["began_ns"] if first else keyframe["clocks"]["monotonic_ns"]
+        self.is_cut = reader.blocks[0].segment != FIRST_SEGMENT
+        self.began_ns: int = keyframe["clocks"]["monotonic_ns"] if self.is_cut else keyframe["began_ns"]
         footer: dict[str, Any] = require(reader.footer or {}, {}, f"{path}: footer")
         shape = {key: part for key, part in FOOTER.items() if key in footer}
         self.footer: dict[str, Any] = require(footer, shape, f"{path}: footer")

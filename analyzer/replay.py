@@ -156,6 +156,8 @@ class Replay:
             waiting = _joined(waiting, rows)
             records = [record for record in records if record.time_ns >= first_ns] + fresh
         waiting = _joined(waiting, self._uncounted(self.recording.last_tick, self.recording.ended_ns))
+        if never_read := list(self._never_read()):
+            waiting = _joined(waiting, {LOST: Rows.joined(never_read)})
         yield from self._batches(waiting, records)
         yield Batch(self.timeline.end(self.recording.ended_ns, *self._last_states()), {})
 
@@ -205,13 +207,18 @@ class Replay:
             if block.kind == Kind.KEYFRAME and (keyframe := reader.values(block)) is not None:
                 self.decoder.learn(require(keyframe.get("events"), EVENTS, "keyframe.events"))
             is_known = block.stream < self.timeline.cpus  # what else a CPU says, the timeline could not take
-            if block.kind == Kind.EVENTS and is_known and (span := reader.payload(block)) is not None:
+            if block.kind == Kind.EVENTS and is_known:
+                first_tail = NEVER if block.stream_sequence and not self.recording.is_cut else block.ring_tail
+                goes_on = self._ring_heads.setdefault(block.stream, first_tail) == block.ring_tail
+                if (span := reader.payload(block)) is None:
+                    continue
                 last_ns = self.decoder.last_ns.get(block.stream, self.recording.began_ns)
                 rows = self.decoder.decode(span, block.stream)
-                if self._ring_heads.get(block.stream, block.ring_tail) != block.ring_tail and rows:
+                if not goes_on and rows:
                     first = min(int(part.time_ns[0]) for part in rows.values())
                     parts.setdefault(LOST, []).append(_gap(block.stream, last_ns, max(first, last_ns)))
-                self._ring_heads[block.stream] = block.ring_head
+                if goes_on or rows:  # else the gap lasts until the next block
+                    self._ring_heads[block.stream] = block.ring_head
                 self._name_python({self._kind_names[kind]: part for kind, part in rows.items()}.get("python_code"))
                 for kind, part in rows.items():
                     parts.setdefault(kind, []).append(part)
@@ -368,6 +375,14 @@ class Replay:
                 last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
                 found.append(_gap(cpu, last_ns, max(last_ns, until_ns)))
         return {LOST: Rows.joined(found)} if found else {}
+
+    def _never_read(self) -> Iterator[Rows]:
+        """Yield the gaps up to the end: of CPUs whose last blocks are damaged."""
+        ended = {block.stream: block.ring_head for block in self.recording.reader.blocks if block.kind == Kind.EVENTS}
+        for cpu, head in self._ring_heads.items():
+            if ended[cpu] != head:
+                last_ns = self.decoder.last_ns.get(cpu, self.recording.began_ns)
+                yield _gap(cpu, last_ns, max(last_ns, self.recording.ended_ns))
 
     def _unwatched(self, tick: dict[str, Any]) -> Iterator[Rows]:
         """Yield the gaps of CPUs that had no ring for some time before this tick: they went offline, or came online.
