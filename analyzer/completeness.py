@@ -9,7 +9,7 @@ from typing import Any
 from offwake.analyzer.heatmap import Heatmap
 from offwake.analyzer.histogram import Histograms
 from offwake.analyzer.profile import Profile
-from offwake.analyzer.render.text import count, duration, percent, weight
+from offwake.analyzer.render.text import count, counted, duration, percent, weight
 
 __all__ = ["completeness", "open_waits", "remarks", "wholeness"]
 
@@ -25,7 +25,8 @@ def completeness(info: dict[str, Any]) -> str:
         f"{count(info['lost']['total'])} events lost": info["lost"]["total"],
         "CPUs came or went": info["cpu_changes"],
         "not ended": not info["ended"],
-        f"{count(info['damaged_bytes'])} bytes damaged": info["damaged_bytes"],
+        f"{counted(info['damaged_bytes'], 'byte')} damaged": info["damaged_bytes"],
+        "parts missing": info["missing_places"],
     }
     return f"not complete: {', '.join(words for words, is_so in missing.items() if is_so)}"
 

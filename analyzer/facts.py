@@ -13,6 +13,7 @@ from offwake.analyzer.interrupts import interrupt_source
 from offwake.analyzer.intervals import UNKNOWN
 from offwake.analyzer.machine import Machine
 from offwake.analyzer.naming import Naming
+from offwake.analyzer.render.text import counted
 from offwake.analyzer.replay import Replay
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
@@ -31,8 +32,8 @@ def facts(recording: "Recording") -> dict[str, Any]:
     """Return the document of `offwake info --json`. `verdict` holds a sentence for everything that is not as it should be.
 
     `complete` says that the recording was ended, that nothing of it is damaged, that no event was lost and that no CPU came
-    or went. Of the threads' time `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did
-    not end in it.
+    or went; `missing_places` counts the places at which blocks, or bytes of a ring, are missing. Of the threads' time
+    `unknown_ns` is not known, and `open_ns` is of waits that began before the recording or did not end in it.
     """
     everything, stacks, unknown_ns, open_ns = Scope(recording, Selection(show_all=True)), Weights(2), 0, 0
     replay = everything.replay
@@ -69,6 +70,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "open_ns": open_ns,
         "ended": reader.finished,
         "damaged_bytes": sum(damage.length for damage in reader.damage),
+        "missing_places": sum(not damage.length for damage in reader.damage),
         "complete": reader.finished and not reader.damage and not any(lost.values()) and not replay.cpu_gaps,
         "blocks": len(reader.blocks),
         "bytes": reader.size,
@@ -165,9 +167,12 @@ def notices(recording: "Recording") -> Iterator[str]:
             f"The recording was not ended: the recorder was killed, or the file cut off. It is whole up to {seconds:.1f} s; "
             "`offwake recover` makes a finished file of it."
         )
-    if reader.damage:
-        size = sum(damage.length for damage in reader.damage)
-        yield f"{len(reader.damage)} places of the file are damaged ({size} bytes): `offwake verify` lists them."
+    damaged = [damage.length for damage in reader.damage if damage.length]
+    if damaged:
+        size, places = counted(sum(damaged), "byte"), counted(len(damaged), "place")
+        yield f"The file is damaged in {places} ({size}): `offwake verify` lists what is lost."
+    if len(damaged) < len(reader.damage):
+        yield "Parts of the file are missing: `offwake verify` lists where."
     lost = _lost(recording)
     if total := sum(lost.values()):
         causes = ", ".join(f"{cause} {count:,}" for cause, count in lost.items() if count)

@@ -1,5 +1,6 @@
 """What a CPU's lost blocks would have told is unknown: no running, and no long wait."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from offwake.analyzer import query
+from offwake.analyzer.completeness import completeness
 from offwake.analyzer.recording import Recording
 from offwake.format.layout import BlockHeader, Kind
 from offwake.format.reader import TraceReader
+from offwake.format.recover import recover
 from offwake.format.writer import Block, TraceWriter
 from tests.analyzer.recorded import ALL
 from tests.analyzer.schedules import EIGHT, SEVEN, SLEEPS, WAKES, S, trace_of, wait
@@ -35,11 +38,14 @@ def missing(content: bytes, block: BlockHeader) -> bytes:
 
 def parts(path: Path, trace: Trace, segment: int, spoil: Spoil, tid: int) -> dict[str, int]:
     """Return the parts of a thread that are not zero, of a recording without what CPU 0 wrote in a segment."""
-    write_trace(path, trace, CUTS)
+    return parts_of(spoilt(write_trace(path, trace, CUTS), segment, spoil), tid)
+
+
+def spoilt(path: Path, segment: int, spoil: Spoil) -> Path:
     with TraceReader.open(path) as reader:
         (block,) = (block for block in reader.blocks if (block.kind, block.stream, block.segment) == (*ZERO, segment))
     path.write_bytes(spoil(path.read_bytes(), block))
-    return parts_of(path, tid)
+    return path
 
 
 def parts_of(path: Path, tid: int) -> dict[str, int]:
@@ -93,3 +99,22 @@ def test_a_gap_goes_on_over_a_block_without_events(tmp_path: Path) -> None:
             writer.write(block, payload)
         writer.finish(reader.footer or {})
     assert parts_of(tmp_path / "lost", tid=7) == {"on_cpu": 350, "blocked": 40, "run_queue": 60, "unknown": 550}
+
+
+def test_what_is_lost_is_told_and_still_is_when_the_file_was_recovered(tmp_path: Path) -> None:
+    waits = (wait(begin, Waking(begin + 20, 1, 8, 7, WAKES), begin + 50) for begin in (1100, 1300, 1700))
+    path = write_trace(tmp_path / "lost", trace_of(*(event for events in waits for event in events)), CUTS)
+    recover(spoilt(path, 2, damaged), tmp_path / "recovered")
+    verdict, (sentence,) = told(path)
+    assert re.fullmatch(r"not complete: \d+ bytes damaged", verdict)
+    assert re.match(r"The file is damaged in 1 place \(\d+ bytes\)", sentence)
+    verdict, (sentence,) = told(tmp_path / "recovered")
+    assert verdict == "not complete: parts missing"
+    assert sentence.startswith("Parts of the file are missing")
+
+
+def told(path: Path) -> tuple[str, list[str]]:
+    """Return what pictures say of a recording's completeness, and the sentences on it."""
+    with Recording.open(path) as recording:
+        info = recording.info()
+    return completeness(info), info["verdict"]
