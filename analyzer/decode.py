@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from offwake.analyzer.compiled import compiled
 from offwake.analyzer.kernel_stacks import KernelStacks
+from offwake.analyzer.shapes import EVENTS, require
 from offwake.analyzer.stacks import NOT_ELSEWHERE, Chains, StackTable
 from offwake.analyzer.strings import with_strings
 from offwake.analyzer.user_stacks import UserStacks
@@ -120,7 +121,7 @@ class Decoder:
         self.user_stacks = UserStacks()
         self._stacks = stacks
         self._types: dict[int, int] = {}
-        self.learn(keyframe["events"])
+        self.learn(keyframe)
         self._sizes = np.zeros(LOST + 1, np.int64)
         self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
         self._flags = np.full(LOST + 1, 0xFFFF, np.uint16)
@@ -129,8 +130,12 @@ class Decoder:
             self._skips[kind] = 0 if layout.traced or layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
             self._flags[kind] = 0 if layout.traced else 0xFFFF  # what lies there are other flags
 
-    def learn(self, events: list[dict[str, Any]]) -> None:
-        """Take what a segment's keyframe says of the perf events: a CPU that came back has others."""
+    def learn(self, keyframe: Any) -> None:
+        """Take what a segment's keyframe says of the perf events: a CPU that came back has others.
+
+        Raises DamagedRecording for one that says nothing of them.
+        """
+        events = require(keyframe, {"events": EVENTS}, "keyframe")["events"]
         self._types |= {event["id"]: event["sample_type"] for event in events}
         self._ids = np.array([*self._types], np.uint64)
         self._sample_types = np.array([*self._types.values()], np.uint64)

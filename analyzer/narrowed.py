@@ -68,7 +68,9 @@ def members_of(recording: "Recording") -> NDArray[np.int64]:
     [switch] = [kind for kind, layout in decoder.layouts.items() if layout.name == "sched_switch"] or [-1]
     found = set(recording.narrowed.members)
     for block in recording.reader.blocks:
-        if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
+        if block.kind == Kind.KEYFRAME and (keyframe := recording.reader.values(block)) is not None:
+            decoder.learn(keyframe)
+        elif block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
             if rows := decoder.decode(span, block.stream).get(switch):
                 found.update(np.unique(rows.payload["prev"][rows.payload["flags"] & IS_MEMBER != 0]).tolist())
     return np.array(sorted(found), np.int64)

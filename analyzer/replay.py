@@ -21,7 +21,7 @@ from offwake.analyzer.decode import LOST, LOST_DTYPE, SAMPLE_NAMES, Decoder, Row
 from offwake.analyzer.interrupts import fired_before
 from offwake.analyzer.intervals import BORN, EVENT, GAP, MOVED, NAMED, NEVER, SAMPLED, SWITCHED, WOKEN
 from offwake.analyzer.naming import Naming
-from offwake.analyzer.shapes import EVENTS, require, require_clocks, require_tick
+from offwake.analyzer.shapes import require_clocks, require_tick
 from offwake.analyzer.stacks import NO_STACK, SNAPSHOT_STACKS, StackTable
 from offwake.analyzer.states import bits_of
 from offwake.analyzer.symbols import KERNEL, PYTHON, Symbolizer, python_code
@@ -205,7 +205,7 @@ class Replay:
         reader = self.recording.reader
         for block in blocks:
             if block.kind == Kind.KEYFRAME and (keyframe := reader.values(block)) is not None:
-                self.decoder.learn(require(keyframe.get("events"), EVENTS, "keyframe.events"))
+                self.decoder.learn(keyframe)
             is_known = block.stream < self.timeline.cpus  # what else a CPU says, the timeline could not take
             if block.kind == Kind.EVENTS and is_known:
                 first_tail = NEVER if block.stream_sequence and not self.recording.is_cut else block.ring_tail

@@ -48,7 +48,9 @@ def _records(recording: Recording) -> Iterator[dict[str, Any]]:
     for _, blocks in groupby(recording.reader.blocks, key=lambda block: block.segment):
         decoded: list[tuple[int, Rows]] = []
         for block in blocks:
-            if block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
+            if block.kind == Kind.KEYFRAME and (keyframe := recording.reader.values(block)) is not None:
+                decoder.learn(keyframe)
+            elif block.kind == Kind.EVENTS and (span := recording.reader.payload(block)) is not None:
                 decoded += decoder.decode(span, block.stream).items()
         fresh = [record for kind, rows in decoded for record in _values(decoder, kind, rows, stacks)]
         earliest = min((record["time_ns"] for record in fresh), default=0)
