@@ -79,7 +79,7 @@ def _selected(
     recording: "Recording", selection: Selection, verdicts: Verdicts
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many selected waits each group has, and their time."""
-    whole = Scope(recording, replace(selection, show_all=True))
+    whole = Scope(recording, replace(selection, show_all=True), selection.show_all)
     sums = np.zeros((len(verdicts.evidence), 2), np.int64)
     for batch in whole.replay:
         rows, _ = whole.waits(batch.activity.intervals, is_blocked, blocked_ns)

@@ -183,7 +183,8 @@ def blocked(recording: Recording, selection: Selection) -> Profile:
 
 def _profile(scope: Scope, view: str, options: ViewOptions) -> Profile:
     def everything() -> Profile:
-        return _collected(Scope(scope.recording, replace(scope.selection, show_all=True)), view, options)
+        whole = Scope(scope.recording, replace(scope.selection, show_all=True), scope.strangers)
+        return _collected(whole, view, options)
 
     return shaped(_collected(scope, view, options), everything, scope.selection.grep, options)
 
@@ -240,7 +241,7 @@ def table(recording: Recording, of: str, selection: Selection) -> Table:
     _must_have_wakers(recording, of)
     name, _, fields = of.partition(":")
     make = partial(events.counts, by=tuple(fields.split("+"))) if fields else _TABLES[name][1]
-    found = make(Scope(recording, replace(selection, show_all=True), strangers=selection.show_all))
+    found = make(Scope(recording, replace(selection, show_all=True), selection.show_all))
     return found if selection.grep is None else _rows_matching(found, selection.grep)
 
 

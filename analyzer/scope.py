@@ -28,12 +28,14 @@ __all__ = ["Scope"]
 class Scope:
     """What is selected of a recording. `begin_ns` and `end_ns` (CLOCK_MONOTONIC) are the selected time, within it.
 
-    Of a recording that was narrowed, `strangers` are those that it is not about; they are selected if all is to be shown.
+    Of a recording that was narrowed, `strangers` are those that it is not about; they are selected if all is to be shown, or
+    if the caller says so.
     """
 
     def __init__(self, recording: "Recording", selection: Selection, strangers: bool | None = None) -> None:
         self.recording = recording
-        shown = (selection.show_all if strangers is None else strangers) and not recording.narrowed.members_only
+        self.strangers = selection.show_all if strangers is None else strangers
+        shown = self.strangers and not recording.narrowed.members_only
         self._members = recording.members if recording.narrowed and not shown else None
         # First, so that the pass to come can go over what this one keeps.
         self._verdicts = None if selection.show_all else recording.idle(selection.idle_rules)

@@ -21,7 +21,7 @@ def table(scope: Scope) -> Table:
 
     The parts are those of the whole recording, at most 240, whatever time is selected. Idle waits are told apart.
     """
-    found = overview(Scope(scope.recording, replace(scope.selection, show_all=False)))
+    found = overview(Scope(scope.recording, replace(scope.selection, show_all=False), scope.strangers))
     began_ns = scope.recording.began_ns
     starts_ns = found.columns.starts_ns.tolist()
     columns = zip(starts_ns, found.lengths_ns.tolist(), *(found.sums[name].tolist() for name in SERIES), strict=True)
