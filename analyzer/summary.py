@@ -67,8 +67,9 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `offwake summary` prints of a selection. `time_ns` adds up the parts of its threads' time; `queued_ns` is the
-    time in which they waited for a CPU that ran others, `wakeup_ns` what it took to wake idle CPUs."""
+    """What `offwake summary` prints of a selection; `grep` chooses `waits` and `hidden_ns`, and nothing else. `time_ns` adds
+    up the parts of its threads' time; `queued_ns` is the time in which they waited for a CPU that ran others, `wakeup_ns`
+    what it took to wake idle CPUs."""
 
     info: dict[str, Any]
     selection: Selection
@@ -92,7 +93,7 @@ class Summary:
     def next_options(self) -> list[str]:
         """The options of the `flamegraph` that is worth looking at first."""
         if self.lacks_cpu:
-            return ["--view", "run-queue", *words(self.selection)]
+            return ["--view", "run-queue", *words(replace(self.selection, grep=None))]
         target = self.selection.comm or (escape(self.waits[0].target) if self.waits else None)
         view = "chain" if self.info["narrowed"]["wakers"] else "off-cpu"
         return ["--view", view, *words(replace(self.selection, comm=target))]
@@ -101,11 +102,12 @@ class Summary:
 def summarize(recording: "Recording", shown: Selection | None = None) -> Summary:
     """Look at everything that a recording holds of a selection, once."""
     shown = shown or Selection()
-    threads = query.table(recording, "threads", shown).rows
+    whole = replace(shown, grep=None)
+    threads = query.table(recording, "threads", whole).rows
     blocked = query.blocked(recording, shown)
     wakers = recording.narrowed.wakers
     chains = query.profile(recording, "chain", shown) if wakers else Profile("chain")
-    run_queue = query.profile(recording, "run-queue", shown)
+    run_queue = query.profile(recording, "run-queue", whole)
     total_ns = run_queue.total_ns
     queued = _queued(run_queue)
     queued_ns = sum(row.value_ns for row in queued)
@@ -119,9 +121,9 @@ def summarize(recording: "Recording", shown: Selection | None = None) -> Summary
         queued_ns=queued_ns,
         wakeup_ns=total_ns - queued_ns,
         queued=queued[:QUEUED_SHOWN],
-        circles=_circles(query.table(recording, "waits-for", shown).rows)[:CIRCLES_SHOWN] if wakers else [],
-        block_io=_latencies(query.table(recording, "block-io", shown).rows),
-        tcp=_tcp(query.table(recording, "tcp-sessions", shown).rows),
+        circles=_circles(query.table(recording, "waits-for", whole).rows)[:CIRCLES_SHOWN] if wakers else [],
+        block_io=_latencies(query.table(recording, "block-io", whole).rows),
+        tcp=_tcp(query.table(recording, "tcp-sessions", whole).rows),
     )
 
 

@@ -43,7 +43,8 @@ def summary_sections(summary: Summary, file: str) -> Iterator[Section]:
     yield Section(f"Where {counted(summary.threads, 'thread')} spent their time", times)
     waits = [line for wait in summary.waits for line in _wait(wait, summary)]
     title = "What was waited for longest" + (", and why" if info["narrowed"]["wakers"] else "")
-    yield Section(title, waits or [Line("nothing: all waits were idle")])
+    title += f": only stacks with {summary.selection.grep!r}" if summary.selection.grep is not None else ""
+    yield Section(title, waits or [Line("nothing: all waits were idle" if summary.hidden_ns else "nothing")])
     yield _queued(summary)
     if summary.circles:
         circles = [Line(", ".join(circle.names), duration(circle.blocked_ns)) for circle in summary.circles]
@@ -93,7 +94,7 @@ def _queued(summary: Summary) -> Section:
         first, *others = row.instead[:INSTEAD_SHOWN]
         shown = [first, *(other for other in others if other[1] >= REASON_AT_LEAST * row.value_ns)]
         instead = ", ".join(f"{who} {percent(value_ns, row.value_ns, 0)}" for who, value_ns in shown)
-        opens = Opens("run-queue", replace(summary.selection, comm=escape(row.target)))
+        opens = Opens("run-queue", replace(summary.selection, comm=escape(row.target), grep=None))
         lines.append(Line(f"{row.target}, while the CPU ran {instead}", duration(row.value_ns), 0, opens))
     lines.append(Line(f"({duration(summary.wakeup_ns)} more went into waking idle CPUs)"))
     queued = duration(summary.queued_ns)

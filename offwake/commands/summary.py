@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     with Recording.open(args.file) as recording:
         summary = summarize(recording, selected)
         print("\n".join(printable(line) for line in _lines(summary, shlex.quote(str(args.file)))))
-        if not summary.threads:
+        if not summary.threads or (selected.grep is not None and not summary.waits and not summary.hidden_ns):
             print(printable(f"offwake: {args.file}: {nothing_fits(recording, selected)}"), file=sys.stderr)
         return status(recording)
 

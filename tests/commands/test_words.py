@@ -234,3 +234,29 @@ def test_nothing_that_is_said_of_a_recording_steers_a_terminal(
         assert "[2J" in said.out + said.err
         assert "\x1b" not in said.out + said.err
         assert "\nnext line" not in said.out + said.err
+
+
+def test_in_the_summary_a_pattern_chooses_waits_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    def sections(*options: str) -> dict[str, str]:
+        assert main(["summary", str(DEMO), *options]) == 0
+        said = capsys.readouterr()
+        assert not said.err
+        return {part.partition("\n")[0]: part for part in said.out.split("\n\n")}
+
+    whole, some = sections(), sections("--grep", "fsync")
+    (time,) = (title for title in whole if title.endswith("spent their time"))
+    assert [line for line in some[time].splitlines() if "%" in line] == [
+        line for line in whole[time].splitlines() if "%" in line
+    ]
+    (waits,) = (part for title, part in some.items() if title.startswith("What was waited for longest"))
+    assert "only stacks with 'fsync'" in waits and "fsync" in waits.partition("\n")[2]
+    for title in whole:
+        if title.startswith(("Waiting for a CPU", "Block I/O", "TCP", "Threads that waited")):
+            assert some[title] == whole[title]
+
+
+def test_a_pattern_that_no_wait_fits_is_said_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(DEMO), "--grep", "no such function"]) == 0
+    said = capsys.readouterr()
+    assert "What was waited for longest, and why: only stacks with 'no such function'\n  nothing\n" in said.out
+    assert "nothing fits all of the selection" in said.err
