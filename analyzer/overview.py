@@ -30,8 +30,9 @@ SERIES = (
     "tcp_retransmits",
     "lost_ns",
 )
-"""What is told of each column. `idle_ns` was blocked too, in waits that pictures leave out; `lost_ns` is the time, of all
-CPUs, in which events may be missing; requests count when they complete."""
+"""What is told of each column. `events` are those within the recording; `info` counts what came just before and after it,
+too, as the kernel does. `idle_ns` was blocked too, in waits that pictures leave out; `lost_ns` is the time, of all CPUs, in
+which events may be missing; requests count when they complete."""
 ESTABLISHED = 1  # include/net/tcp_states.h
 
 

@@ -224,7 +224,8 @@ class Replay:
                     parts.setdefault(kind, []).append(part)
                     self.counts[self._kind_names[kind]] += len(part)
                     if self.decoder.layouts[kind].source in self.recording.keyframe["sources"]:
-                        np.add.at(self.events_by_column, self._columns.of(part.time_ns), 1)
+                        within = part.between(self.recording.began_ns, self.recording.ended_ns)
+                        np.add.at(self.events_by_column, self._columns.of(within.time_ns), 1)
                 if LOST in rows:
                     lost = int(rows[LOST].payload["lost"].sum())
                     self.lost_records += lost

@@ -14,7 +14,9 @@ from offwake.analyzer.columns import Columns
 from offwake.analyzer.recording import Recording
 from offwake.analyzer.select import Selection
 from offwake.cli import main
-from tests.events import Lost
+from tests.analyzer.recorded import recorded
+from tests.analyzer.schedules import trace_of
+from tests.events import Lost, Switch
 from tests.programs import Block, Program, Run, Wake, Workload
 from tests.simulator import Simulator
 from tests.traces import write_trace
@@ -45,9 +47,18 @@ def test_the_overview_adds_up_to_the_tables(path: Path | None, tmp_path: Path) -
             assert sums[part] == sum(row[part] for row in rows)
         assert sums["blocked_ns"] + sums["idle_ns"] == sum(row["blocked_ns"] for row in rows)
         assert sums["idle_ns"] == query.profile(recording, "off-wake", Selection()).hidden_ns
-        assert sums["events"] == recording.info()["events"] > 0
+        assert 0 < sums["events"] <= recording.info()["events"]
         requests = query.table(recording, "block-io", Selection()).rows
         assert sums["io_requests"] >= len(requests) and sums["io_bytes"] >= sum(row["bytes"] for row in requests)
+
+
+def test_events_around_the_recording_are_counted_and_have_no_place_in_it() -> None:
+    early, within, late = [Switch(300, 0, 7, 8), Switch(600, 0, 8, 7)], Switch(1500, 0, 7, 8), Switch(2300, 0, 8, 7)
+    with recorded(trace_of(*early, within, late)) as recording:
+        assert recording.info()["events"] == 4
+        found = query.overview(recording)
+        assert dict(zip(found.columns.starts_ns.tolist(), found.sums["events"].tolist(), strict=True))[500] == 1
+        assert found.sums["events"].sum() == 1
 
 
 def test_the_table_has_the_rows_of_the_selected_time(capsys: pytest.CaptureFixture[str]) -> None:
