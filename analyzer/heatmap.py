@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer.columns import Columns
-from offwake.analyzer.latencies import Latencies
+from offwake.analyzer.latencies import LARGEST, Latencies
 from offwake.errors import UsageError
 
 __all__ = ["Heatmap", "latency_map", "offset_map"]
@@ -53,8 +53,10 @@ def latency_map(found: Latencies) -> Heatmap:
     cut = Columns.over(found.begin_ns, found.end_ns)
     columns, column_ns, column = cut.starts_ns, cut.width_ns, cut.of(found.ended_ns)
     decades = len(str(found.latency_ns.max(initial=1)))
-    edges = np.unique(np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE)).astype(np.int64))
-    edges = np.concatenate(([0], edges if found.count is None else 1 << np.arange(int(edges[-1]).bit_length() + 1)))
+    edges = np.round(10 ** np.arange(0, decades + 1 / ROWS_PER_DECADE, 1 / ROWS_PER_DECADE))
+    edges = np.unique(np.minimum(edges, LARGEST + 1).astype(np.int64))
+    powers = 1 << np.arange(min(int(edges[-1]), LARGEST).bit_length() + 1)
+    edges = np.concatenate(([0], edges if found.count is None else powers))
     row = np.searchsorted(edges, found.latency_ns, side="right") - 1
     counts = _counted(row, column, (len(edges), len(columns)), found.count)
     used = np.flatnonzero(counts.any(axis=1))

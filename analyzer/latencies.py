@@ -33,13 +33,14 @@ from offwake.analyzer.traced import codes_of, fields_of, must_be_fields, paired,
 from offwake.analyzer.views import OFF_CPU, OFF_WAKE, IntervalView, Key
 from offwake.errors import UsageError
 
-__all__ = ["KINDS", "Ask", "Kind", "Label", "Latencies", "latencies"]
+__all__ = ["KINDS", "LARGEST", "Ask", "Kind", "Label", "Latencies", "latencies"]
 
 WAIT_FIELDS = (*BY, "cpu", "state")
 REQUEST_FIELDS = ("device", "operation", *BY)
 LOOKUP_FIELDS = ("host", *BY)
 NOBODY = -1
 LARGEST = (1 << 62) - 1
+"""No latency, and no number, is shown as more."""
 Fields = tuple[str, ...]
 Column = NDArray[np.int32]
 
@@ -57,8 +58,8 @@ class Latencies:
     """N latencies that ended in a time, and how long those were together that pictures leave out.
 
     `ended_ns` (int64, N) and the time itself, from `begin_ns` to `end_ns`, count from the recording's start; `latency_ns`
-    (int64, N) is never cut to that time. `open` of them began before the recording or did not end in it: they are longer
-    than is known. With "" for `unit` they are no time, but any numbers.
+    (int64, N; at most LARGEST) is never cut to that time. `open` of them began before the recording or did not end in it:
+    they are longer than is known. With "" for `unit` they are no time, but any numbers.
     Where there is a `count` (int64, N) each stands for so many, which took at least so long and less than twice that.
     """
 
@@ -333,7 +334,7 @@ def _of_powers(parts: list[_Powers], ask: Ask, none: Latencies) -> Latencies:
     for part in parts:
         rows = part.found.rows
         power = rows["power"].astype(np.int64)
-        latency_ns = np.where(power, 1 << np.minimum(power, 62), 0)
+        latency_ns = np.where(power, 1 << np.minimum(power, 61), 0)
         ended_ns = np.minimum(part.found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
         codes = [part.names(by, ask.replay) for by in ask.by]
         kept = ask.scope.selection.lasting(latency_ns)

@@ -4,13 +4,14 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from offwake.analyzer.completeness import remarks
 from offwake.analyzer.heatmap import Heatmap, latency_map, offset_map
-from offwake.analyzer.latencies import Latencies
+from offwake.analyzer.latencies import LARGEST, Latencies
 from offwake.analyzer.render.colours import heat_colour
 from offwake.analyzer.render.documents import heatmap_document
 from offwake.analyzer.render.heatmap import draw, heat_map, title
@@ -130,3 +131,23 @@ def test_maps_of_any_length_and_with_nothing_in_them_are_pictures(duration_ns: i
         maps = [latency_map(found), offset_map(found, max(50, duration_ns // 100))]
         for shown in maps:
             ET.fromstring(heat_map(shown, Caption("\x00<>&\"'", "\ufffe", ("\ud800",))).encode())
+
+
+@pytest.mark.parametrize("largest", [10**18 - 1, 10**18, 4 * 10**18, LARGEST])
+def test_numbers_as_large_as_pointers_have_rows(largest: int) -> None:
+    values = np.array([0, 7, largest])
+    shown = latency_map(Latencies("events:pointer", 0, 1000, np.array([1, 2, 3]), values, unit=""))
+    edges = [*shown.rows.tolist(), shown.top_ns]
+    assert edges == sorted(edges) and shown.total == 3
+    for row, (low, end) in enumerate(pairwise(edges)):
+        assert shown.counts[row].sum() == ((low <= values) & (values < end)).sum()
+    ET.fromstring(draw(shown, CAPTION).encode())
+    assert {"0", "10", "1,000,000"} <= labels_of(shown)
+
+
+def test_calls_as_long_as_can_be_counted_have_a_row() -> None:
+    powers = 1 << np.array([0, 3, 61])
+    found = Latencies("functions", 0, 1000, np.array([1, 2, 3]), powers, count=np.array([5, 6, 7]))
+    shown = latency_map(found)
+    assert (shown.rows[0], shown.rows[-1], shown.top_ns) == (1, 1 << 61, 1 << 62)
+    assert shown.counts.sum(axis=1)[[0, 3, 61]].tolist() == [5, 6, 7] and shown.total == 18
