@@ -101,15 +101,15 @@ INTERVAL = np.dtype(
 
 SLICE = np.dtype(
     [
-        ("begin_ns", "i8"), ("end_ns", "i8"), ("serial", "i8"), ("thread", "i4"), ("name", "i4"), ("space", "i4"),
-        ("cpu", "i4"), ("samples", "i4"),
+        ("begin_ns", "i8"), ("end_ns", "i8"), ("serial", "i8"), ("thread", "i4"), ("name", "i4"), ("cpu", "i4"),
+        ("samples", "i4"),
     ],
     align=True,
 )  # fmt: skip
 """Time on a CPU, with the number of samples that fell into it."""
 
-SAMPLE = np.dtype([("time_ns", "i8"), ("serial", "i8"), ("stack", "i4")], align=True)
-"""A sample of what ran, and the slice that it fell into."""
+SAMPLE = np.dtype([("time_ns", "i8"), ("serial", "i8"), ("stack", "i4"), ("space", "i4")], align=True)
+"""A sample of what ran, the slice that it fell into, and the address space at that moment: an exec may change it within."""
 
 
 def is_blocked(intervals: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -149,7 +149,7 @@ def _running(ask: Ask, none: Latencies) -> Latencies:
         mine = ask.scope.within(taken["time_ns"])
         taken, slices = taken[mine], slices[owner[mine]]
         ran_ns, is_open = slices["end_ns"] - slices["begin_ns"], np.zeros(len(taken), np.bool_)
-        keys = partial(list[Column], (slices["name"], taken["stack"], slices["space"]))
+        keys = partial(list[Column], (slices["name"], taken["stack"], taken["space"]))
         found.add(slices, (taken["time_ns"], ran_ns, is_open), keys)
     return found.latencies(none)
 

@@ -64,9 +64,10 @@ class OnCpu:
         shared = np.bincount(owner, minlength=len(slices))
         whole = slices["end_ns"] - slices["begin_ns"]
         alone, when = self._slices.cut(slices[shared == 0])
-        self._add((alone, when), np.full(len(alone), NEVER, np.int32), alone["end_ns"] - alone["begin_ns"])
+        none = np.full(len(alone), NEVER, np.int32)
+        self._add((alone, when), (none, none), alone["end_ns"] - alone["begin_ns"])
         sampled = slices[owner], self._slices.of(samples["time_ns"])
-        self._add(sampled, samples["stack"], _shares(owner, whole, shared))
+        self._add(sampled, (samples["stack"], samples["space"]), _shares(owner, whole, shared))
 
     def profile(self, naming: Naming) -> Profile:
         """Return the stacks."""
@@ -76,11 +77,15 @@ class OnCpu:
         return *sampled_frames(key, naming), *self._mark
 
     def _add(
-        self, slices: tuple[NDArray[np.void], NDArray[np.int32]], stack: NDArray[np.int32], value_ns: NDArray[np.int64]
+        self,
+        slices: tuple[NDArray[np.void], NDArray[np.int32]],
+        stacks: tuple[NDArray[np.int32], NDArray[np.int32]],
+        value_ns: NDArray[np.int64],
     ) -> None:
+        """Add slices and the columns that they lie in, with stacks and their spaces."""
         ran, when = slices
         root = named_by(self._options.by, ran["thread"], ran["name"], self._scope.replay)
-        self._over_time.add(self._weights.add([root, stack, ran["space"]], value_ns), when, value_ns)
+        self._over_time.add(self._weights.add([root, *stacks], value_ns), when, value_ns)
 
 
 def _shares(owner: NDArray[np.int64], whole: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -121,13 +121,13 @@ def _unknown(out: Out, thread: Row, place: int, end_ns: int, cpu: int) -> None:
 
 
 @compiled
-def _on(out: Out, thread: Row, place: int, end_ns: int, space: int) -> None:
+def _on(out: Out, thread: Row, place: int, end_ns: int) -> None:
     """Add the slice that ends now."""
     slices, counts = out[1], out[3]
     row = slices[counts[1]]
     counts[1] += 1
     row.begin_ns, row.end_ns, row.serial = thread.since_ns, end_ns, thread.slice
-    row.thread, row.name, row.space, row.cpu, row.samples = place, thread.name, space, thread.cpu, thread.samples
+    row.thread, row.name, row.cpu, row.samples = place, thread.name, thread.cpu, thread.samples
 
 
 @compiled
@@ -145,15 +145,15 @@ def _leave(threads: Table, place: int, event: Row, tables: State, out: Out) -> N
     now, cpu = event.time_ns, event.cpu
     if thread.doing == UNSEEN and not seen[cpu]:
         _run(thread, cpu, thread.since_ns, clock)
-    space = space_of[thread.tgid]
     if thread.doing == RUNNING and thread.cpu == cpu:
-        _on(out, thread, place, now, space)
+        _on(out, thread, place, now)
     else:
         _unknown(out, thread, place, now, cpu)
         thread.wake_ns = NEVER
     thread.switches += 1
     thread.since_ns, thread.cpu, thread.woken = now, cpu, False
-    thread.out_state, thread.out_stack, thread.out_name, thread.out_space = event.state, event.stack, thread.name, space
+    thread.out_state, thread.out_stack, thread.out_name = event.state, event.stack, thread.name
+    thread.out_space = space_of[thread.tgid]
     if event.state & ENDS:
         thread.doing, thread.died_ns = DEAD, now
     elif event.state:
@@ -279,6 +279,7 @@ def _sample(event: Row, threads: Table, tables: State, out: Out) -> None:
         row = samples[counts[2]]
         counts[2] += 1
         row.time_ns, row.serial, row.stack = event.time_ns, thread.slice, event.stack
+        row.space = space_of[thread.tgid]
         thread.samples += 1
 
 
@@ -320,7 +321,7 @@ def feed(events: Table, done: int, threads: Table, tables: State, out: Out) -> i
 
 @compiled
 def end(ended_ns: int, hints: Numbers, threads: Table, tables: State, out: Out) -> None:
-    space_of, clock = tables[1], tables[4]
+    clock = tables[4]
     for place in range(len(hints)):
         thread = threads[place]
         known = thread.since_ns >= clock[3]
@@ -329,7 +330,7 @@ def end(ended_ns: int, hints: Numbers, threads: Table, tables: State, out: Out) 
         if thread.doing == UNSEEN and known and hints[place, 0] >= 0:
             _run(thread, hints[place, 0], thread.since_ns, clock)
         if thread.doing == RUNNING:
-            _on(out, thread, place, ended_ns, space_of[thread.tgid])
+            _on(out, thread, place, ended_ns)
         elif thread.doing == LOST or not known:
             _unknown(out, thread, place, ended_ns, NEVER)
         elif thread.doing == RUNNABLE:

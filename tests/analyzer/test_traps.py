@@ -6,7 +6,7 @@ from offwake.analyzer import query
 from offwake.analyzer.select import Selection
 from tests.analyzer.recorded import ALL, recorded, weights_of
 from tests.analyzer.schedules import EIGHT, SEVEN, SLEEPS, TIMER, WAKES, D, S, parts, rows, stacks, trace_of, wait
-from tests.events import DEAD, IDLE, Comm, Exit, Fork, Known, Lost, Stack, Switch, WakeupNew, Waking
+from tests.events import DEAD, IDLE, Comm, Exit, Fork, Known, Lost, Sample, Stack, Switch, WakeupNew, Waking
 
 
 def test_an_ordinary_wait() -> None:
@@ -14,6 +14,18 @@ def test_an_ordinary_wait() -> None:
     assert parts(trace) == {"on_cpu": 750, "blocked": 200, "run_queue": 50}
     assert stacks(trace, "off-cpu") == {("seven", *SLEEPS): 250}
     assert stacks(trace, "off-wake") == {("seven", *SLEEPS, "--", *reversed(WAKES), "eight"): 200}
+
+
+def test_a_sample_before_an_exec_is_of_the_old_program() -> None:
+    trace = trace_of(
+        Sample(1200, 0, 7, ("main", "execve")),
+        Comm(1400, 0, 7, "other", by_exec=True),
+        Sample(1600, 0, 7, ("main", "work")),
+        Switch(1800, 0, 7, IDLE, S, stack=SLEEPS),
+    )
+    assert stacks(trace, "on-cpu") == {("other", "main", "execve"): 400, ("other", "main", "work"): 400}
+    with recorded(trace) as recording:
+        assert query.histogram(recording, "on-cpu", Selection(tid=7, grep="execve")).total == 1
 
 
 def test_a_thread_preempted_on_its_way_to_sleep_does_not_block() -> None:
