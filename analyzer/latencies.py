@@ -337,8 +337,9 @@ def _of_powers(parts: list[_Powers], ask: Ask, none: Latencies) -> Latencies:
         latency_ns = np.where(power, 1 << np.minimum(power, 61), 0)
         ended_ns = np.minimum(part.found.time_ns, ask.scope.recording.ended_ns) - ask.scope.recording.began_ns
         codes = [part.names(by, ask.replay) for by in ask.by]
-        kept = ask.scope.selection.lasting(latency_ns)
-        columns.append([column[kept] for column in (ended_ns, latency_ns, rows["count"].astype(np.int64), *codes)])
+        count = rows["count"].astype(np.int64)
+        kept = ask.scope.selection.lasting(latency_ns) & (count > 0)
+        columns.append([column[kept] for column in (ended_ns, latency_ns, count, *codes)])
     ended_ns, latency_ns, count, *codes = (np.concatenate(column) for column in zip(*columns, strict=True))
     labels = {by: Label(code, ask.replay.naming.name) for by, code in zip(ask.by, codes, strict=True)}
     return replace(none, ended_ns=ended_ns, latency_ns=latency_ns, labels=labels, count=count)

@@ -148,7 +148,7 @@ _FIELDS = {
 }
 """What the analyzer reads of the kinds that it knows; what else a recording has, it keeps and does not read."""
 
-FUNCTIONS = "functions_"
+FUNCTIONS, TIMES = "functions_", "times"
 _COUNTED_FIELDS = {
     FUNCTIONS: {"function": "<u4", "tgid": "<u4", "count": "<u8"},
     "syscalls": dict.fromkeys(("tgid", "call", "power"), "<u4")
@@ -159,6 +159,7 @@ _LATER = {
     "block_io_start": {"major": "<u4", "minor": "<u4"},
     "tcp_retransmit": _ENDPOINTS | {"segments": "<u2", "state": "u1"},
     FUNCTIONS: {"power": "<u4"},
+    TIMES: dict.fromkeys(("total_ns", "squares_low", "squares_high"), "<u8"),
 }
 """What it reads besides, of which older recordings have nothing."""
 
@@ -169,6 +170,7 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     cgroups = require(keyframe.get("cgroups", []), _CGROUPS, f"{where}.cgroups")  # older recordings have none
     narrowing = require(keyframe.get("narrowing", _EVERYTHING), _NARROWING, f"{where}.narrowing")
     helpers = require(keyframe.get("helper_pids", []), (int,), f"{where}.helper_pids")
+    require(keyframe.get("min_block_ns", 0), int, f"{where}.min_block_ns")
     require_time(keyframe["began_ns"], f"{where}.began_ns")
     require_time(keyframe["clocks"]["monotonic_ns"], f"{where}.clocks.monotonic_ns")
     if max(keyframe["cpus"], default=0) >= CPUS_AT_MOST:
@@ -197,9 +199,10 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
     for one in counted:
         require(one.get("names", []), ([str, str],), f"{where}.counted.{one['name']}.names")
         _require_layout({"id": 1, **one}, f"{where}.counted.{one['name']}")
-        known = FUNCTIONS if one["name"].startswith(FUNCTIONS) else one["name"]
-        needed = _COUNTED_FIELDS.get(known, {"count": "<u8"})
-        _require_types(needed | _later(known, one), one, f"{where}.counted.{one['name']}")
+        needed = _COUNTED_FIELDS.get(one["name"], {"count": "<u8"})
+        if one["name"].startswith(FUNCTIONS) or one.get("names"):
+            needed = needed | _COUNTED_FIELDS[FUNCTIONS] | _later(FUNCTIONS, one) | _later(TIMES, one)
+        _require_types(needed, one, f"{where}.counted.{one['name']}")
     for pair in pairs:
         for end in ("first", "second"):
             _require_fields(keyframe["kinds"], pair[end], pair["by"], f"{where}.pairs")
@@ -213,6 +216,10 @@ def require_keyframe(keyframe: Any, where: str) -> dict[str, Any]:
 def require_tick(tick: Any, where: str) -> dict[str, Any]:
     """Return a TICK that can be worked with, with all that older recordings lack. Raises DamagedRecording for any other."""
     require(tick, TICK, where)
+    for cpu, kinds in tick["counters"].items():
+        for kind, row in kinds.items():
+            for without_ring in row[3:4]:  # older recordings do not tell
+                require(without_ring, int, f"{where}.counters.{cpu}.{kind}[3]")
     require_time(tick["time_ns"], f"{where}.time_ns")
     gaps = require(tick.get("cpu_gaps", []), _CPU_GAPS, f"{where}.cpu_gaps")
     for _, begin_ns, end_ns, _ in gaps:

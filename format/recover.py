@@ -20,6 +20,10 @@ from offwake.format.writer import TraceWriter
 
 __all__ = ["Extra", "Recovery", "recover"]
 
+LARGEST = (1 << 64) - 1
+MISSING_AT_MOST = 1 << 32
+"""Numbers that are left out at one place: of a header that asks for more nobody wrote the blocks before."""
+
 Extra = Callable[[TraceReader, TraceWriter], None]
 
 
@@ -59,7 +63,7 @@ def _copy(reader: TraceReader, writer: TraceWriter, extra: Extra | None) -> Reco
     expected = first.sequence if first.kind == Kind.KEYFRAME else 0
     copied = lost = 0
     for header in reader.blocks:
-        missing = header.sequence - expected
+        missing = min(header.sequence - expected, MISSING_AT_MOST)
         expected = header.sequence + 1
         if header.kind not in (Kind.INDEX, Kind.FOOTER):  # the new file gets its own
             frame = reader.frame(header)
@@ -88,7 +92,7 @@ def _footer(reader: TraceReader, recovery: Recovery) -> dict[str, Any]:
     footer = reader.footer or {
         "ended_ns": max(header.end_ns for header in ticks or reader.blocks),
         "reason": "it was not ended",
-        "events_attempted": sum(header.attempted for header in events.values()),
-        "events_lost": sum(header.lost for header in events.values()),
+        "events_attempted": min(sum(header.attempted for header in events.values()), LARGEST),
+        "events_lost": min(sum(header.lost for header in events.values()), LARGEST),
     }
     return {**footer, "reason": f"recovered: {footer.get('reason')}", "blocks_lost": recovery.blocks_lost}

@@ -109,7 +109,7 @@ class TraceWriter:
     def copy(self, header: BlockHeader, frame: bytes) -> None:
         """Write a block of another recording as it is, under the next number of this file."""
         self._segment = header.segment
-        self._stream_sequences[header.kind, header.stream] = header.stream_sequence + 1
+        self._stream_sequences[header.kind, header.stream] = (header.stream_sequence + 1) % (1 << 64)
         self.append(replace(header, file_id=self._file_id, sequence=self._sequence), frame)
 
     def skip(self, blocks: int) -> None:

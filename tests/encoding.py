@@ -90,6 +90,8 @@ KINDS: dict[str, list[tuple[str, str, int]]] = {
                       ("local4", "<u4", 32), ("remote4", "<u4", 36), ("local6", "V16", 40), ("remote6", "V16", 56),
                       ("family", "<u2", 72), ("local_port", "<u2", 74), ("remote_port_be", "<u2", 76)],
     "net_to_wire": [("flags", "<u2", 2), ("packet", "<u8", 8), ("latency_ns", "<u8", 16)],
+    "dns_lookup": [("flags", "<u2", 2), ("tid", "<u4", 4), ("latency_ns", "<u8", 8), ("failed", "u1", 16),
+                   ("host", "S255", 17)],
 }  # fmt: skip
 ENUMS = {"skb_drop_reason": {3: "SKB_DROP_REASON_NO_SOCKET", 104: "SKB_DROP_REASON_QUEUE_PURGE"}}
 KIND_IDS = {name: number for number, name in enumerate(KINDS, 1)}
@@ -391,7 +393,7 @@ def _payload(kind: str, values: tuple[int | bytes, ...]) -> bytes:
 
 def _code(dtype: str) -> str:
     """Return the struct code of a numpy dtype."""
-    return {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q", "S16": "16s", "V16": "16s"}[dtype]
+    return {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q", "S16": "16s", "S255": "255s", "V16": "16s"}[dtype]
 
 
 def _text(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from offwake.analyzer.gathered import Events, gathered
 from offwake.analyzer.scope import Scope
+from offwake.analyzer.shapes import LATEST_NS
 from offwake.analyzer.tables import Column, Table
 
 __all__ = ["lookups", "table"]
@@ -19,7 +20,10 @@ COLUMNS = (
 def lookups(scope: Scope) -> Events:
     """Return the look-ups that selected threads made, that ended in the selected time and took as long as is selected."""
     found = gathered(scope, "dns_lookup")
-    return found.where(scope.selection.lasting(found.rows.payload["latency_ns"].astype("i8"))) if len(found) else found
+    if len(found):
+        latency_ns = found.rows.payload["latency_ns"]
+        found = found.where((latency_ns < LATEST_NS) & scope.selection.lasting(latency_ns.astype("i8")))
+    return found
 
 
 def table(scope: Scope) -> Table:

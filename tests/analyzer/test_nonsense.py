@@ -1,6 +1,7 @@
 """Recordings whose checksums are right and whose contents are nonsense: one clear error, or counted nonsense, no crash."""
 
 import copy
+import struct
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,6 +16,9 @@ from offwake.errors import DamagedRecording
 from offwake.format.layout import Kind
 from offwake.format.reader import TraceReader
 from offwake.format.writer import Block, TraceWriter
+from tests.analyzer.recorded import ALL, recorded
+from tests.analyzer.schedules import trace_of
+from tests.events import Other
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "demo.offwake"
 STRANGE: tuple[Any, ...] = (None, -1, 1 << 63, "text", b"bytes", [], {}, 1.5, True)
@@ -136,3 +140,62 @@ def test_a_recording_of_a_hundred_years_is_refused(tmp_path: Path) -> None:
     blocks[-1] = (block, footer | {"ended_ns": (1 << 62) - 1})
     with pytest.raises(DamagedRecording, match="nobody records for 533.. days"):
         look_at_everything(write(tmp_path / "strange.offwake", blocks))
+
+
+def spoilt(path: Path, kind: Kind, **values: Any) -> Path:
+    """Write the example with other values in its first block of a kind."""
+    blocks = blocks_of(EXAMPLE)
+    number = next(number for number, (block, _) in enumerate(blocks) if block.kind == kind)
+    blocks[number] = (blocks[number][0], blocks[number][1] | values)
+    return write(path, blocks)
+
+
+def counted(name: str, *fields: str, names: tuple[list[str], ...] = ()) -> list[dict[str, Any]]:
+    """Return the layout of a map: its key is of 32 bits, its sums of 64."""
+    sizes = [4 if field in ("function", "tgid", "power", "call") else 8 for field in fields]
+    layout = [[field, f"<u{sizes[place]}", sum(sizes[:place])] for place, field in enumerate(fields)]
+    return [{"name": name, "source": "count", "size": sum(sizes), "fields": layout, "names": [*names]}]
+
+
+MAIN = (["main", "/bin/x"],)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "place"),
+    [
+        (Kind.TICK, {"counters": {0: {1: [9, 9, 0, "none"]}}}, r"tick\.counters\.0\.1\[3\]: str instead of int"),
+        (Kind.KEYFRAME, {"min_block_ns": "long"}, "keyframe.min_block_ns: str instead of int"),
+        (Kind.KEYFRAME, {"counted": counted("calls", "tgid", "count", names=MAIN)}, "counted.calls.function: None instead"),
+        (
+            Kind.KEYFRAME,
+            {"counted": counted("functions_1", "function", "tgid", "count", "total_ns", names=MAIN)},
+            "counted.functions_1.squares_low: None instead",
+        ),
+    ],
+)
+def test_what_is_read_of_a_block_is_checked(kind: Kind, values: dict[str, Any], place: str, tmp_path: Path) -> None:
+    with pytest.raises(DamagedRecording, match=place):
+        look_at_everything(spoilt(tmp_path / "strange.offwake", kind, **values))
+
+
+def test_calls_that_were_counted_as_none_are_in_no_histogram(tmp_path: Path) -> None:
+    fields = ("function", "tgid", "power", "count", "total_ns", "squares_low", "squares_high")
+    blocks = blocks_of(EXAMPLE)
+    for block, content in blocks:
+        if block.kind == Kind.KEYFRAME:
+            content["counted"] = counted("functions_1", *fields, names=MAIN)
+        elif block.kind == Kind.TICK:
+            content["counted"] = {"functions_1": struct.pack("<III4Q", 0, 1, 9, 0, 0, 0, 0)}
+    path = write(tmp_path / "strange.offwake", blocks)
+    look_at_everything(path)
+    with Recording.open(path) as recording:
+        assert query.histogram(recording, "functions", Selection()).found == []
+
+
+def test_a_look_up_cannot_have_taken_centuries(tmp_path: Path) -> None:
+    took = ((1500, (1 << 64) - 1), (1600, 100))
+    lookups = (Other(at, 0, "dns_lookup", {"tid": 7, "latency_ns": ns, "host": b"host"}) for at, ns in took)
+    trace = trace_of(*lookups)
+    with recorded(trace) as recording:
+        assert [row["latency_ns"] for row in query.table(recording, "dns", ALL).rows] == [100]
+        assert query.histogram(recording, "dns", ALL).total == query.heatmap(recording, "dns", ALL).total == 1

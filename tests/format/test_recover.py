@@ -2,12 +2,13 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from offwake.errors import DamagedRecording, OutputError
-from offwake.format.layout import Kind
+from offwake.format.layout import HEADER_SIZE, Kind
 from offwake.format.reader import TraceReader
 from offwake.format.recover import Recovery, recover
 from offwake.format.writer import Block, TraceWriter
@@ -75,6 +76,21 @@ def test_what_was_lost_is_still_missing(tmp_path: Path) -> None:
         with TraceReader.open(tmp_path / "again.offwake") as second:
             second.verify()
             assert [damage.what for damage in second.damage] == [damage.what for damage in reader.damage]
+
+
+def test_numbers_that_no_recorder_gives_can_be_copied(tmp_path: Path) -> None:
+    """The last blocks of both CPUs have the largest numbers that a header can hold."""
+    blocks, most = BLOCKS[:10], (1 << 64) - 1
+    for place in (8, 9):
+        header = replace(HEADERS[place], sequence=(1 << 64) - 10 + place, stream_sequence=most, attempted=most, lost=most)
+        blocks[place] = header.pack() + BLOCKS[place][HEADER_SIZE:]
+    source, destination = tmp_path / "killed", tmp_path / "new"
+    source.write_bytes(b"".join(blocks))
+    recover(source, destination, lambda reader, writer: writer.write(Block(Kind.EVENTS, 1), b""))
+    with TraceReader.open(destination) as reader:
+        assert [reader.payload(header) for header in reader.blocks[:10]] == [PAYLOADS[place] for place in range(10)]
+        assert reader.finished and reader.footer is not None
+        assert reader.footer["blocks_lost"] > 0
 
 
 def test_the_footer_of_a_damaged_recording_is_kept(tmp_path: Path) -> None:
