@@ -1,5 +1,9 @@
 """`tcp-counters`: what the kernel counted of IP, TCP and UDP, second by second."""
 
+from itertools import compress
+
+import numpy as np
+
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.tables import Column, Table
 
@@ -16,10 +20,11 @@ def table(scope: Scope) -> Table:
     """
     for _ in scope.replay:
         pass
+    times_ns = np.array([time_ns for time_ns, _ in scope.replay.grown], np.int64)
+    within = scope.within(np.minimum(times_ns, scope.recording.ended_ns))
     rows = [
         {"start_ns": time_ns - scope.recording.began_ns, "counter": counter, "count": count}
-        for time_ns, grown in scope.replay.grown
-        if scope.begin_ns <= time_ns and (time_ns <= scope.end_ns or scope.selection.end_ns is None)
+        for time_ns, grown in compress(scope.replay.grown, within.tolist())
         for counter, count in sorted(grown.get(SOURCE, {}).items())
     ]
     return Table("tcp-counters", COLUMNS, rows)

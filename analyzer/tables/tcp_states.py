@@ -1,5 +1,9 @@
 """`tcp-states`: every change of a TCP socket's state, with the time that it had been in the one before."""
 
+from itertools import compress
+
+import numpy as np
+
 from offwake.analyzer.connections import COLUMNS as ENDS
 from offwake.analyzer.connections import Owners, gather
 from offwake.analyzer.scope import Scope
@@ -29,6 +33,7 @@ def table(scope: Scope) -> Table:
         ends = owners.connection(session.owner, session.seen)
         if owners.is_selected(session.owner, ends):
             found += [(change, ends) for change in session.changes if scope.selection.lasts(change.lasted_ns)]
+    within = scope.within(np.array([change.time_ns for change, _ in found], np.int64))
     rows = [
         {
             "start_ns": change.time_ns - scope.recording.began_ns,
@@ -37,7 +42,6 @@ def table(scope: Scope) -> Table:
             "new_state": state_name(change.new),
             "duration_ns": change.lasted_ns,
         }
-        for change, ends in sorted(found, key=lambda pair: pair[0].time_ns)
-        if scope.begin_ns <= change.time_ns <= scope.end_ns
+        for change, ends in sorted(compress(found, within.tolist()), key=lambda pair: pair[0].time_ns)
     ]
     return Table("tcp-states", COLUMNS, rows)

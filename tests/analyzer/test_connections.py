@@ -84,6 +84,23 @@ def test_sockets_that_listen_have_states_and_are_no_sessions() -> None:
     assert [row["duration_ns"] for row in table("tcp-states", COMES_IN, min_ns=50)] == [190, 50]
 
 
+def test_what_lies_on_a_border_of_two_times_is_in_the_second() -> None:
+    def starts(**selected: int) -> list[int]:
+        return [row["start_ns"] for row in table("tcp-states", COMES_IN, **selected)]
+
+    assert starts(end_ns=110) == [50, 100] and starts(begin_ns=110) == [110, 300, 350]
+
+
+def test_counters_belong_to_the_time_in_which_their_second_ended() -> None:
+    grown = [{"grown": {"tcp-stats": {"TcpInSegs": count}}} for count in (3, 4)]
+    trace = Trace(began_ns=BEGAN_NS, ended_ns=BEGAN_NS + 1000, ticks=dict(enumerate(grown)))
+    trace.ticks[1]["time_ns"] = trace.ended_ns + 5  # the last one comes when everything was detached
+    with recorded(trace, [(BEGAN_NS + 400,)]) as opened:
+        for begin_ns, end_ns, counts in ((None, None, [3, 4]), (None, 400, []), (400, None, [3, 4]), (0, 1000, [3, 4])):
+            rows = query.table(opened, "tcp-counters", Selection(begin_ns=begin_ns, end_ns=end_ns)).rows
+            assert [row["count"] for row in rows] == counts
+
+
 def test_connecting_takes_until_the_answer() -> None:
     asked = [change(100, 90, CLOSE, SYN_SENT), change(140, 90, SYN_SENT, ESTABLISHED)]
     refused = [change(200, 91, CLOSE, SYN_SENT), change(230, 91, SYN_SENT, CLOSE)]
