@@ -119,13 +119,15 @@ class Scope:
     ) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """Return the selected intervals that count, cut to the selected time: those that are shown, and the hidden ones.
 
-        `value_ns` is what they are weighed by, and measured by before they are cut. Hidden are idle waits, and those of
-        threads that slept throughout.
+        `value_ns` is what they are weighed by, and measured by before they are cut: of what began before the selected time,
+        what weighs nothing in it is no part of it. Hidden are idle waits, and those of threads that slept throughout.
         """
         rows = intervals.compress(counts(intervals) & self.chosen(intervals))  # ten times as fast as [mask]
         if self.selection.min_ns is not None or self.selection.max_ns is not None:
             rows = rows.compress(self.selection.lasting(value_ns(rows)))
         rows = self.cut(rows)
+        if self.selection.begin_ns is not None and not self.selection.ended:
+            rows = rows.compress((rows["begin_ns"] > self.begin_ns) | (value_ns(rows) > 0))
         if self._verdicts is None or self.selection.show_all:
             return rows, rows[:0]
         hidden = self._verdicts.idle(rows)

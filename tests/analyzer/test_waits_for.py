@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given
 
 from offwake.analyzer import query
+from offwake.analyzer.select import Selection
 from tests.analyzer.recorded import ALL, recorded
 from tests.analyzer.workloads import workloads
 from tests.events import IDLE, Event, Known, Stack, Switch, Trace, Waking
@@ -52,6 +53,20 @@ def test_waits_are_added_up_by_who_ended_them() -> None:
     assert (row["waited_for_tid"], row["waited_for_pid"]) == (8, 8)
     timer = found["seven", "[timer]"]  # not the thread that it interrupted
     assert (timer["waits"], timer["blocked_ns"], timer["waited_for_tid"], timer["circle"]) == (1, 300, None, None)
+
+
+def test_a_wait_whose_blocked_part_was_before_the_selected_time_is_no_wait_of_it() -> None:
+    """Thread 7 is woken early, so that it was blocked for no time, and waits for a CPU; then it blocks until 1300."""
+    early = (Switch(1020, 0, IDLE, 7), Waking(1040, 1, 8, 7, WAKES), Switch(1050, 0, 7, IDLE, 1, stack=SLEEPS))
+    events = [*early, *wait(7, 1100, Waking(1300, 1, 8, 7, WAKES), 1350)]
+    trace = Trace(cpus=2, began_ns=1000, ended_ns=2000, threads=list(THREADS), events=events)
+    with recorded(trace) as recording:
+        for begin_ns, waits in ((0, 2), (45, 2), (60, 1), (299, 1), (300, 0), (320, 0)):
+            selected = Selection(tid=7, begin_ns=begin_ns, end_ns=900, show_all=True)
+            assert sum(row["waits"] for row in query.table(recording, "waits-for", selected).rows) == waits
+            assert sum(weight.count for _, weight in query.profile(recording, "off-wake", selected)) == waits
+            assert bool(query.profile(recording, "chain", selected).weights) == bool(waits)
+            assert query.profile(recording, "off-cpu", selected).total_ns > 0  # the run queue
 
 
 def test_threads_that_wait_for_each_other_share_a_circle() -> None:
