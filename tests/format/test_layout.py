@@ -1,12 +1,15 @@
 """The header and the trailer: what goes in comes out, and nothing else does."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from offwake.format.layout import (
     HEADER_SIZE,
+    MAJOR,
+    MINOR,
     TRAILER_SIZE,
     BlockHeader,
     Kind,
@@ -71,3 +74,9 @@ def test_the_numbers_of_the_kinds_stay() -> None:
         ("SNAPSHOT", 5), ("SYMBOLS", 6), ("INDEX", 7), ("FOOTER", 8),
         ("UNWIND", 9),
     ]  # fmt: skip
+
+
+def test_the_page_about_the_format_states_this_version() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    assert f"| 32 | u16 | major | {MAJOR} |\n| 34 | u16 | minor | {MINOR} |\n" in page
+    assert f"The format is version **{MAJOR}.{MINOR}**" in page and f"format {MAJOR}.{MINOR}, kind 4" in page
