@@ -217,10 +217,10 @@ class _Known(dict[str, str]):
 
     def _alike(self, name: str) -> str:
         """Which worker of the kernel it was says nothing; nor does an id, in another recording."""
-        if fits := WORKER.fullmatch(name):
-            return f"{fits[1]}/*"
-        fits = None if self._same else WITH_ID.fullmatch(name)
-        return fits[1] if fits else name
+        with_id = None if self._same else WITH_ID.fullmatch(name)
+        name = with_id[1] if with_id else name
+        worker = WORKER.fullmatch(name)
+        return f"{worker[1]}/*" if worker else name
 
 
 class _Names:

@@ -1,7 +1,7 @@
 """Whose a TCP event was, and between which ends: the events of sockets, joined to their sessions."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from offwake.analyzer.latest import NONE
 from offwake.analyzer.replay import Batch
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.tables import Column
-from offwake.analyzer.tcp import Sessions
+from offwake.analyzer.tcp import Owner, Sessions
 
 __all__ = [
     "AF_INET",
@@ -136,10 +136,14 @@ def connection_events(scope: Scope, sessions: Sessions, rows: Rows, by_event: bo
     tid = rows.payload["tid"].astype(np.int64) if by_event else np.zeros(len(rows), np.int64)
     keys = np.stack([session, np.where(session == NONE, socket.astype(np.int64), 0), tid])
     _, first, which = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    which, owners, found, chosen = which.reshape(-1), Owners(scope), [], []
-    for place, index in zip(session[first].tolist(), first.tolist(), strict=True):
-        known = sessions.all[place] if place != NONE else None
-        owner = int(tid[index]) if by_event else known.owner if known else None
+    which, found, chosen = which.reshape(-1), [], []
+    known_of = [sessions.all[place] if place != NONE else None for place in session[first].tolist()]
+    if by_event:
+        whose: list[Owner | None] = list(zip(tid[first].tolist(), rows.time_ns[first].tolist(), strict=True))
+    else:
+        whose = [known.owner if known else None for known in known_of]
+    owners = Owners(scope, whose)
+    for known, owner, index in zip(known_of, whose, first.tolist(), strict=True):
         found.append(owners.connection(owner, known.seen if known else rows.payload[index]))
         chosen.append(owners.is_selected(owner, found[-1]))
     kept = np.array(chosen, np.bool_)[which] & scope.within(rows.time_ns)
@@ -147,15 +151,21 @@ def connection_events(scope: Scope, sessions: Sessions, rows: Rows, by_event: bo
 
 
 class Owners:
-    """Knows of a complete pass which process a thread belonged to, what it was called, and whether it is selected."""
+    """Knows of a complete pass which processes threads belonged to, what they were called, and whether they are selected."""
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._names, self._tgids = scope.replay.tid_names(), scope.replay.tid_tgids()
+    def __init__(self, scope: Scope, owners: Iterable[Owner | None]) -> None:
+        self._scope, timeline = scope, scope.replay.timeline
+        known = sorted({owner for owner in owners if owner})
+        tids, times = np.array(known, np.int64).reshape(-1, 2).T
+        self._places = dict(zip(known, timeline.places(tids, times).tolist(), strict=True))
 
-    def connection(self, owner: int | None, seen: Any) -> Connection:
+    def connection(self, owner: Owner | None, seen: Any) -> Connection:
         """Return the connection of a thread that a payload has the addresses of, as far as it has them."""
-        pid, comm, names = self._tgids.get(owner), self._names.get(owner), seen.dtype.names
+        place, pid, comm, names = self._places.get(owner, NONE) if owner else NONE, None, None, seen.dtype.names
+        if place >= 0:
+            thread = self._scope.replay.timeline.threads[place]
+            pid = int(thread["tgid"])
+            comm = self._scope.replay.names.texts[thread["name"]] if thread["name"] >= 0 else None
         if "local4" not in names:
             return Connection(pid, comm)
         is_ipv4 = int(seen["family"]) == AF_INET
@@ -171,11 +181,11 @@ class Owners:
             "IPv4" if is_ipv4 else "IPv6",
         )
 
-    def is_selected(self, owner: int | None, connection: Connection) -> bool:
+    def is_selected(self, owner: Owner | None, connection: Connection) -> bool:
         """Tell whether the thread is selected, and not of the recorder's own."""
-        scope, pid = self._scope, connection.pid
+        scope, pid, tid = self._scope, connection.pid, owner[0] if owner else None
         cgroup = "" if pid is None else scope.replay.cgroups.path(pid)
-        return pid not in scope.recording.own_pids and scope.selection.fits(owner, pid, connection.comm, cgroup)
+        return pid not in scope.recording.own_pids and scope.selection.fits(tid, pid, connection.comm, cgroup)
 
 
 def address(octets: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offwake.analyzer.gathered import is_selected
+from offwake.analyzer.gathered import are_selected
 from offwake.analyzer.scope import Scope
 
 __all__ = ["Counted", "counted", "counted_layouts", "rows_of"]
@@ -52,9 +52,6 @@ def counted(scope: Scope, name: str) -> Counted:
     parts = [(time_ns, rows_of(octets, layout)) for time_ns, octets in replay.counted.get(name, ())]
     rows = np.concatenate([np.empty(0, layout), *(part for _, part in parts)])
     time_ns = np.repeat(np.array([time for time, _ in parts], np.int64), [len(part) for _, part in parts])
-    tgids, which = np.unique(rows["tgid"], return_inverse=True)
-    places = np.array([replay.timeline.place(tgid) for tgid in tgids.tolist()], np.int32)
-    whole = scope.but(tid=None)
-    chosen = np.array([is_selected(place, whole) for place in places.tolist()], np.bool_)[which]
-    chosen &= scope.within(np.minimum(time_ns, scope.recording.ended_ns))
-    return Counted(rows[chosen], time_ns[chosen], places[which][chosen])
+    process = replay.timeline.places(rows["tgid"], time_ns)
+    chosen = are_selected(process, scope.but(tid=None)) & scope.within(np.minimum(time_ns, scope.recording.ended_ns))
+    return Counted(rows[chosen], time_ns[chosen], process[chosen])

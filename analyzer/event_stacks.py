@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from offwake.analyzer.gathered import is_selected
+from offwake.analyzer.gathered import are_selected
 from offwake.analyzer.groups import Weights
 from offwake.analyzer.naming import Frames, Naming
 from offwake.analyzer.profile import Profile
@@ -34,10 +34,9 @@ class EventStacks:
             if rows is None or not len(rows):
                 continue
             rows = rows.where(scope.within(rows.time_ns))
-            tids, which = np.unique(rows.payload[TID], return_inverse=True)
-            places = np.array([replay.timeline.place(tid) for tid in tids.tolist()], np.int32)
-            chosen = np.array([is_selected(place, scope) for place in places.tolist()], np.bool_)[which]
-            rows, thread = rows.where(chosen), places[which][chosen]
+            thread = replay.timeline.places(rows.payload[TID], rows.time_ns)
+            chosen = are_selected(thread, scope)
+            rows, thread = rows.where(chosen), thread[chosen]
             tgids = replay.timeline.threads["tgid"][thread].tolist()
             spaces = [replay.whole.space_at(*at) for at in zip(tgids, rows.time_ns.tolist(), strict=True)]
             name = np.where(thread >= 0, replay.timeline.threads["name"][thread], -1).astype(np.int32)

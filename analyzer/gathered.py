@@ -60,11 +60,14 @@ def gathered(scope: Scope, kind: str, tid: str = "tid") -> Events:
         parts = [Rows(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32), nothing)]
     rows = Rows.joined(parts)
     rows = rows.where(np.argsort(rows.time_ns, kind="stable"))
-    tids, which = np.unique(rows.payload[tid], return_inverse=True)
-    places = np.array([replay.timeline.place(one) for one in tids.tolist()], np.int32)
-    chosen = np.array([is_selected(place, scope) for place in places.tolist()], np.bool_)
-    found = Events(rows, places[which])
-    return found.where(chosen[which] & scope.within(rows.time_ns))
+    thread = replay.timeline.places(rows.payload[tid], rows.time_ns)
+    return Events(rows, thread).where(are_selected(thread, scope) & scope.within(rows.time_ns))
+
+
+def are_selected(thread: NDArray[np.int32], scope: Scope) -> NDArray[np.bool_]:
+    """Tell of each whether it is selected, see `is_selected`."""
+    places, which = np.unique(thread, return_inverse=True)
+    return np.array([is_selected(place, scope) for place in places.tolist()], np.bool_)[which]
 
 
 def is_selected(place: int, scope: Scope) -> bool:

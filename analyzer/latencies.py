@@ -4,6 +4,7 @@ Heat maps, offset maps and histograms are functions of these and of nothing else
 views of the same waits and with the tables of the same requests.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -298,7 +299,9 @@ def _functions(ask: Ask, none: Latencies) -> Latencies:
     """Find how long calls of timed functions took, as `_syscalls` does."""
     found = []
     for one in ask.scope.recording.keyframe["counted"]:
-        names = dict(enumerate(name for name, _ in one.get("names", ())))
+        known = one.get("names", ())
+        often = Counter(name for name, *_ in known)
+        names = {number: f"{name} ({where})" if often[name] > 1 else name for number, (name, where, *_) in enumerate(known)}
         if {"total_ns", "power"} <= {name for name, *_ in one["fields"]} and names:
             found.append(_Powers("function", counted(ask.scope, one["name"]), partial(_known, names)))
     return _of_powers(found, ask, none)

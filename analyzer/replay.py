@@ -166,17 +166,6 @@ class Replay:
         place = self.timeline.place(tgid)
         return int(self.timeline.threads[place]["name"]) if place >= 0 else -1
 
-    def tid_names(self) -> dict[int | None, str]:
-        """Return the last known name of every thread id."""
-        used = self.timeline.threads[: self.timeline.thread_count]
-        named = zip(used["tid"].tolist(), used["name"].tolist(), strict=True)
-        return {tid: self.names.texts[name] for tid, name in named if name >= 0}
-
-    def tid_tgids(self) -> dict[int | None, int]:
-        """Return the last known process of every thread id."""
-        used = self.timeline.threads[: self.timeline.thread_count]
-        return dict(zip(used["tid"].tolist(), used["tgid"].tolist(), strict=True))
-
     def _fired_before(self, stack: int) -> str | None:
         """Say which kind of event comes just before a waking from this stack, see `interrupts.fired_before`."""
         addresses = tuple(address for address in self.stacks.addresses(stack) if address >= KERNEL) if stack >= 0 else ()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.latest import latest
 from offwake.analyzer.replay import Batch
 
-__all__ = ["Change", "Session", "Sessions", "state_name"]
+__all__ = ["Change", "Owner", "Session", "Sessions", "state_name"]
 
 # include/net/tcp_states.h
 STATES = (
@@ -42,6 +42,10 @@ class Change:
     lasted_ns: int | None
 
 
+Owner = tuple[int, int]
+"""A thread's id, and when it had that."""
+
+
 @dataclass
 class Session:
     """What is known of one socket so far. Times are CLOCK_MONOTONIC; `opened_ns` is when it was first heard of.
@@ -53,7 +57,7 @@ class Session:
     opened_ns: int
     start_ns: int | None  # None where its beginning was not seen
     seen: Any  # the payload that has the addresses
-    owner: int | None = None
+    owner: Owner | None = None
     listens: bool = False
     state: int = 0
     asked_ns: int | None = None
@@ -74,6 +78,11 @@ class Session:
     def connect_ns(self) -> int | None:
         """How long the other side took to answer the SYN; None where it did not, was the one to ask, or nobody saw it."""
         return None if self.asked_ns is None or self.connected_ns is None else self.connected_ns - self.asked_ns
+
+    def note_owner(self, tid: int, time_ns: int) -> None:
+        """Note whose it is: the first thread that is known to have done something with it."""
+        if tid and self.owner is None:
+            self.owner = tid, time_ns
 
     def note_change(self, time_ns: int, old: int, new: int) -> None:
         """Take over a new state."""
@@ -135,7 +144,7 @@ class Sessions:
             self._change(socket, time_ns, row)
         else:
             session = self._known(socket, time_ns, row)
-            session.owner = session.owner or int(row["tid"])
+            session.note_owner(int(row["tid"]), time_ns)
 
     def _known(self, socket: int, time_ns: int, row: Any) -> Session:
         """Return the session of a socket, which must have been established if nothing was heard of it before."""
@@ -156,7 +165,7 @@ class Sessions:
         if LISTEN in (old, new) and not comes_in:
             if new == LISTEN or session is None:
                 session = self._begin(Session(socket, time_ns, time_ns if new == LISTEN else None, row, listens=True))
-            session.owner = session.owner or int(row["tid"])
+            session.note_owner(int(row["tid"]), time_ns)
             session.note_change(time_ns, old, new)
             return
         if session is None or session.state == CLOSE or comes_in:
@@ -166,7 +175,7 @@ class Sessions:
         if int(row["local_port"]):  # the port is given back before CLOSE
             session.seen = row
         if new in (SYN_SENT, LAST_ACK, FIN_WAIT1):
-            session.owner = session.owner or int(row["tid"]) or None
+            session.note_owner(int(row["tid"]), time_ns)
         acked, received = int(row["bytes_acked"]), int(row["bytes_received"])
         session.note_fins(old, new, received)
         if new == SYN_SENT:

@@ -60,7 +60,7 @@ def _of_events(events: Events, latency_ns: NDArray[np.int64]) -> Measured:
 
 
 def _of_sessions(scope: Scope, found: list[tuple[Session, int, int]]) -> Measured:
-    owners = Owners(scope)
+    owners = Owners(scope, (session.owner for session, *_ in found))
     joined = [(owners.connection(session.owner, session.seen), ended, took) for session, ended, took in found]
     chosen = [row for row, (session, *_) in zip(joined, found, strict=True) if owners.is_selected(session.owner, row[0])]
     ended_ns, latency_ns = (np.array([row[at] for row in chosen], np.int64) for at in (1, 2))

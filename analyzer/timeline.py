@@ -9,12 +9,14 @@ What an event does to a thread is in transitions.py.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offwake.analyzer import transitions
 from offwake.analyzer.intervals import INTERVAL, NEVER, PID_LIMIT, SAMPLE, SLICE, THREAD, UNSEEN
+from offwake.analyzer.latest import NONE, latest
 
 __all__ = ["Activity", "Timeline"]
 
@@ -66,6 +68,13 @@ class Timeline:
     def place(self, tid: int) -> int:
         """Return the row of `threads` of the last thread with this id, NEVER for none."""
         return int(self._thread_of[tid]) if 0 < tid < PID_LIMIT else NEVER
+
+    def places(self, tid: NDArray[Any], time_ns: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the rows of `threads` of the threads that had these ids at these times, NEVER for none."""
+        threads = self.threads[: self.thread_count]
+        tids = np.where((tid > 0) & (tid < PID_LIMIT), tid, 0).astype(np.int64)
+        found = latest(tids, time_ns, (threads["tid"].astype(np.int64), threads["born_ns"]))
+        return np.where(found == NONE, self._thread_of[tids], found).astype(np.int32)  # before any birth that is known
 
     def add_thread(self, tid: int, tgid: int, name: int, asleep: tuple[int, int]) -> None:
         """Add a thread that lived when the recording began, before any event is fed; it slept `asleep`: stack, state."""

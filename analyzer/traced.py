@@ -108,7 +108,7 @@ def _key(found: Events, name: str) -> NDArray[Any]:
     if name == "cpu":
         return found.rows.cpu
     values = found.rows.payload[TID if name == "tid" else name]
-    return values if values.dtype.kind == "S" else values.astype(np.int64)
+    return values if values.dtype.kind in "SV" else values.astype(np.int64)
 
 
 def _at(found: Events, which: NDArray[np.intp]) -> Events:

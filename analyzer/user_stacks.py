@@ -3,7 +3,6 @@
 An event names its stack; the words come with the first event of a segment that has it, on whichever CPU.
 """
 
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,9 +76,11 @@ class UserStacks:
     def _number(self, ids: NDArray[np.uint64]) -> NDArray[np.int32]:
         distinct, which = np.unique(ids, return_inverse=True)
         numbers = np.array([self._numbers.setdefault(its, len(self._numbers)) for its in distinct.tolist()], np.int32)
-        more = len(self._numbers) - len(self.ids)
-        if more:
-            self.ids += islice(self._numbers, len(self.ids), None)
+        if len(self._numbers) > len(self.ids):
+            fresh = zip(numbers.tolist(), distinct.tolist(), strict=True)
+            self.ids += [its for _, its in sorted(pair for pair in fresh if pair[0] >= len(self.ids))]
+        if len(self.ids) > len(self.length):
+            more = max(len(self.ids) - len(self.length), len(self.length))
             self.start = np.concatenate((self.start, np.zeros(more, np.int64)))
             self.length = np.concatenate((self.length, np.full(more, -1, np.int32)))
             self.registers = np.concatenate((self.registers, np.zeros((more, _REGISTER_WORDS), np.uint64)))

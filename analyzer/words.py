@@ -24,6 +24,7 @@ DOING = {
     "[truncated]": "and so on",
 }
 HOPS_SHOWN = 4
+HIDDEN = "what is hidden"
 JOINED = re.compile(r"\[(?P<what>.+), (?P<took>\d+ [nµm]?s)\]")
 """A device's answer: what it was, and how long it took."""
 
@@ -123,8 +124,11 @@ def in_words(chain: tuple[str, ...]) -> tuple[str, str, str]:
             hops.append([])
         else:
             hops[-1].append(frame)
+    hops = [hop for hop in hops if hop]  # frames can be left out, marks cannot
+    if not hops:
+        return HIDDEN, HIDDEN, ""
     doing = DOING.get(hops[-1][-1], "")
-    if doing:
+    if doing and len(hops[-1]) > 1:
         hops[-1].pop()
     took = JOINED.fullmatch(hops[-1][-1])
     names = [_name(hop[-1]) for hop in hops]

@@ -99,7 +99,6 @@ class _Steps:
         tid = np.full(len(places), NONE)
         for at, step in reversed(list(enumerate(MATCHED[:3]))):  # the earliest step speaks
             tid = np.where(places[:, at] != NONE, self._of(step, "tid", places[:, at]), tid)
-        tids, which = np.unique(tid, return_inverse=True)
         about = {
             name: self._of("block_rq_issue", name, places[:, 2]) for name in ("major", "minor", "command", "sector")
         }
@@ -113,7 +112,7 @@ class _Steps:
             completed_ns=completed,
             queued_ns=np.where((issued == NONE) | (began == issued), NONE, issued - began),
             service_ns=np.where(issued == NONE, NONE, completed - issued),
-            thread=np.array([replay.timeline.place(tid) for tid in tids.tolist()], np.int64)[which],
+            thread=replay.timeline.places(tid, np.where(began != NONE, began, completed)).astype(np.int64),
             device=np.where(about["major"] == NONE, NONE, (about["major"] << MINOR_BITS) | about["minor"]),
             operation=operation,
             sector=np.where(operation == FLUSH, NONE, about["sector"]),

@@ -25,8 +25,11 @@ def table(scope: Scope) -> Table:
     """Return a row for each connection and way, the longest in all first."""
     rows = []
     for way, events in packets(scope).items():
-        for which, ends in enumerate(events.connections):
-            latency_ns = np.sort(events.rows.payload["latency_ns"][events.which == which].astype(np.int64))
+        all_ns = events.rows.payload["latency_ns"].astype(np.int64)
+        order = np.lexsort((all_ns, events.which))
+        borders = np.searchsorted(events.which[order], np.arange(len(events.connections) + 1))
+        for ends, begin, end in zip(events.connections, borders, borders[1:], strict=False):
+            latency_ns = all_ns[order[begin:end]]
             latency_ns = latency_ns[scope.selection.lasting(latency_ns)]
             if len(latency_ns):
                 figures = {"p50_ns": percentile(latency_ns, 50), "p99_ns": percentile(latency_ns, 99)}

@@ -34,7 +34,7 @@ def table(scope: Scope) -> Table:
     """
     recording = scope.recording
     sessions, _ = gather(scope)
-    owners, found = Owners(scope), []
+    owners, found = Owners(scope, (session.owner for session in sessions.all)), []
     for session in (session for session in sessions.all if not session.listens):
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns
         row = _row(session, recording.began_ns, ended_ns)
@@ -46,7 +46,7 @@ def table(scope: Scope) -> Table:
             and owners.is_selected(session.owner, ends)
         ):
             found.append(row | ends.cells())
-    found.sort(key=lambda row: (row["start_ns"] or 0, row["local_port"]))
+    found.sort(key=lambda row: (row["start_ns"] or 0, row["local_port"] or 0))
     return Table("tcp-sessions", COLUMNS, found)
 
 

@@ -28,7 +28,7 @@ def table(scope: Scope) -> Table:
     in it. `min_ns` and `max_ns` bound it. Selected time is that of the change.
     """
     sessions, _ = gather(scope)
-    owners, found = Owners(scope), []
+    owners, found = Owners(scope, (session.owner for session in sessions.all)), []
     for session in sessions.all:
         ends = owners.connection(session.owner, session.seen)
         if owners.is_selected(session.owner, ends):

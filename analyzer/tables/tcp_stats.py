@@ -45,7 +45,8 @@ def table(scope: Scope) -> Table:
     reasons = [reason_name(recording, reason) for reason in lost.rows.payload["reason"].tolist()]
     drop_counts = _by_session(lost.session, reasons)
     errors = _errors(gathering)
-    recorded, owners, found = recording.keyframe["sources"], Owners(scope), []
+    owners = Owners(scope, (session.owner for session in sessions.all))
+    recorded, found = recording.keyframe["sources"], []
     for place, session in enumerate(sessions.all):
         ends = owners.connection(session.owner, session.seen)
         ended_ns = recording.ended_ns if session.end_ns is None else session.end_ns

@@ -108,9 +108,10 @@ def test_self_and_total_are_told_apart() -> None:
     assert not one.total.stands_out[frame] and one.own.stands_out[frame]
 
 
-def test_which_worker_of_the_kernel_it_was_says_nothing() -> None:
+@pytest.mark.parametrize("by_id", ["", " (77)"])
+def test_which_worker_of_the_kernel_it_was_says_nothing(by_id: str) -> None:
     before, after = steady(kworker=100), steady(kworker=100)
-    for one, name in ((before, "kworker/0:1-events"), (after, "kworker/u8:3")):
+    for one, name in ((before, f"kworker/0:1-events{by_id}"), (after, f"kworker/u8:3{by_id.replace('7', '8')}")):
         one.profile.over_time = replace(one.profile.over_time, stacks=[(name,)])
         one.profile.weights = {(name,): one.profile.weights[("kworker",)]}
     assert compared((before, after)).union.stacks == [("kworker/*",)]

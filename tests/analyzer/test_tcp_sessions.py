@@ -15,7 +15,7 @@ from offwake.analyzer.render.table import text_table
 from offwake.analyzer.scope import Scope
 from offwake.analyzer.select import Selection
 from tests.analyzer.recorded import ALL, recorded
-from tests.events import Known, Other, Trace
+from tests.events import DEAD, IDLE, Known, Other, Switch, Trace, WakeupNew
 
 BEGAN_NS = 1_000_000_000
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, CLOSE, CLOSE_WAIT = 1, 2, 3, 4, 7, 8
@@ -32,6 +32,12 @@ def change(at_ns: int, port: int, old: int, new: int) -> Other:
     return event(at_ns, "tcp_state", port, old_state=old, new_state=new)
 
 
+AGAIN = [
+    Switch(BEGAN_NS + 450, 0, 7, IDLE, DEAD),
+    WakeupNew(BEGAN_NS + 500, 0, 8, 7, 77, "other"),
+    Switch(BEGAN_NS + 550, 0, IDLE, 7),
+]
+"""Thread 7 ends, and another process has its id."""
 EVENTS = [
     change(100, CONNECTED, CLOSE, SYN_SENT),
     change(150, CONNECTED, SYN_SENT, ESTABLISHED),
@@ -63,6 +69,21 @@ def test_a_session_whose_beginning_was_not_seen_has_neither_start_nor_duration(r
     known = {CONNECTED: (100, 350), ACCEPTED: (200, 800)}
     assert figures == dict.fromkeys(BEFORE, (None, None)) | known
     assert (rows[SENT_BEFORE]["state"], rows[SENT_BEFORE]["comm"]) == ("CLOSE", "seven")
+
+
+def test_of_one_that_had_given_its_port_back_there_is_a_row_too() -> None:
+    """Nothing is known of it but its end, when it has no port any more; beside it is one that was there before, too."""
+    about = {"socket": 0xFFFF_8880_0000_0001, "tid": 7, "family": 2, "old_state": ESTABLISHED, "new_state": CLOSE}
+    events = [Other(BEGAN_NS + 100, 0, "tcp_state", about), event(250, "tcp_first_send", SENT_BEFORE)]
+    with recorded(Trace(began_ns=BEGAN_NS, threads=[Known(7, 7, "seven")], events=[*events])) as opened:
+        assert [row["local_port"] for row in query.table(opened, "tcp-sessions", ALL).rows] == [None, SENT_BEFORE]
+
+
+def test_the_owner_of_a_session_is_who_had_the_id_then() -> None:
+    events = [event(250, "tcp_first_send", SENT_BEFORE), *AGAIN, change(600, CONNECTED, CLOSE, SYN_SENT)]
+    with recorded(Trace(began_ns=BEGAN_NS, threads=[Known(7, 7, "seven"), Known(8, 8, "eight")], events=events)) as opened:
+        rows = query.table(opened, "tcp-sessions", ALL).rows
+    assert [(row["comm"], row["pid"]) for row in rows] == [("seven", 7), ("other", 77)]
 
 
 def test_those_that_were_there_before_come_first_and_show_a_dash(recording: Recording) -> None:

@@ -50,6 +50,11 @@ def test_a_chain_in_words(hops: tuple[str, ...], words: str, end: str, took: str
     assert in_words((*BLOCKED, *hops)) == (words, end, took)
 
 
+def test_a_chain_of_which_all_frames_are_hidden_has_words_too() -> None:
+    assert in_words((*BLOCKED, "--")) == ("what is hidden", "what is hidden", "")
+    assert in_words((*BLOCKED, "--", "--", "[timer]")) == ("the timer", "the timer", "")
+
+
 def test_a_wait_is_named_by_its_function_and_its_system_call() -> None:
     assert waited_in((*BLOCKED, "--", "[open]")) == "vfs_read in read"
     assert waited_in(("kworker", "kthread_[k]", "worker_thread_[k]", "schedule_[k]", "--", "[open]")) == "worker_thread"

@@ -353,7 +353,8 @@ def test_postgresql_is_whole(machine: None, home_of_postgres: Path) -> None:
         replay = recording.replay()
         for _ in replay:
             pass
-        leaders = {tgid: replay.naming.name(replay.leader_name(tgid)) for tgid in replay.tid_tgids().values()}
+        processes = set(replay.timeline.threads["tgid"][: replay.timeline.thread_count].tolist())
+        leaders = {tgid: replay.naming.name(replay.leader_name(tgid)) for tgid in processes}
         tgids = {tgid for tgid, name in leaders.items() if "postgres" in name}
     found = waits(folder / "x.offwake", tgids)
     assert server in tgids and sum(wait.count for wait in found) > 1000
