@@ -72,6 +72,7 @@ class Pump:
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = self._held_bytes = 0
         self._sideband_lost = self._sideband_lost_at_scan = 0
+        self._cpus_changed = False
 
     def prepare(self) -> None:
         """Tell the kernel where code is, before it sends any stack; and hold on to what only root may read."""
@@ -103,11 +104,11 @@ class Pump:
             for _ in self._take(stream, now):
                 pass
         if now - self._round_ns >= ROUND_NS and self._has_room(QUEUE_BYTES):
-            cpus_changed = self.close_round(now)
-            if cpus_changed:  # whatever began there meanwhile, no record tells of
+            self.close_round(now)
+            if self._cpus_changed:  # whatever began there meanwhile, no record tells of
                 self.table.scan()
             segment_ends = now - self._segment_ns >= self.segment_size.ns or self._segment_bytes >= self.segment_size.bytes
-            if cpus_changed or segment_ends:
+            if self._cpus_changed or segment_ends:
                 self._open_segment(now)
         return has_asked
 
@@ -122,8 +123,8 @@ class Pump:
         self._kernel_frames.follow()
         return self._user_frames.answer()
 
-    def close_round(self, now: int) -> bool:
-        """Write everything that was taken before `now`, and what was lost until then; returns whether CPUs came or went."""
+    def close_round(self, now: int) -> None:
+        """Write everything that was taken before `now`, and what was lost until then."""
         changes = self._rings.changes
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)
@@ -136,7 +137,7 @@ class Pump:
         }
         self._close_blocks(now)
         self._write(Block(Kind.TICK, begin_ns=now, end_ns=now), tick)
-        return self._rings.changes > changes
+        self._cpus_changed |= self._rings.changes > changes
 
     def end(self) -> None:
         """Take and write what is left, now that nothing writes into the rings any more."""
@@ -154,7 +155,7 @@ class Pump:
             self._sideband.append(_Stream(cpu.sideband, Kind.SIDEBAND, begin_ns=now))
 
     def _open_segment(self, now: int) -> None:
-        self._segment_ns, self._segment_bytes = now, 0
+        self._segment_ns, self._segment_bytes, self._cpus_changed = now, 0, False
         if self._sideband_lost > self._sideband_lost_at_scan:
             self._sideband_lost_at_scan = self._sideband_lost
             self.table.rescan()

@@ -22,8 +22,11 @@ def addresses(common: str) -> tuple[Field, ...]:
 
 
 def socket_is_tcp(socket: str) -> str:
-    """Return the condition that a socket is one of TCP; `socket` is the way to it."""
-    return f"{{{socket}.sk_protocol}} == 6"
+    """Return the condition that a socket is one of TCP; `socket` is the way to it.
+
+    Other families have a protocol 6 too, as netlink has (NETLINK_XFRM), and so have raw sockets: these are no streams.
+    """
+    return f"{{{socket}.sk_protocol}} == 6 && {{{socket}.sk_type}} == 1"
 
 
 ADDRESSES = addresses("args[0]->sock.__sk_common")

@@ -30,7 +30,7 @@ __all__ = ["COLLECTED", "AddressCollector", "Addresses", "addresses_of"]
 
 KERNEL = 0xFFFF_8000_0000_0000  # x86-64 and arm64; what lies between is no address, but a frame walked into garbage
 CHAINS_REMEMBERED = 200_000
-ADDRESSES_AT_MOST, WORDS_WAITING = 500_000, 200_000
+ADDRESSES_AT_MOST, WORDS_WAITING, MAPPINGS_AT_MOST = 500_000, 200_000, 1 << 20
 COLLECTED = (Kind.KEYFRAME, Kind.SIDEBAND, Kind.EVENTS, Kind.TICK)
 """The kinds of blocks that tell of addresses, or of when all of a second has been seen."""
 RECORD = struct.Struct("<IHH")
@@ -82,6 +82,7 @@ class AddressCollector:
         self._sideband_type = 0
         self._mapped = _Ranges()
         self._distinct: set[int] = set()
+        self._mappings = 0
         self._chains: set[bytes] = set()
         self._words: set[int] = set()
         self._older_words: set[int] = set()
@@ -123,7 +124,8 @@ class AddressCollector:
 
     def _add_mapping(self, file: File, row: Row) -> None:
         rows = self._found.mappings.setdefault(file, set())
-        if row not in rows:
+        if row not in rows and self._mappings < MAPPINGS_AT_MOST:
+            self._mappings += 1
             rows.add(row)
             self._mapped.add(*row[:2])
 
@@ -133,6 +135,8 @@ class AddressCollector:
                 if len(self._chains) >= CHAINS_REMEMBERED:
                     self._chains.clear()
                 self._chains.add(chain)
+                if len(self._distinct) >= ADDRESSES_AT_MOST:
+                    continue
                 self._distinct.update(struct.unpack(f"<{len(chain) // 8}Q", chain))
         words = self._layout.taken_words()
         self._found.of_user_stacks |= bool(words)

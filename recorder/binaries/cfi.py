@@ -25,7 +25,7 @@ PLT = bytes.fromhex("77 08 80 00 3f 1a 3b 2a 33 24 22")
 """breg7 8, breg16 0, lit15, and, lit11, ge, lit3, shl, plus: RSP + 8, and 8 more from the 11th byte of an entry on."""
 UNCHANGED = (Rule.SAME, 0)
 PLT_LITERAL_AT, LIT0 = 6, 0x30
-ROWS_AT_MOST = 1 << 14
+ROWS_AT_MOST, COMMON_AT_MOST = 1 << 14, 32
 OFFSETS = 1 << 31
 NUMBER_BITS = 70
 WIDE = 0xFFFFFFFF
@@ -179,6 +179,8 @@ def _entry(section: Section, record: _Record, is_eh: bool, known: dict[int, Comm
         return None
     common_at = record.begin - pointer if is_eh else pointer
     if common_at not in known:
+        if len(known) >= COMMON_AT_MOST:  # compilers write one or two
+            known.clear()
         known[common_at] = _common(section, common_at)
     common = known[common_at]
     begin = reader.pointer(common.encoding)

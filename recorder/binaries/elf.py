@@ -16,7 +16,18 @@ from functools import cached_property
 
 from offwake.recorder.binaries.octets import FileOctets, Octets, open_safely, unpacked
 
-__all__ = ["NAME_BITS", "SHF_EXECINSTR", "SHT_DYNSYM", "SHT_SYMTAB", "SYMBOLS_AT_ONCE", "ElfError", "ElfImage", "Section"]
+__all__ = [
+    "NAME_BITS",
+    "SHF_EXECINSTR",
+    "SHT_DYNSYM",
+    "SHT_SYMTAB",
+    "SYMBOLS_AT_MOST",
+    "SYMBOLS_AT_ONCE",
+    "SYMBOLS_SOON_READ",
+    "ElfError",
+    "ElfImage",
+    "Section",
+]
 
 DEBUG_FILES = "/usr/lib/debug/.build-id"
 PT_LOAD, SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM, SHF_EXECINSTR = 1, 2, 7, 11, 4
@@ -28,7 +39,7 @@ SEGMENTS_AT_MOST, SECTION_NAME_AT_MOST, NOTES_AT_MOST = 256, 64, 1 << 16
 OBJECT = 1
 IMAGE_AT_MOST = 4 << 30
 DEBUG_DATA_AT_MOST = 256 << 20
-SYMBOLS_AT_ONCE, SYMBOLS_AT_MOST = 1 << 14, 1 << 24  # of an image: it may be anybody's
+SYMBOLS_AT_ONCE, SYMBOLS_AT_MOST, SYMBOLS_SOON_READ = 1 << 14, 1 << 24, 1 << 16  # of an image: it may be anybody's
 
 SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, addr, offset, size, link, info, addralign, entsize
 SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
@@ -113,23 +124,28 @@ class ElfImage:
         return None
 
     def object_address(self, name: str) -> int | None:
-        """Return the virtual address of an object (not a function) that other files may use, by its name."""
+        """Return the virtual address of an object (not a function) that other files may use, by its name.
+
+        It is among the first symbols, or not found: this is asked while events come in.
+        """
         wanted = name.encode()
-        for words, names in self.symbols(SHT_DYNSYM):
+        for words, names in self.symbols(SHT_DYNSYM, at_most=SYMBOLS_SOON_READ):
             for head, address in zip(words[::3], words[1::3], strict=True):
                 if head >> 32 & 15 == OBJECT and self.octets.text(names + (head & NAME_BITS), len(wanted) + 1) == wanted:
                     return address
         return None
 
-    def symbols(self, *kinds: int) -> Iterator[tuple["array[int]", int]]:
+    def symbols(self, *kinds: int, at_most: int = SYMBOLS_AT_MOST) -> Iterator[tuple["array[int]", int]]:
         """Yield the symbol tables of these kinds in pieces of at most SYMBOLS_AT_ONCE, and where their names lie.
 
-        A symbol is three words: name, info << 32, section << 48; address; size. Raises ElfError where a table lies outside.
+        A symbol is three words: name, info << 32, section << 48; address; size. A file has one table of a kind. Raises
+        ElfError where a table lies outside.
         """
-        left = SYMBOLS_AT_MOST
+        left, seen = at_most, set[int]()
         for section in self.sections:
-            if section.type not in kinds or section.link >= len(self.sections):
+            if section.type not in kinds or section.type in seen or section.link >= len(self.sections):
                 continue
+            seen.add(section.type)
             at, end = section.offset, section.offset + section.size - section.size % SYMBOL_BYTES
             if end > self.octets.size:
                 raise ElfError("a symbol table lies outside the file")
@@ -155,12 +171,11 @@ class ElfImage:
         """Give this image and those of its debug data and of its separate debug file, which are open as long."""
         images = [self]
         with ExitStack() as stack:
-            for section in self.sections:
-                if section.name == ".gnu_debugdata":
-                    with suppress(lzma.LZMAError, OSError, ElfError):
-                        packed = self.octets.part(section.offset, section.size)
-                        debug_data = stack.enter_context(unpacked(packed, DEBUG_DATA_AT_MOST))
-                        images.append(ElfImage(FileOctets(debug_data)))
+            if section := next((section for section in self.sections if section.name == ".gnu_debugdata"), None):
+                with suppress(lzma.LZMAError, OSError, ElfError):
+                    packed = self.octets.part(section.offset, section.size)
+                    debug_data = stack.enter_context(unpacked(packed, DEBUG_DATA_AT_MOST))
+                    images.append(ElfImage(FileOctets(debug_data)))
             if self.build_id and not any(section.type == SHT_SYMTAB for section in self.sections):
                 name = self.build_id.hex()
                 if debug_file := open_safely(f"{DEBUG_FILES}/{name[:2]}/{name[2:]}.debug", b""):

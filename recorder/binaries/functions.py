@@ -22,6 +22,7 @@ from offwake.recorder.binaries.octets import Octets
 __all__ = ["NAME_AT_MOST", "Function", "functions_at"]
 
 NAME_AT_MOST = 1 << 16
+COMPARED_AT_MOST, COMPARED_BYTES = 64, 1 << 12  # names of one address, and of each
 NOTYPE, FUNC, IFUNC = 0, 2, 10
 PLACES = SYMBOLS_AT_ONCE
 """A symbol's address times this, and its place in a piece of its table, the first last: symbols in order, as numbers."""
@@ -47,12 +48,12 @@ class _Symbol:
     def is_named(self) -> bool:
         return self.octets.read(self.name_at, 1) not in (b"", b"\0", b".", b"$")
 
-    def name(self) -> str:
-        return self.octets.text(self.name_at, NAME_AT_MOST).decode(errors="replace")
+    def name(self, at_most: int = NAME_AT_MOST) -> str:
+        return self.octets.text(self.name_at, at_most).decode(errors="replace")
 
     def preference(self) -> tuple[bool, int, int, str]:
         """Of several names of one address take one with a size, without underscores in front, short."""
-        name = self.name()
+        name = self.name(COMPARED_BYTES)
         return not self.size, len(name) - len(name.lstrip("_")), len(name), name
 
 
@@ -96,14 +97,16 @@ class _Piece:
 
     def _last(self, begin: int, end: int, best: _Symbol | None) -> _Symbol | None:
         """Return the last symbol that has a name, of these or the best that is known."""
+        compared = 0
         for index in range(end - 1, begin - 1, -1):
             address, back = divmod(self._order[index], PLACES)
-            if best and address < best.address:
+            if best and (address < best.address or compared == COMPARED_AT_MOST):
                 break
             head, _, size = self._words[3 * (PLACES - 1 - back) : 3 * (PLACES - back)]
             symbol = _Symbol(address, size, self._octets, self._names + (head & NAME_BITS))
-            if symbol.is_named and (
-                best is None or address > best.address or symbol.preference() < best.preference()
-            ):
+            if not symbol.is_named:
+                continue
+            compared += 1
+            if best is None or address > best.address or symbol.preference() < best.preference():
                 best = symbol
         return best

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from offwake.recorder.binaries.elf import NAME_BITS, SHF_EXECINSTR, SHT_DYNSYM, SHT_SYMTAB, ElfError, ElfImage
+from offwake.recorder.binaries.elf import (
+    NAME_BITS,
+    SHF_EXECINSTR,
+    SHT_DYNSYM,
+    SHT_SYMTAB,
+    SYMBOLS_AT_MOST,
+    ElfError,
+    ElfImage,
+)
 from offwake.recorder.binaries.octets import FileOctets, open_safely
 from offwake.recorder.host.snapshot import Mapping, mappings_of, processes
 
@@ -58,17 +66,20 @@ class MappedFiles:
         return None
 
 
-def sites_of(file: BinaryIO, wanted: Callable[[str], bool]) -> list[tuple[str, int]]:
+def sites_of(
+    file: BinaryIO, wanted: Callable[[str], bool], at_most: int = SYMBOLS_AT_MOST
+) -> list[tuple[str, int]]:
     """Return the names and file offsets of the functions in a file whose name is wanted; each place once.
 
-    A function that only chooses which of several others is called (an IFUNC) is none: it is called once.
+    The first `at_most` symbols are looked at. A function that only chooses which of several others is called (an IFUNC) is
+    none: it is called once.
     """
     found: dict[int, str] = {}
     image = ElfImage(FileOctets(file))
     with suppress(ElfError), image.with_debug_images() as images:
         for each in images:
             executable = {index for index, section in enumerate(each.sections) if section.flags & SHF_EXECINSTR}
-            for words, names in each.symbols(SHT_SYMTAB, SHT_DYNSYM):
+            for words, names in each.symbols(SHT_SYMTAB, SHT_DYNSYM, at_most=at_most):
                 for head, address in zip(words[::3], words[1::3], strict=True):
                     section, kind = head >> 48, head >> 32 & 15
                     if section and (kind == FUNC or (kind == NOTYPE and section in executable)):

@@ -5,7 +5,7 @@ from its /tmp/perf-PID.map. Unwind tables: of the functions that a user stack ha
 recording itself, so `offwake recover` can do the same for a killed one.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,9 +17,8 @@ from offwake.recorder.binaries.addresses import Addresses
 from offwake.recorder.binaries.elf import ElfError, ElfImage
 from offwake.recorder.binaries.files import KALLSYMS, FileKeeper, Row
 from offwake.recorder.binaries.functions import NAME_AT_MOST, Function, functions_at
-from offwake.recorder.binaries.octets import open_safely
+from offwake.recorder.binaries.perf_map import functions_in_perf_map
 from offwake.recorder.binaries.unwind_tables import entries_of, unwind_rows
-from offwake.recorder.host.namespaces import ns_pid
 
 __all__ = ["add_symbols"]
 
@@ -29,7 +28,6 @@ FUNCTION_BYTES = 32  # beside its name
 LAST_SIZE = 4096  # of the kernel's last function, which nothing follows
 ROWS_PER_BLOCK = 16384
 ADDRESSES = (1 << 64) - 1
-PERF_MAP_AT_MOST, PERF_MAP_LINE_AT_MOST = 256 << 20, 1 << 16
 
 
 def add_symbols(
@@ -170,40 +168,7 @@ def _jit_functions(mappings: set[Row], addresses: Addresses) -> list[list[Any]]:
     rows = []
     for pid in sorted({pid for *_, pid in mappings}):
         ranges = [(start, end) for start, end, _, owner in mappings if owner == pid]
-        inside = [address for start, end in ranges for address in addresses.within(start, end)]
-        functions = _perf_map(pid, sorted(set(inside))) if inside else []
-        starts = [function[0] for function in functions]
-        hit = {bisect_right(starts, address) - 1 for address in inside} - {-1}
-        if hit:
-            rows.append([pid, [list(functions[index]) for index in sorted(hit)]])
+        inside = sorted({address for start, end in ranges for address in addresses.within(start, end)})
+        if inside and (functions := functions_in_perf_map(pid, inside)):
+            rows.append([pid, functions])
     return rows
-
-
-def _perf_map(pid: int, addresses: list[int]) -> list[tuple[int, int, str]]:
-    """Read /tmp/perf-PID.map: lines of start, size (hexadecimal) and name, later ones replacing earlier ones.
-
-    Only what any of the addresses (in order) lies in is kept: the file is anybody's, and can be large.
-    """
-    for path in (f"/proc/{pid}/root/tmp/perf-{ns_pid(pid) or pid}.map", f"/tmp/perf-{pid}.map"):
-        opened = open_safely(path, b"")
-        if opened is None:
-            continue
-        functions: dict[int, tuple[int, int, str]] = {}
-        room = PERF_MAP_AT_MOST
-        with opened:
-            while room > 0 and (octets := opened.readline(PERF_MAP_LINE_AT_MOST)):
-                room -= len(octets)
-                parts = octets.decode(errors="replace").rstrip("\n").split(" ", 2)
-                try:
-                    start, size, name = int(parts[0], 16), int(parts[1], 16), parts[2]
-                except (ValueError, IndexError):
-                    continue
-                if not 0 <= start <= start + size <= ADDRESSES:
-                    continue
-                index = bisect_left(addresses, start)
-                if index < len(addresses) and addresses[index] < start + size:
-                    functions[start] = (start, size, name)
-                elif start in functions:
-                    del functions[start]
-        return sorted(functions.values())
-    return []

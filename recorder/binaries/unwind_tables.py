@@ -23,6 +23,7 @@ PAIRS_AT, PAIR = 12, struct.Struct("<ii")
 OFFSET_AT_MOST = (1 << 32) - 1
 ENTRIES_AT_MOST = 1 << 20
 PROGRAMS_AT_MOST, ROWS_AT_MOST = 4 << 20, 1 << 18
+SOON_RUN_AT_MOST = 1 << 14  # bytes of a program that is run while events come in: some milliseconds
 """Bytes of call frame programs that are run for one file, and rows of it: it may be anybody's."""
 
 
@@ -66,12 +67,15 @@ def unwind_rows(image: ElfImage, entries: list[Entry]) -> bytes:
 def row_at(image: ElfImage, offset: int) -> tuple[int, ...]:
     """Return the row (format.stacks.ROW, without its start) that holds at a file offset; NO_TABLE where none does.
 
-    For a single address no table is read through: so too where only that could tell, and where a table is damaged.
+    For a single address no table is read through: so too where only that could tell, and where a table is damaged or made to
+    take long.
     """
     try:
         address, table = image.address(offset), _search_table(image)
         entry = table.find(address) if table and address is not None else None
-        return (entry and address is not None and state_at(entry, address)) or NO_TABLE
+        if entry is None or address is None or len(entry.program) + len(entry.common.program) > SOON_RUN_AT_MOST:
+            return NO_TABLE
+        return state_at(entry, address) or NO_TABLE
     except ElfError:
         return NO_TABLE
 

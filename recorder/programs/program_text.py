@@ -54,8 +54,8 @@ ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
 BRACED = re.compile(r"\{(.+?)\}")
 SINCE = re.compile(r"since (\w+)")
 OF_KERNEL = re.compile(r"\b(OFFSET|VALUE|ARGUMENTS)\(([\w.]+)\)")
-"""In a source's own program: where a struct's member lies, what number an enumeration's name is, and how many arguments a
-tracepoint has."""
+"""In a source's own program, or in a condition: where a struct's member lies, what number an enumeration's name is, and how
+many arguments a tracepoint has."""
 CURRENT = {"tid": "(u32)bpf_get_current_pid_tgid()", "tgid": "bpf_get_current_pid_tgid() >> 32"}
 
 
@@ -216,7 +216,7 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
     ]
     if event.when:
-        lines.append(f"    if (!({_expression(event.when, btf)})) return 0;")
+        lines.append(f"    if (!({_expression(_of_kernel(event.when, btf), btf)})) return 0;")
     marks = {e.name: e.notes for e in source.events if e.notes}
     since = {f.name: match[1] for f in event.fields if (match := SINCE.fullmatch(f.value))}
     if missing := [mark for mark in since.values() if mark not in marks]:

@@ -4,6 +4,7 @@ containers too, also of such as begin later."""
 import re
 from typing import BinaryIO
 
+from offwake.recorder.binaries.elf import SYMBOLS_SOON_READ
 from offwake.recorder.binaries.libraries import sites_of
 from offwake.recorder.kernel.uprobes import Site
 from offwake.recorder.sources import Event, Field, InFiles, Source, text_of
@@ -20,7 +21,7 @@ C_LIBRARY = re.compile(r"/(libc\.so\.6|libc-2\.\d+\.so|libc\.musl-[\w-]+\.so\.1|
 def lookups_in(file: BinaryIO) -> list[Site]:
     """Find the functions that look names up."""
     found = []
-    for name, offset in sites_of(file, RETURNS.__contains__):
+    for name, offset in sites_of(file, RETURNS.__contains__, SYMBOLS_SOON_READ):
         found += [Site(file, offset, "on_lookup_call"), Site(file, offset, RETURNS[name], at_return=True)]
     return found
 

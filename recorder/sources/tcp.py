@@ -38,6 +38,7 @@ SOURCE = Source(
             "tcp_retransmit",
             "tcp_retransmit_skb",
             (WHO, SOCKET, Field("segments", "u2", "args[1]->sk_buff.cb(tcp_skb_cb).tcp_gso_segs"), STATE, *ADDRESSES),
+            when="ARGUMENTS(tcp_retransmit_skb) < 3 || !(s32){args[2]}",  # kernels that tell of failures send nothing then
         ),
         Event(  # of a connection that comes in, which has no socket yet: this is the listener's
             "tcp_retransmit_synack",

@@ -57,6 +57,7 @@ class KernelFrames:
     kernel: _Kernel
     lines: Callable[[str], Iterable[str]] = _lines
     _frames: dict[int, _Frame] = field(default_factory=dict)
+    _has_looked: bool = False
     _core: range = range(0)
     _entries: list[range] = field(default_factory=list)
     _entry_text: range = range(0)
@@ -64,10 +65,15 @@ class KernelFrames:
 
     def learn(self, lesson: Lesson) -> None:
         """Take a lesson."""
-        if not self._core:
+        if not self._has_looked:
+            self._has_looked = True
             self._core, self._entries = _code(self.lines(KALLSYMS))
             self._entry_text = range(self._entries[0].start, self._entries[-1].stop) if self._entries else range(0)
             self._modules = list(_modules(self.lines(MODULES)))
+        if not self._core:  # kptr_restrict hides it: the kernel walks, and gives no more lessons
+            self._frames[lesson.kind] = _Frame(told=NEVER)
+            self.kernel.set_frame(lesson.kind, NEVER)
+            return
         cut = self._cut(lesson)
         ways = [lesson.kind, *cut.chain]
         if self._is_as_told(ways, cut):
