@@ -19,12 +19,11 @@ from offwake.analyzer.unlike import unlike
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, given, parse_ask, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Compared, Entry
-from offwake.web.pages import flame_graph, library
+from offwake.web.pages import FIRST_VIEW, flame_graph, library, view_there
 
 __all__ = ["comparing"]
 
 ROWS_AT_MOST = 50
-FIRST_VIEW = "off-wake"
 FIELDS = tuple(option.name for option in COMPARE)
 KEPT = ("first", "second", "view", *FIELDS, *SELECTION_FIELDS, *VIEW_FIELDS)
 """Fields of an address that say what is compared."""
@@ -68,17 +67,16 @@ def compare() -> str:
     """Show what changed, in words and as a picture; without two recordings, only what there is to choose from."""
     listed = [library().listed(entry) for entry in library().entries()]
     choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
-    values: dict[str, Any] = {"choices": choices, "views": query.COMPARABLE, "normalize": NORMALIZE, "layouts": LAYOUTS}
-    view = request.args.get("view") or FIRST_VIEW
+    values: dict[str, Any] = {"choices": choices, "normalize": NORMALIZE, "layouts": LAYOUTS}
     if not (request.args.get("first") and (request.args.get("second") or request.args.get("after"))):
-        return render_template("compare.html", asked=None, view=view, **values)
-    asked = _asked(view)
+        return render_template("compare.html", asked=None, **values)
+    asked = _asked()
     tree, told = asked.tree, [row for row in asked.found.changes if row.stands_out]
     kept = {name: text for name, text in request.args.items() if name in KEPT and text}
     return render_template(
         "compare.html",
         asked=asked,
-        view=view,
+        views=[name for name in query.COMPARABLE if view_there(name, *asked.entries) == name],
         picture=flame_graph(tree, asked.caption, asked.ask, difference.Shades(asked.found.comparison)),
         rows=told[:ROWS_AT_MOST],
         more=len(told) - ROWS_AT_MOST,
@@ -87,7 +85,7 @@ def compare() -> str:
         ratio=difference.ratio,
         chance=chance,
         kept=kept,
-        options=query.OPTIONS[view],
+        options=query.OPTIONS[asked.view],
         **values,
     )
 
@@ -95,7 +93,7 @@ def compare() -> str:
 @comparing.get("/compare.<any(svg, folded, json):form>")
 def download(form: str) -> Response:
     """Send a comparison as a file."""
-    asked = _asked(request.args.get("view") or FIRST_VIEW)
+    asked = _asked()
     name, compared = f"diff-{asked.view}.{form}", asked.found.comparison
     if form == "svg":
         return send(asked.entries[0], name, difference.difference_graph(compared, asked.how.layout, asked.caption))
@@ -105,11 +103,12 @@ def download(form: str) -> Response:
     return send(asked.entries[0], name, json.dumps(document))
 
 
-def _asked(view: str) -> _Comparison:
+def _asked() -> _Comparison:
     """Read the address, and compare. Answers 404 where there is no such recording or view."""
+    first, second = _entry("first"), _entry("second") if request.args.get("second") else _entry("first")
+    view = request.args.get("view") or view_there(FIRST_VIEW, first, second)
     if view not in query.VIEWS:
         abort(404, f"There is no view “{view}”. Known are: {', '.join(query.VIEWS)}.")
-    first, second = _entry("first"), _entry("second") if request.args.get("second") else _entry("first")
     how, selection = parse_how(given(request.args, FIELDS)), parse_selection(request.args)
     ask = parse_ask(view, request.args)
     selections = sides(how, selection, first == second)

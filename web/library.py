@@ -133,7 +133,9 @@ class Library:
 
         def make() -> Stacks:
             plain, whole = replace(selection, grep=None), replace(options, hide=None, sandwich=None)
-            if (plain, whole) == (selection, options):
+            if self._lacks_wakers(entry, view):
+                profile = Profile(view)
+            elif (plain, whole) == (selection, options):
                 profile = query.profile(self._recording(entry), view, selection, options)
             else:
                 shown = self.stacks(entry, view, plain, whole).profile
@@ -158,6 +160,8 @@ class Library:
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
         """Return a table of the selected threads."""
+        if self._lacks_wakers(entry, of):
+            return Table(of, (), [])
         key = (entry, "table", of, selection, DEFAULTS)
         return self._made(key, lambda recording: query.table(recording, of, selection))
 
@@ -200,6 +204,10 @@ class Library:
             return {name: reason for name, reason in why.items() if reason}
 
         return self._lacking.get(entry, make, self._working)
+
+    def _lacks_wakers(self, entry: Entry, name: str) -> bool:
+        """Tell whether a recording without wakers is asked for what rests on them: to a page that is nothing, no error."""
+        return not self._recording(entry).narrowed.wakers and name in self.lacking(entry)
 
     def of_fields(self, entry: Entry) -> dict[str, bool]:
         """Return what traced events can be asked for by their fields, and whether each is a number."""

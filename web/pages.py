@@ -37,7 +37,7 @@ from offwake.web.library import ENTRIES_AT_MOST, Entry, Library, Stacks
 from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
 __all__ = ["entry_or_404", "flame_caption", "flame_graph", "heat_caption", "library", "link", "page", "pages"]
-__all__ += ["region_left_out"]
+__all__ += ["region_left_out", "view_there"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
@@ -81,6 +81,12 @@ def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
 def carried(from_kind: str, to_kind: str) -> tuple[str, ...]:
     """Return the fields of an address that hold for a page of another kind: a text in a row is no frame of a stack."""
     return tuple(name for name in CARRIED if name != "grep" or (from_kind == "table") == (to_kind == "table"))
+
+
+def view_there(view: str, *entries: Entry) -> str:
+    """Return the view that links open: this one, or the first that recordings have something for where they lack it."""
+    lacking = {name for entry in entries for name in library().lacking(entry)}
+    return next((name for name in (view, *query.VIEWS) if name not in lacking), view)
 
 
 def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
@@ -135,7 +141,7 @@ def picture_file(name: str) -> Response:
 def recording(entry_id: str) -> AnyResponse:
     """Open a recording at its first picture."""
     entry = entry_or_404(entry_id, "flame", FIRST_VIEW)
-    return redirect(url_for("pages.flame", entry_id=entry.id, name=FIRST_VIEW))
+    return redirect(url_for("pages.flame", entry_id=entry.id, name=view_there(FIRST_VIEW, entry)))
 
 
 @pages.get("/recording/<entry_id>/flame/<name>")
@@ -178,7 +184,7 @@ def heat(entry_id: str, name: str) -> str:
         ("heatmap.html", entry, "heatmap", name),
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
         hidden_ns=shown.hidden_ns,
-        opens=OPENS.get(name, FIRST_VIEW),
+        opens=view_there(OPENS.get(name, FIRST_VIEW), entry),
         buckets=_by_row(shown),
         timed=shown.unit == "ns",
         total=shown.total,
@@ -211,7 +217,7 @@ def table(entry_id: str, name: str) -> str:
     return page(
         ("table.html", entry, "table", name),
         columns=[(column, heading(column)) for column in whole.columns],
-        rows=[(row, *row_stacks(name, row)) for row in rows[first : first + ROWS_AT_MOST]],
+        rows=[(row, *_stacks(entry, name, row)) for row in rows[first : first + ROWS_AT_MOST]],
         first=first,
         at_most=ROWS_AT_MOST,
         found=len(rows),
@@ -221,6 +227,13 @@ def table(entry_id: str, name: str) -> str:
         filters=[field for field in SELECTION_FIELDS if field not in ("all", "ended")],
         kept=("all", "ended", "sort", "down", *VIEW_FIELDS, *AROUND),
     )
+
+
+def _stacks(entry: Entry, of: str, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the stacks that a row opens; what a waker's frame would choose, nothing chooses where there are none."""
+    view, fields = row_stacks(of, row)
+    there = view_there(view, entry)
+    return there, fields if there == view else fields | {"grep": None}
 
 
 def _kinds(entry: Entry) -> dict[str, dict[str, str]]:

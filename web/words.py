@@ -21,7 +21,7 @@ from offwake.analyzer.select import Selection
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Entry
-from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page
+from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page, view_there
 from offwake.web.rows import OPENS, bucket_rows
 
 __all__ = ["words"]
@@ -65,7 +65,7 @@ def histogram_page(entry_id: str, name: str) -> str:
         histograms=[(one, _buckets(found, one)) for one in found.found[:HISTOGRAMS_AT_MOST]],
         found=len(found.found),
         choices=[("", "all"), *((field, field.replace("_", " ")) for field in query.labels(name))],
-        opens=OPENS.get(name, FIRST_VIEW),
+        opens=view_there(OPENS.get(name, FIRST_VIEW), entry),
         shown=count if found.unit == VALUE else duration,
         hidden_ns=found.hidden_ns,
         notices=open_waits(found),
@@ -102,7 +102,7 @@ def _opened(entry: Entry, opens: Opens | None) -> str | None:
     """Return the address of a line's stacks."""
     if opens is None:
         return None
-    return link("pages.flame", (), entry_id=entry.id, name=opens.view, **address(opens.selection))
+    return link("pages.flame", (), entry_id=entry.id, name=view_there(opens.view, entry), **address(opens.selection))
 
 
 def _histograms(entry: Entry, name: str, selection: Selection) -> Histograms:

@@ -104,11 +104,11 @@ def _queued(summary: Summary) -> Section:
 def _block_io(summary: Summary) -> Iterator[Line]:
     for io in summary.block_io:
         moved = f"{size(io.bytes)}, " if io.bytes else ""  # a flush moves nothing
-        opens = Opens("off-wake", replace(summary.selection, grep=rf"^\[{re.escape(f'{io.device} {io.operation}')}\b"))
+        there = replace(summary.selection, grep=rf"^\[{re.escape(f'{io.device} {io.operation}')}\b")
         yield Line(
             f"{io.device} {io.operation}: {counted(io.count, 'request')}, {moved}"
             f"p50 {duration(io.p50_ns)}, p99 {duration(io.p99_ns)}",
-            opens=opens,
+            opens=Opens("off-wake", there) if summary.info["narrowed"]["wakers"] else None,
         )
 
 
