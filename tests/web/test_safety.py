@@ -72,6 +72,13 @@ def test_another_host_name_is_refused(client: FlaskClient, host: str) -> None:
     assert "whole.offwake" not in answer.text
 
 
+def test_another_host_name_is_refused_also_where_flask_checks_none(folder: Path) -> None:
+    app = create_app([folder])
+    app.config["TRUSTED_HOSTS"] = None  # Flask before 3.1 does not look at it
+    for path in ("/", "/static/page.css", "/nothing"):
+        assert app.test_client().get(path, headers={"Host": "evil.example"}).status_code == 400
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1"])
 def test_this_machine_is_answered(client: FlaskClient, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 200
@@ -92,7 +99,8 @@ def test_the_token_is_asked_once_and_then_a_strict_cookie(folder: Path) -> None:
     cookie = answer.headers["Set-Cookie"]
     assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
     assert client.get("/").status_code == 200
-    assert not client.get(f"//evil.example/?token={TOKEN}").location.startswith("//")
+    elsewhere = {"PATH_INFO": "//evil.example/"}
+    assert client.get("/", query_string={"token": TOKEN}, environ_overrides=elsewhere).location == "/evil.example/"
 
 
 def test_a_file_outside_the_folder_a_link_and_a_prefix_sibling_are_404(client: FlaskClient, folder: Path) -> None:
