@@ -1,6 +1,7 @@
 """In words and in buckets: the summary, what is idle and why, and histograms, each with the stacks that it is about."""
 
 import json
+import shlex
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -95,7 +96,7 @@ def _said(entry: Entry, name: str) -> list[Section]:
     selection = parse_selection(request.args)
     if name == "idle":
         return list(idle_sections(library().idle(entry, selection), selection))
-    return list(summary_sections(library().summary(entry, selection), entry.name))
+    return list(summary_sections(library().summary(entry, selection), shlex.quote(entry.name)))
 
 
 def _opened(entry: Entry, opens: Opens | None) -> str | None:

@@ -1,6 +1,7 @@
 """Pages and downloads: what they show, and that whatever is asked is answered with a page."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -229,3 +230,11 @@ def test_a_foreign_file_is_a_page_with_its_sentence(client: FlaskClient) -> None
     foreign = next(entry for entry in library.entries() if entry.name == "foreign.offwake")
     answer = client.get(f"/recording/{foreign.id}/flame/off-wake")
     assert answer.status_code == 400 and "foreign.offwake" in answer.text
+
+
+def test_the_commands_of_the_summary_name_the_file_as_a_shell_takes_it(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "web 01.offwake").write_bytes((folder / "whole.offwake").read_bytes())
+    client = create_app([tmp_path]).test_client()
+    page = client.get(recording(client, "web 01.offwake") + "words/summary").text
+    files = re.findall(r"offwake (?:idle|flamegraph|serve) ('[^']+'|\S+)", html.unescape(page))
+    assert files == ["'web 01.offwake'"] * 3
