@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from glob import escape
 from typing import Any
 
-__all__ = ["OPENS", "bucket_rows", "row_stacks"]
+__all__ = ["OPENS", "bucket_rows", "labelled", "row_stacks"]
 
 Row = dict[str, Any]
 Stacks = tuple[str, dict[str, Any]]
@@ -31,6 +32,17 @@ def bucket_rows(bounds: Iterable[tuple[int, int]], counts: Sequence[int]) -> lis
         share = number / max(*counts, 1)
         rows.append({"low_ns": low_ns, "end_ns": end_ns, "count": number, "share": share, "fields": fields})
     return rows
+
+
+def labelled(by: dict[str, str]) -> Row | None:
+    """Return the fields that choose the stacks of what has these labels; None where none do, as of a device."""
+    fields: Row = {}
+    for label, words in by.items():
+        field, pattern = _LABELS.get(label, ("", "$^"))
+        if not (found := re.fullmatch(pattern, words, re.S)):
+            return None
+        fields[field] = escape(found[1])
+    return fields
 
 
 def _whoever(row: Row) -> Stacks:
@@ -65,4 +77,8 @@ def _seconds(ns: int) -> str:
     return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09}"
 
 
+_ID = r".*\(([1-9]\d*)\)"
+_NAME = r"([^[].*)"  # in brackets stands what is not known
+_LABELS = {"comm": ("comm", _NAME), "cgroup": ("cgroup", _NAME), "state": ("state", "(.)"), "pid": ("pid", r"([1-9]\d*)")}
+_LABELS |= {"thread": ("tid", _ID), "process": ("pid", _ID)}
 _ROWS: dict[str, Callable[[Row], Stacks]] = {"block-io": _request, "waits-for": _waiting}

@@ -23,7 +23,7 @@ from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_
 from offwake.web.downloads import send
 from offwake.web.library import Entry
 from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page, view_there
-from offwake.web.rows import OPENS, bucket_rows
+from offwake.web.rows import OPENS, bucket_rows, labelled
 
 __all__ = ["words"]
 
@@ -113,4 +113,7 @@ def _histograms(entry: Entry, name: str, selection: Selection) -> Histograms:
 
 def _buckets(found: Histograms, one: Histogram) -> list[dict[str, Any]]:
     rows = bucket_rows([(low * found.unit_ns, end * found.unit_ns) for low, end in bounds(len(one.counts))], one.counts)
-    return rows if found.unit != VALUE else [row | {"fields": None} for row in rows]  # what is no time chooses no waits
+    chosen = labelled(one.by)
+    if found.unit == VALUE or found.of == "off-cpu" and chosen == {"state": "R"}:  # no time, or no waits of off-wake
+        chosen = None
+    return [row | {"fields": None if chosen is None else row["fields"] | chosen} for row in rows]

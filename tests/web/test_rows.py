@@ -89,6 +89,15 @@ def test_a_bucket_of_a_histogram_opens_what_it_counts(demo: FlaskClient) -> None
             assert sum(stack["count"] for stack in stacks(demo, link)["stacks"]) == int(number.replace(",", ""))
 
 
+@pytest.mark.parametrize("each", ["comm", "thread", "process", "cgroup", "state", "cpu"])
+def test_a_bucket_of_one_histogram_of_many_opens_what_it_counts(demo: FlaskClient, each: str) -> None:
+    page = demo.get(f"{base(demo)}histogram/blocked?each={each}").text
+    found = re.findall(r'<a href="([^"]+)" title="their stacks">([\d,]+)</a>', page)
+    assert bool(found) == (each != "cpu")
+    for link, number in found[::9]:
+        assert sum(stack["count"] for stack in stacks(demo, link)["stacks"]) == int(number.replace(",", ""))
+
+
 @pytest.mark.parametrize("region", ["", "from=0.2&to=0.6&min_us=100&max_us=20000&ended=1"])
 def test_the_rows_of_a_heat_map_are_a_table_and_open_what_they_count(demo: FlaskClient, region: str) -> None:
     page = demo.get(f"{base(demo)}heatmap/blocked?{region}").text
