@@ -53,8 +53,8 @@ KINDS = {
     "histogram": query.HISTOGRAMS,
     "table": query.TABLES,
 }
-AROUND = ("around_from", "around_to")
-"""The time that a heat map showed when a region of it was picked."""
+AROUND = ("around_from", "around_to", "around_min_us", "around_max_us")
+"""The time and the latencies that a heat map showed when a region of it was picked."""
 DOWNLOADS = {"words": "words.words_file", "histogram": "words.histogram_file"}
 DOWNLOADS |= {kind: f"downloads.{kind}" for kind in ("flame", "heatmap", "table")}
 CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS, *AROUND)
@@ -78,9 +78,11 @@ def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
     return entry
 
 
-def carried(from_kind: str, to_kind: str) -> tuple[str, ...]:
-    """Return the fields of an address that hold for a page of another kind: a text in a row is no frame of a stack."""
-    return tuple(name for name in CARRIED if name != "grep" or (from_kind == "table") == (to_kind == "table"))
+def carried(from_kind: str, timed: bool, to_kind: str) -> tuple[str, ...]:
+    """Return the fields of an address that hold for another page: a text in a row is no frame, bytes are no latency."""
+    left_out = {"grep"} if (from_kind == "table") != (to_kind == "table") else set()
+    left_out |= set() if timed else {"min_us", "max_us", *AROUND[2:]}
+    return tuple(name for name in CARRIED if name not in left_out)
 
 
 def view_there(view: str, *entries: Entry) -> str:
@@ -97,8 +99,10 @@ def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
 
 def _all_time() -> str:
     """Return the address of this page without its time, and without the region of a heat map that the time is part of."""
-    left_out = (*REGION_FIELDS, *AROUND) if request.args.get("ended") else ("from", "to")
-    return f"{request.path}?{urlencode({name: value for name, value in request.args.items() if name not in left_out})}"
+    query, left_out = request.args.to_dict(), ("from", "to", *AROUND)
+    if query.pop("ended", ""):
+        query |= {name: query.get(f"around_{name}", "") for name in ("min_us", "max_us")}
+    return f"{request.path}?{urlencode({name: value for name, value in query.items() if value and name not in left_out})}"
 
 
 def region_left_out() -> Selection:
@@ -107,8 +111,10 @@ def region_left_out() -> Selection:
     if not selection.ended:
         return selection
     around = parse_selection({name.removeprefix("around_"): request.args.get(name, "") for name in AROUND})
-    begin_ns, end_ns = around.begin_ns, around.end_ns
-    return replace(selection, begin_ns=begin_ns, end_ns=end_ns, min_ns=None, max_ns=None, ended=False)
+    lasting = selection if request.args.get("offset") else around  # an offset map's region is of time alone
+    return replace(
+        selection, begin_ns=around.begin_ns, end_ns=around.end_ns, min_ns=lasting.min_ns, max_ns=lasting.max_ns, ended=False
+    )
 
 
 def flame_caption(entry: Entry, stacks: Stacks, chosen: list[str]) -> svg.Caption:
@@ -252,7 +258,7 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": _kinds(entry), "timeline": timeline}
-    return render_template(template, carried=partial(carried, kind), **values)
+    return render_template(template, carried=partial(carried, kind, values.get("timed", True)), **values)
 
 
 def flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask, marks: flamegraph.Marks | None = None) -> Markup:

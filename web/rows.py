@@ -21,7 +21,8 @@ OPENS = {
 
 def row_stacks(of: str, row: Row) -> Stacks:
     """Return the stacks of a row: its own, if the table has something to say of it; else its thread's or process's, then."""
-    return _ROWS.get(of, _whoever)(row)
+    view, fields = _ROWS.get(of, _whoever)(row)
+    return view, fields if of in _OF_WAITS else fields | {"min_us": None, "max_us": None, "state": None}
 
 
 def bucket_rows(bounds: Iterable[tuple[int, int]], counts: Sequence[int]) -> list[Row]:
@@ -77,6 +78,7 @@ def _seconds(ns: int) -> str:
     return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09}"
 
 
+_OF_WAITS = ("threads", "waits-for", "overview")  # what bounds how long rows of others took bounds no waits
 _ID = r".*\(([1-9]\d*)\)"
 _NAME = r"([^[].*)"  # in brackets stands what is not known
 _LABELS = {"comm": ("comm", _NAME), "cgroup": ("cgroup", _NAME), "state": ("state", "(.)"), "pid": ("pid", r"([1-9]\d*)")}

@@ -67,6 +67,7 @@ def histogram_page(entry_id: str, name: str) -> str:
         found=len(found.found),
         choices=[("", "all"), *((field, field.replace("_", " ")) for field in query.labels(name))],
         opens=view_there(OPENS.get(name, FIRST_VIEW), entry),
+        timed=found.unit != VALUE,
         shown=count if found.unit == VALUE else duration,
         hidden_ns=found.hidden_ns,
         notices=open_waits(found),

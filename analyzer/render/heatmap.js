@@ -22,16 +22,16 @@ function heatMap(svg, visit) {
   plot.after(frame);
   let anchor = null, dragged = false;
 
-  const KEYS = byOffset ? ["from", "to", "ended"] : ["from", "to", "min_us", "max_us", "ended"];
+  const BOUNDS = ["from", "to", "min_us", "max_us"], KEYS = byOffset ? ["from", "to", "ended"] : [...BOUNDS, "ended"];
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
   function go(changes) {
     const next = state();
     if (visit && changes.ended && !next.has("ended"))  // a region of a part: the page goes on showing that part
-      for (const key of ["from", "to"]) if (next.has(key)) next.set("around_" + key, next.get(key));
+      for (const key of BOUNDS) if (next.has(key)) next.set("around_" + key, next.get(key));
     for (const [key, value] of Object.entries(changes)) if (value === null) next.delete(key); else next.set(key, value);
     if (visit && changes.ended === null)
-      for (const key of ["from", "to"]) if (next.has("around_" + key)) next.set(key, next.get("around_" + key));
-    if (!next.has("ended")) for (const key of ["from", "to"]) next.delete("around_" + key);
+      for (const key of BOUNDS) if (next.has("around_" + key)) next.set(key, next.get("around_" + key));
+    if (!next.has("ended")) for (const key of BOUNDS) next.delete("around_" + key);
     if (visit) visit(next); else location.hash = next;
   }
 

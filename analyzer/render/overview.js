@@ -22,7 +22,10 @@ function timeLine(svg, visit) {
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
   function go(changes) {
     const next = state();
-    if (next.has("ended")) for (const key of ["ended", "min_us", "max_us", "around_from", "around_to"]) next.delete(key);
+    if (next.has("ended")) {
+      changes = { ...changes, min_us: next.get("around_min_us"), max_us: next.get("around_max_us") };
+      for (const key of ["ended", "around_from", "around_to", "around_min_us", "around_max_us"]) next.delete(key);
+    }
     for (const [key, value] of Object.entries(changes)) if (value === null) next.delete(key); else next.set(key, value);
     if (visit) visit(next); else location.hash = next;
   }

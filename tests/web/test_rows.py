@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 
 from offwake.analyzer.heatmap import OFFSET_ROWS
 from offwake.web.app import create_app
+from offwake.web.library import Library
 from tests.web.test_pages import recording
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
@@ -73,6 +75,12 @@ def test_a_session_opens_what_its_process_waited_for_then(demo: FlaskClient) -> 
     for row, link in rows(demo, "tcp-sessions"):
         assert (row["pid"] is None) == ("pid=" not in link) and (row["start_ns"] is None) == ("from=" not in link)
         assert stacks(demo, link)["view"] == "off-wake"
+
+
+@pytest.mark.parametrize("table", ["block-io", "tcp-sessions"])
+def test_bounds_of_how_long_rows_took_are_none_of_their_waits(demo: FlaskClient, table: str) -> None:
+    for _, link in rows(demo, table, "?min_us=1&max_us=9000000&state=S&comm=*"):
+        assert "comm=*" in link and not re.search("min_us|max_us|state=", link)
 
 
 def test_a_moment_opens_its_waits(demo: FlaskClient) -> None:
@@ -139,6 +147,16 @@ def test_a_region_of_a_heat_map_opens_off_wake_with_all_of_it(demo: FlaskClient)
     assert all(field in html.unescape(link[1]) for field in fields)
     document = demo.get(f"{base(demo)}heatmap/blocked.json?from=0.2&to=0.6&min_us=100&max_us=20000").get_json()
     assert sum(stack["count"] for stack in stacks(demo, link[1])["stacks"]) == document["total"] > 0
+
+
+def test_a_region_of_numbers_bounds_no_latencies_elsewhere(demo: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_time = Library.heatmap
+    monkeypatch.setattr(Library, "heatmap", lambda *asked: replace(of_time(*asked), unit=""))
+    page = demo.get(f"{base(demo)}heatmap/blocked?from=0.2&to=0.6&min_us=100&max_us=20000&ended=1&around_min_us=1").text
+    tabs = re.findall(r'<a href="(/recording/[^"]+)" title=', page)
+    assert len(tabs) > 20 and all("ended=1" in tab and "min_us" not in tab for tab in tabs)
+    histogram = re.search(r'<a href="([^"]+)">histogram</a>', page)
+    assert histogram and "min_us=100" in histogram[1] and "max_us=20000" in histogram[1]
 
 
 def test_many_rows_are_shown_page_by_page(demo: FlaskClient) -> None:

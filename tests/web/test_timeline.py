@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from urllib.parse import parse_qsl
 
 import pytest
 from flask.testing import FlaskClient
@@ -21,6 +22,11 @@ def opened(page: Page, server: Server, path: str = "flame/off-wake") -> FloatRec
     box = page.locator(".timeline .span").bounding_box()
     assert box
     return box
+
+
+def asked(address: str) -> set[tuple[str, str]]:
+    """Return what an address asks for."""
+    return set(parse_qsl(address.partition("?")[2]))
 
 
 def shown_ns(page: Page) -> int:
@@ -87,10 +93,11 @@ def test_the_keyboard_chooses_a_time_and_a_reader_is_told_which(page: Page, serv
     page.wait_for_url(re.compile(r"off-wake\?$"))
 
 
+@pytest.mark.parametrize("more", ["", "&min_us=0.2&max_us=2"])
 @pytest.mark.parametrize("by_offset", [False, True])
-def test_a_heat_map_follows_and_a_region_leaves_it_as_it_is(page: Page, server: Server, by_offset: bool) -> None:
-    narrow = "heatmap/off-cpu?from=0.00005&to=0.00015" + "&offset=1" * by_offset
-    opened(page, server, narrow)
+def test_a_heat_map_follows_and_a_region_leaves_it_as_it_is(page: Page, server: Server, by_offset: bool, more: str) -> None:
+    narrow = "heatmap/off-cpu?from=0.00005&to=0.00015" + more + "&offset=1" * by_offset
+    timeline = opened(page, server, narrow)
     words = page.locator("svg.heat desc").text_content()
     page.locator(".region-stacks").scroll_into_view_if_needed()
     box = page.locator(".plot").bounding_box()
@@ -100,6 +107,17 @@ def test_a_heat_map_follows_and_a_region_leaves_it_as_it_is(page: Page, server: 
     page.wait_for_url(re.compile("ended=1"))
     expect(page.locator(".selected")).to_have_text(re.compile("^selected"))
     assert page.locator("svg.heat desc").text_content() == words
+    region = page.url
     page.keyboard.press("Escape")
     page.wait_for_url(lambda url: "ended" not in url)
-    assert "from=0.00005" in page.url and "to=0.00015" in page.url and "around" not in page.url
+    assert asked(page.url) == asked(narrow)
+    page.goto(region)
+    page.get_by_role("link", name="Show all time").click()
+    page.wait_for_url(lambda url: "from" not in url)
+    assert asked(page.url) == asked(narrow) - {("from", "0.00005"), ("to", "0.00015")}
+    page.goto(region)
+    for share in (0.2, 0.7):
+        page.mouse.click(timeline["x"] + share * timeline["width"], timeline["y"] + 5)
+    page.wait_for_url(lambda url: "ended" not in url)
+    left = {(name, value) for name, value in asked(page.url) if name not in ("from", "to")}
+    assert left == asked(narrow) - {("from", "0.00005"), ("to", "0.00015")}
