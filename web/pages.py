@@ -220,6 +220,7 @@ def table(entry_id: str, name: str) -> str:
     entry, selection = entry_or_404(entry_id, "table", name), parse_selection(request.args)
     whole, first = library().table(entry, name, selection), whole_number(request.args, "first") or 0
     rows = _arranged(whole)
+    first = first if first < len(rows) else 0  # another selection may have fewer
     return page(
         ("table.html", entry, "table", name),
         columns=[(column, heading(column)) for column in whole.columns],
