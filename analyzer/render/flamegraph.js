@@ -168,6 +168,7 @@ function flameGraph(svg, visit) {
   function focus(frame) {
     if (!frame) return;
     current = frame;
+    pointed = null;  // where the mouse rests is not meant any more
     point(frame);
     frame.rect.setAttribute("tabindex", "-1");
     frame.rect.setAttribute("role", "button");
@@ -233,8 +234,10 @@ function flameGraph(svg, visit) {
       const item = element("text", { class: "button", x: 10, y: 20 + row * 22, role: "menuitem", tabindex: 0 }, `${DEEDS[key][0]} (${key})`);
       item.addEventListener("click", event => { event.stopPropagation(); deed(key, frame); });
       item.addEventListener("keydown", event => {
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
         const beside = { ArrowDown: item.nextElementSibling, ArrowUp: item.previousElementSibling }[event.key];
-        if (event.key === "Enter") deed(key, frame);
+        const chosen = event.key === "Enter" ? key : event.key;
+        if (open.includes(chosen)) deed(chosen, frame);
         else if (beside?.hasAttribute("tabindex")) beside.focus();
         else if (!event.key.startsWith("Arrow")) return;
         event.preventDefault();

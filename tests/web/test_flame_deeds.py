@@ -141,6 +141,29 @@ def test_the_menu_of_a_frame_does_the_same(page: Page, server: Server) -> None:
     assert asked(page) == {"grep": "^nginx$"}
 
 
+def test_a_letter_is_for_the_frame_that_has_the_focus_not_where_the_mouse_rests(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    hover_first(page, "schedule_[k]")
+    page.locator("svg.flame").focus()
+    for key in ("ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    focused = (page.locator(".frames rect:focus").get_attribute("aria-label") or "").partition(" ")[0]
+    assert focused != "schedule_[k]"
+    page.keyboard.press("f")
+    page.wait_for_url(re.compile("grep="))
+    assert asked(page) == {"grep": f"^{re.escape(focused)}$"}
+
+
+def test_a_letter_in_the_menu_is_for_the_frame_of_the_menu(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    label(page, "nginx").click(button="right", position=INSIDE, force=True)
+    expect(page.locator(".menu [role=menuitem]").first).to_be_focused()
+    hover_first(page, "postgres")
+    page.keyboard.press("f")
+    page.wait_for_url(re.compile("grep="))
+    assert asked(page) == {"grep": "^nginx$"}
+
+
 def test_all_and_other_have_no_menu(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     hover_first(page, "all")
