@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import FloatRect, Page, expect
+from playwright.sync_api import FloatRect, Page, Route, expect
 
 from tests.web.conftest import Server
 from tests.web.test_pages import EVERY, recording
@@ -91,6 +91,25 @@ def test_the_keyboard_chooses_a_time_and_a_reader_is_told_which(page: Page, serv
     expect(slider).to_be_focused()
     page.keyboard.press("Escape")
     page.wait_for_url(re.compile(r"off-wake\?$"))
+
+
+def test_a_form_that_is_sent_while_a_chosen_time_is_on_its_way_keeps_both(page: Page, server: Server) -> None:
+    opened(page, server, "flame/off-wake?icicle=1&by=thread")
+    answers: list[Route] = []
+    page.route("**/flame/**from=*", lambda route: answers.append(route), times=1)
+    page.get_by_role("slider").focus()
+    for key in ("ArrowRight", "Shift+End"):
+        page.keyboard.press(key)
+    with page.expect_request("**/flame/**from=*"):
+        page.keyboard.press("Enter")
+    page.locator("input[name=comm]").fill("nginx")
+    page.locator("input[name=comm]").press("Enter")
+    page.get_by_label("idle waits and sleepers").check()
+    answers[0].continue_()
+    page.wait_for_url(re.compile("comm="))
+    expect(page.locator("input[name=comm]")).to_have_value("nginx")
+    expect(page.get_by_label("idle waits and sleepers")).to_be_checked()
+    assert {name for name, _ in asked(page.url)} == {"icicle", "by", "from", "to", "comm", "all"}
 
 
 @pytest.mark.parametrize("more", ["", "&min_us=0.2&max_us=2"])

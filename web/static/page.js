@@ -66,10 +66,16 @@ function visit(next, isDrawn = false, path = location.pathname) {
 }
 
 addEventListener("popstate", () => { if (address() !== shown) { loaded = load(); zoomOut(); } });  // not for a place within the page
+const byItself = control => control.defaultValue ?? ([...control].find(one => one.defaultSelected) ?? control.options[0]).value;
+const isChanged = control => control.value !== byItself(control) || control.checked !== control.defaultChecked;
 addEventListener("submit", async event => {
   event.preventDefault();
-  await loaded;  // a zoom that is on its way is to be kept
-  const fields = [...new FormData(event.target)].filter(([, value]) => value);
-  visit(new URLSearchParams(fields), false, new URL(event.target.action).pathname);
+  for (let last; last !== loaded;) await (last = loaded);  // a zoom that is on its way is to be kept
+  const form = document.getElementById(event.target.id) ?? event.target;
+  if (form !== event.target)  // what was on its way brought a form of its own: what was changed here holds there
+    for (const { name, value, checked } of [...event.target.querySelectorAll("input, select")].filter(isChanged))
+      if (form.elements[name]) Object.assign(form.elements[name], { value, checked });
+  const fields = [...new FormData(form)].filter(([, value]) => value);
+  visit(new URLSearchParams(fields), false, new URL(form.action).pathname);
 });
 bring(document);
