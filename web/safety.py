@@ -42,7 +42,8 @@ def guard(app: Flask, hosts: tuple[str, ...], token: str | None) -> None:
             return None
         if _same(request.args.get("token"), token):
             answer = redirect("/" + request.path.lstrip("/"))
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            # Not “Strict”: a link followed from another site would come back without it. Nothing here changes anything.
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="Lax")
             return answer
         if not _same(request.cookies.get(COOKIE), token):
             abort(401, "Open the address that “offwake serve” printed: it carries the token.")

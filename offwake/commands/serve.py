@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
         if not path.exists():
             raise UsageError(f"{path}: there is no such file or folder")
     token = None if _is_loopback(args.host) else secrets.token_hex(16)
-    hosts = (*LOOPBACK_HOSTS, *_names(args.host), *args.allow_host)
+    names = (*LOOPBACK_HOSTS, *_names(args.host), *args.allow_host)
     try:
         server = waitress.create_server(
-            create_app(paths, hosts, token),
+            create_app(paths, tuple(name.lower() for name in names), token),  # as browsers send them
             host=args.host,
             port=args.port,
             threads=THREADS,

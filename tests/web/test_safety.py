@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, expect
 
 from offwake.analyzer.search import matching_names
 from offwake.errors import UsageError
@@ -92,12 +92,12 @@ def test_without_the_token_nothing_is_answered(folder: Path) -> None:
     assert client.get("/").status_code == 401
 
 
-def test_the_token_is_asked_once_and_then_a_strict_cookie(folder: Path) -> None:
+def test_the_token_is_asked_once_and_then_a_cookie(folder: Path) -> None:
     client = create_app([folder], token=TOKEN).test_client()
     answer = client.get(f"/?token={TOKEN}")
     assert answer.status_code == 302 and "token" not in answer.location
     cookie = answer.headers["Set-Cookie"]
-    assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie and "HttpOnly" in cookie
     assert client.get("/").status_code == 200
     elsewhere = {"PATH_INFO": "//evil.example/"}
     assert client.get("/", query_string={"token": TOKEN}, environ_overrides=elsewhere).location == "/evil.example/"
@@ -152,6 +152,23 @@ def test_the_command_listens_on_loopback_says_where_and_ends_cleanly(server: Ser
             assert b"whole.offwake" in answer.read() and "Server" not in answer.headers
         own.process.send_signal(signal.SIGINT)
         assert own.process.wait(10) == 0
+
+
+def test_a_host_name_is_known_however_it_is_written(folder: Path) -> None:
+    with serving(str(folder), "--allow-host", "Web01.Example") as own:
+        asked = urllib.request.Request(own.url, headers={"Host": "web01.example"})
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.status == 200
+
+
+def test_the_link_with_the_token_opens_from_another_site(page: Page, folder: Path) -> None:
+    with serving(str(folder), "--host", "0.0.0.0") as own:
+        port_and_token = own.url.rpartition(":")[2]
+        body = f'<link rel="icon" href="data:,"><a href="http://127.0.0.1:{port_and_token}">recordings</a>'
+        page.route("http://elsewhere.example/", lambda route: route.fulfill(content_type="text/html", body=body))
+        page.goto("http://elsewhere.example/")
+        page.get_by_role("link", name="recordings").click()
+        expect(page.get_by_role("link", name="whole.offwake")).to_be_visible()
 
 
 def test_a_wider_bind_has_a_token_of_128_bits(folder: Path) -> None:
