@@ -208,7 +208,9 @@ def written(options: tuple[Option, ...], chosen: Any) -> list[str]:
     """Return the words that set the fields of `chosen` by these options; what is as it would be anyway is left out."""
     found = []
     for option, value in _differing(options, chosen):
-        found += [option.flag, option.write(value)] if option.metavar else [option.flag]
+        text = option.write(value) if option.metavar else None
+        parts = [option.flag] if text is None else [option.flag, text]
+        found += ["=".join(parts)] if text and text.startswith("-") else parts  # or it would be taken for an option
     return found
 
 

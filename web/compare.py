@@ -25,7 +25,7 @@ __all__ = ["comparing"]
 
 ROWS_AT_MOST = 50
 FIELDS = tuple(option.name for option in COMPARE)
-KEPT = ("first", "second", "view", *FIELDS, *SELECTION_FIELDS, *VIEW_FIELDS)
+KEPT = ("first", "second", "view", "icicle", "flame", *FIELDS, *SELECTION_FIELDS, *VIEW_FIELDS)
 """Fields of an address that say what is compared."""
 comparing = Blueprint("comparing", __name__)
 
@@ -58,8 +58,8 @@ class _Comparison:
     @property
     def command(self) -> str:
         """The command that makes the picture."""
-        files = [entry.name for entry in dict.fromkeys(self.entries)]
-        return self.how.command(files, self.view, self.selection, self.ask.options)
+        files = [entry.argument for entry in dict.fromkeys(self.entries)]
+        return " ".join([self.how.command(files, self.view, self.selection, self.ask.options), *self.ask.way_up])
 
 
 @comparing.get("/compare")
@@ -96,7 +96,8 @@ def download(form: str) -> Response:
     asked = _asked()
     name, compared = f"diff-{asked.view}.{form}", asked.found.comparison
     if form == "svg":
-        return send(asked.entries[0], name, difference.difference_graph(compared, asked.how.layout, asked.caption))
+        picture = difference.difference_graph(compared, asked.how.layout, asked.caption, asked.ask.icicle)
+        return send(asked.entries[0], name, picture)
     if form == "folded":
         return send(asked.entries[0], name, difference.folded_twice(compared))
     document = comparison_document(compared, asked.found.changes) | {"notices": asked.caption.notices}

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,11 +53,13 @@ class Entry:
     path: Path
     size: int
     identity: tuple[int, int, int]
+    name: str
+    """The file's name; with its folder where another one has the same."""
 
     @property
-    def name(self) -> str:
-        """The file's name without its folder."""
-        return self.path.name
+    def argument(self) -> str:
+        """The name as a command takes it, which is no option."""
+        return f"./{self.name}" if self.name.startswith("-") else self.name
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ class Library:
 
     def scan(self) -> list[Entry]:
         """Scan the folders: regular files named `*.offwake` or `*.offwake.part`, sorted by name."""
-        found = [entry for path in self._paths for entry in _scan(path)]
-        return sorted(found, key=lambda entry: entry.name)
+        found = sorted({entry for path in self._paths for entry in _scan(path)}, key=lambda entry: (entry.name, entry.path))
+        times = Counter(entry.name for entry in found)
+        return [replace(entry, name=str(entry.path)) if times[entry.name] > 1 else entry for entry in found]
 
     def entries(self) -> list[Entry]:
         """Return the files that are shown: of a scan the first 1,000."""
@@ -271,4 +274,4 @@ def _scan(path: Path) -> Iterator[Entry]:
             continue
         if stat.S_ISREG(status.st_mode):
             file_id = hashlib.blake2b(os.fsencode(file), digest_size=8).hexdigest()
-            yield Entry(file_id, file, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
+            yield Entry(file_id, file, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns), file.name)

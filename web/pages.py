@@ -171,7 +171,7 @@ def flame(entry_id: str, name: str) -> str:
         nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection, ask.options),
         hidden_ns=stacks.profile.hidden_ns,
         command=command_line(
-            ["flamegraph", entry.name, "--view", name, "-o", f"{name}.svg", *ask.way_up], selection, ask.options
+            ["flamegraph", entry.argument, "--view", name, "-o", f"{name}.svg", *ask.way_up], selection, ask.options
         ),
         forms=("svg", "folded", "json", "csv"),
         filters=(*SELECTION_FIELDS, *query.OPTIONS[name]),
@@ -185,7 +185,7 @@ def heat(entry_id: str, name: str) -> str:
     entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out()
     by_offset, region = bool(request.args.get("offset")), REGION_FIELDS if request.args.get("ended") else ("ended",)
     shown = library().heatmap(entry, name, selection, by_offset)
-    command = ["heatmap", entry.name, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
+    command = ["heatmap", entry.argument, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
     return page(
         ("heatmap.html", entry, "heatmap", name),
         picture=Markup(heatmap.draw(shown, replace(heat_caption(entry, shown, chosen(selection)), notices=()))),
@@ -229,7 +229,7 @@ def table(entry_id: str, name: str) -> str:
         at_most=ROWS_AT_MOST,
         found=len(rows),
         nothing="" if rows else library().why_nothing(entry, name, selection),
-        command=command_line(["table", entry.name, "--of", name], selection),
+        command=command_line(["table", entry.argument, "--of", name], selection),
         forms=("csv", "json"),
         filters=[field for field in SELECTION_FIELDS if field not in ("all", "ended")],
         kept=("all", "ended", "sort", "down", *VIEW_FIELDS, *AROUND),

@@ -40,7 +40,7 @@ def words_page(entry_id: str, name: str) -> str:
         ("words.html", entry, "words", name),
         sections=[(one.title, [(line, _opened(entry, line.opens)) for line in one.lines]) for one in _said(entry, name)],
         nothing="",
-        command=command_line([name, entry.name], selection),
+        command=command_line([name, entry.argument], selection),
         forms=FORMS[name],
         filters=SELECTION_FIELDS,
         kept=(*VIEW_FIELDS, *AROUND),
@@ -72,7 +72,7 @@ def histogram_page(entry_id: str, name: str) -> str:
         hidden_ns=found.hidden_ns,
         notices=open_waits(found),
         nothing="" if found.total else library().why_nothing(entry, name, selection),
-        command=command_line(["histogram", entry.name, "--of", name, *(["--by", each] if each else [])], selection),
+        command=command_line(["histogram", entry.argument, "--of", name, *(["--by", each] if each else [])], selection),
         forms=("svg", "txt", "json"),
         filters=SELECTION_FIELDS,
         kept=(*VIEW_FIELDS, *AROUND),
@@ -97,7 +97,7 @@ def _said(entry: Entry, name: str) -> list[Section]:
     selection = parse_selection(request.args)
     if name == "idle":
         return list(idle_sections(library().idle(entry, selection), selection))
-    return list(summary_sections(library().summary(entry, selection), shlex.quote(entry.name)))
+    return list(summary_sections(library().summary(entry, selection), shlex.quote(entry.argument)))
 
 
 def _opened(entry: Entry, opens: Opens | None) -> str | None:

@@ -83,10 +83,10 @@ def difference_tree(compared: Comparison, layout: str) -> FrameTree:
     return FrameTree(Profile(compared.view), part)
 
 
-def difference_graph(compared: Comparison, layout: str, caption: Caption) -> str:
+def difference_graph(compared: Comparison, layout: str, caption: Caption, icicle: bool | None = None) -> str:
     """Return the flame graph of a comparison as an SVG file that zooms and searches by itself in a browser."""
-    tree = difference_tree(compared, layout)
-    return document(draw(tree, caption, FlameOptions(marks=Shades(compared))), "flamegraph.js")
+    options = FlameOptions(icicle=icicle, marks=Shades(compared))
+    return document(draw(difference_tree(compared, layout), caption, options), "flamegraph.js")
 
 
 def title(compared: Comparison, names: tuple[str, str]) -> str:

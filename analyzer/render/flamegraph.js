@@ -220,7 +220,8 @@ function flameGraph(svg, visit) {
     if (can(key, frame)) go(DEEDS[key][1](frame));
   }
   function can(key, frame) {
-    return visit && frame?.key && (frame !== frames[0] || data.sandwich && key !== "s") && (key !== "s" || isWhole(frame) && !data.says);
+    if (!visit || !frame?.key || frame === frames[0] && !data.sandwich) return false;
+    return key !== "s" || frame !== frames[0] && frame.name !== "--" && isWhole(frame) && !data.says;
   }
   function menu(frame = pointed ?? current ?? shown) {
     closeMenu();

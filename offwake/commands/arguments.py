@@ -24,6 +24,7 @@ __all__ = [
     "add_recording",
     "add_selection",
     "add_view",
+    "add_way_up",
     "answer",
     "given",
     "listed",
@@ -74,6 +75,15 @@ def add_view(parser: argparse.ArgumentParser) -> None:
         help="default: off-wake; `help` lists what FILE can give",
     )
     add(parser, VIEW)
+
+
+def add_way_up(parser: argparse.ArgumentParser) -> None:
+    """Add --icicle and --flame, of which at most one."""
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--icicle", action="store_true", default=None, help="hang it from its root")
+    way.add_argument(
+        "--flame", dest="icicle", action="store_false", help="stand it on its root (default: what suits its height)"
+    )
 
 
 def selection(args: argparse.Namespace) -> Selection:

@@ -24,6 +24,7 @@ from offwake.commands.arguments import (
     add_output,
     add_selection,
     add_view,
+    add_way_up,
     given,
     listed,
     opened,
@@ -49,8 +50,10 @@ class _Asked:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What both sides are called."""
-        return named((self.files[0].name, self.files[1].name), self.how)
+        """What both sides are called: with their folders, where two files have one name."""
+        before, after = self.files
+        alike = before.name == after.name and before != after
+        return named((str(before), str(after)) if alike else (before.name, after.name), self.how)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("other", type=Path, metavar="AFTER", nargs="?", help=about)
     add_view(parser)
     add(parser, COMPARE)
+    add_way_up(parser)
     add_output(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--folded", action="store_true", help="`stack BEFORE AFTER` lines, as difffolded.pl prints them")
@@ -106,7 +110,7 @@ def _answer(
     how, chosen = asked.how, asked.how.words(asked.selection, asked.options)
     if args.output:
         about = SEPARATOR.join(subtitle(compared, how.layout, [" ".join(chosen)] if chosen else []))
-        return difference_graph(compared, how.layout, Caption(title(compared, asked.names), about, notices))
+        return difference_graph(compared, how.layout, Caption(title(compared, asked.names), about, notices), args.icicle)
     totals = [amount(int(values.sum()), how.normalize) for values in (compared.before_ns, compared.after_ns)]
     lines = [
         title(compared, asked.names),

@@ -14,6 +14,7 @@ from offwake.commands.arguments import (
     add_recording,
     add_selection,
     add_view,
+    add_way_up,
     answer,
     view_options,
 )
@@ -26,11 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording(parser)
     add_view(parser)
     add_output(parser)
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument("--icicle", action="store_true", default=None, help="hang it from its root")
-    way.add_argument(
-        "--flame", dest="icicle", action="store_false", help="stand it on its root (default: what suits its height)"
-    )
+    add_way_up(parser)
     add_selection(parser)
 
 

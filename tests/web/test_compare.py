@@ -1,5 +1,6 @@
 """Comparing in the browser: from the list to words, a frame, modes, files, and back."""
 
+import html
 import json
 import re
 import shlex
@@ -100,13 +101,15 @@ def address(client: FlaskClient, **more: str) -> dict[str, str]:
 
 def test_downloads_are_what_the_shown_command_makes(folder: Path, tmp_path: Path) -> None:
     client = create_app([folder]).test_client()
-    query = address(client, view="off-cpu", normalize="share", all="1")
+    query = address(client, view="off-cpu", normalize="share", all="1", icicle="1")
     page = client.get("/compare", query_string=query).get_data(as_text=True)
     command = re.search(r"<code>(.*?)</code>", page)
     assert command
     words = shlex.split(command[1].replace("&#39;", "'"))
     assert words[:2] == ["offwake", "diff"]
-    subprocess.run([sys.executable, "-m", *words[:-1], tmp_path / "diff.svg"], check=True, cwd=folder)
+    words[words.index("-o") + 1] = str(tmp_path / "diff.svg")
+    subprocess.run([sys.executable, "-m", *words], check=True, cwd=folder)
+    assert "icicle=1" in page and '"icicle":true' in html.unescape((tmp_path / "diff.svg").read_text())
     assert client.get("/compare.svg", query_string=query).get_data(as_text=True) == (tmp_path / "diff.svg").read_text()
     stacks = json.loads(client.get("/compare.json", query_string=query).get_data(as_text=True))["stacks"]
     assert len(client.get("/compare.folded", query_string=query).get_data(as_text=True).splitlines()) == len(stacks)
@@ -125,6 +128,20 @@ def test_what_cannot_be_compared_is_said(folder: Path) -> None:
     ):
         answer = client.get("/compare", query_string=query | change)
         assert answer.status_code == status and words in answer.get_data(as_text=True)
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_folders(folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / day / "web01.offwake" for day in ("monday", "tuesday")]
+    for file, name in zip(files, ("before", "after"), strict=True):
+        file.parent.mkdir()
+        file.write_bytes((folder / f"{name}.offwake").read_bytes())
+    client = create_app([tmp_path / "monday", tmp_path / "tuesday", files[0]]).test_client()
+    ids = dict(map(reversed, re.findall(r'<a href="/recording/(\w+)/">([^<]+)</a>', client.get("/").text)))
+    assert list(ids) == [str(file) for file in files]
+    page = client.get("/compare", query_string={"first": ids[str(files[0])], "second": ids[str(files[1])]}).text
+    assert f"offwake diff {files[0]} {files[1]}" in page
+    done = subprocess.run([sys.executable, "-m", "offwake", "diff", *files], capture_output=True, text=True, check=True)
+    assert f"{files[0]} → {files[1]}" in page and f"{files[0]} → {files[1]}" in done.stdout
 
 
 def test_names_are_escaped(folder: Path) -> None:

@@ -173,6 +173,15 @@ def test_all_and_other_have_no_menu(page: Page, server: Server) -> None:
     assert asked(page) == {}
 
 
+def test_the_mark_between_two_stacks_has_no_callers(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    hover_first(page, "--")
+    page.keyboard.press("m")
+    expect(page.locator(".menu [role=menuitem]")).to_have_text(["Only stacks with it (f)", "Hide it (h)"])
+    assert page.locator("table.frames-table td.frame", has_text=re.compile("^--$")).count() == 1
+    assert page.locator("table.frames-table td.frame a", has_text=re.compile("^--$")).count() == 0
+
+
 def test_a_hostile_name_is_a_frame_like_any_other(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     shown = HOSTILE_COMM.replace("\x1b", "\ufffd")

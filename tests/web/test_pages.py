@@ -5,6 +5,9 @@ import html
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -238,3 +241,21 @@ def test_the_commands_of_the_summary_name_the_file_as_a_shell_takes_it(tmp_path:
     page = client.get(recording(client, "web 01.offwake") + "words/summary").text
     files = re.findall(r"offwake (?:idle|flamegraph|serve) ('[^']+'|\S+)", html.unescape(page))
     assert files == ["'web 01.offwake'"] * 3
+
+
+def test_what_begins_with_a_dash_is_no_option_in_the_shown_command(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "-x.offwake").write_bytes((folder / "whole.offwake").read_bytes())
+    client = create_app([tmp_path]).test_client()
+    page = client.get(recording(client, "-x.offwake") + "table/threads?comm=-y&grep=-z").text
+    command = re.search("from a shell: <code>(.*?)</code>", page)
+    assert command
+    words = shlex.split(html.unescape(command[1]))
+    done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_picture_that_is_turned_over_is_so_in_its_file(client: FlaskClient) -> None:
+    path = recording(client) + "flame/off-wake"
+    for way in ("icicle", "flame"):
+        link = re.search(rf'href="({path}\.svg[^"]*)"', client.get(f"{path}?{way}=1").text)
+        assert link and metadata(client, link[1])["icicle"] == (way == "icicle")
