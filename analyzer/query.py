@@ -301,5 +301,5 @@ def _must_have_wakers(recording: Recording, name: str) -> None:
 
 
 def _must_exist(what: str, name: str, known: Iterable[str], of_fields: tuple[str, ...] = ()) -> None:
-    if name not in known and not name.startswith(of_fields):
+    if name not in known and (name in of_fields or not name.startswith(of_fields)):
         raise UsageError(f"unknown {what} {name!r}; there are {', '.join(sorted(known))}")

@@ -19,7 +19,7 @@ from offwake.analyzer.unlike import unlike
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, given, parse_ask, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Compared, Entry
-from offwake.web.pages import FIRST_VIEW, flame_graph, library, view_there
+from offwake.web.pages import FIRST_VIEW, flame_graph, library, readable, view_there
 
 __all__ = ["comparing"]
 
@@ -47,7 +47,7 @@ class _Comparison:
         words = self.how.words(self.selection, self.ask.options)
         about = difference.subtitle(self.found.comparison, self.how.layout, [" ".join(words)] if words else [])
         title = difference.title(self.found.comparison, named((self.entries[0].name, self.entries[1].name), self.how))
-        infos = [library().listed(entry).info or {} for entry in self.entries]
+        infos = [library().info(entry) for entry in self.entries]
         return Caption(title, SEPARATOR.join(about), tuple(unlike(self.found.comparison, *infos)))
 
     @property
@@ -106,7 +106,8 @@ def download(form: str) -> Response:
 
 def _asked() -> _Comparison:
     """Read the address, and compare. Answers 404 where there is no such recording or view."""
-    first, second = _entry("first"), _entry("second") if request.args.get("second") else _entry("first")
+    first = readable(request.args.get("first", ""))
+    second = readable(request.args.get("second") or first.id)
     view = request.args.get("view") or view_there(FIRST_VIEW, first, second)
     if view not in query.VIEWS:
         abort(404, f"There is no view “{view}”. Known are: {', '.join(query.VIEWS)}.")
@@ -116,9 +117,3 @@ def _asked() -> _Comparison:
     found = library().compared(((first, selections[0]), (second, selections[1])), view, ask.options, how.normalize)
     return _Comparison((first, second), view, selection, how, ask, found)
 
-
-def _entry(field: str) -> Entry:
-    entry = library().find(request.args.get(field, ""))
-    if entry is None:
-        abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
-    return entry

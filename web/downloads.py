@@ -2,7 +2,6 @@
 
 import json
 import re
-from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -38,7 +37,7 @@ def flame(entry_id: str, name: str, form: str) -> Response:
         return send(entry, f"{name}-frames.csv", csv_table(frame_table(stacks.tree.root)))
     if form == "folded":
         return send(entry, f"{name}.folded", folded(profile))
-    return send(entry, f"{name}.json", json.dumps(profile_document(profile) | _trust(entry)))
+    return send(entry, f"{name}.json", json.dumps(profile_document(profile) | trust(library().info(entry))))
 
 
 @downloads.get("/recording/<entry_id>/heatmap/<name>.<any(svg, json):form>")
@@ -49,7 +48,7 @@ def heatmap(entry_id: str, name: str, form: str) -> Response:
     shown = library().heatmap(entry, name, selection, bool(request.args.get("offset")))
     if form == "svg":
         return send(entry, f"{name}.svg", heat_map(shown, heat_caption(entry, shown, chosen(selection))))
-    return send(entry, f"{name}.json", json.dumps(heatmap_document(shown) | _trust(entry)))
+    return send(entry, f"{name}.json", json.dumps(heatmap_document(shown) | trust(library().info(entry))))
 
 
 @downloads.get("/recording/<entry_id>/table/<name>.<any(csv, json):form>")
@@ -64,12 +63,8 @@ def table(entry_id: str, name: str, form: str) -> Response:
 def timeline(entry_id: str) -> Response:
     """Send the timeline."""
     entry = entry_or_404(entry_id, "table", "overview")
-    caption = svg.caption("timeline", library().listed(entry).info or {})
+    caption = svg.caption("timeline", library().info(entry))
     return send(entry, "overview.svg", overview.timeline(library().overview(entry), caption))
-
-
-def _trust(entry: Entry) -> dict[str, Any]:
-    return trust(library().listed(entry).info or {})
 
 
 def send(entry: Entry, name: str, text: str) -> Response:

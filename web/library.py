@@ -52,7 +52,7 @@ class Entry:
     id: str
     path: Path
     size: int
-    identity: tuple[int, int, int]
+    identity: tuple[int, int, int, int]
     name: str
     """The file's name; with its folder where another one has the same."""
 
@@ -126,6 +126,13 @@ class Library:
     def listed(self, entry: Entry) -> Listed:
         """Return what the list shows of a file, however damaged or foreign it is."""
         return self._infos.get(entry, lambda: self._listed(entry), self._working)
+
+    def info(self, entry: Entry) -> dict[str, Any]:
+        """Return what a recording says about itself. Raises OffwakeError for one that cannot be read."""
+        listed = self.listed(entry)
+        if listed.info is None:
+            raise OffwakeError(listed.error)
+        return listed.info
 
     def overview(self, entry: Entry) -> Overview:
         """Return what the machine did at each moment; made once a recording."""
@@ -274,4 +281,5 @@ def _scan(path: Path) -> Iterator[Entry]:
             continue
         if stat.S_ISREG(status.st_mode):
             file_id = hashlib.blake2b(os.fsencode(file), digest_size=8).hexdigest()
-            yield Entry(file_id, file, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns), file.name)
+            identity = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns  # the last changes by chmod
+            yield Entry(file_id, file, status.st_size, identity, file.name)

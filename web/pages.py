@@ -37,7 +37,7 @@ from offwake.web.library import ENTRIES_AT_MOST, Entry, Library, Stacks
 from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
 __all__ = ["entry_or_404", "flame_caption", "flame_graph", "heat_caption", "library", "link", "page", "pages"]
-__all__ += ["region_left_out", "view_there"]
+__all__ += ["readable", "region_left_out", "view_there"]
 
 ROWS_AT_MOST = 500
 FRAMES_AT_MOST = 50
@@ -70,11 +70,19 @@ def library() -> Library:
 
 def entry_or_404(entry_id: str, kind: str, name: str) -> Entry:
     """Return the recording with this id; answer 404 if there is none, or no such view, heat map or table."""
+    entry = readable(entry_id)
+    of_field = kind not in ("words", "flame") and name.startswith(query.OF_FIELDS) and name not in query.OF_FIELDS
+    if name not in KINDS[kind] and not of_field:
+        abort(404, f"There is no {kind} “{name}”. Known are: {', '.join(KINDS[kind])}.")
+    return entry
+
+
+def readable(entry_id: str) -> Entry:
+    """Return the recording with this id; answer 404 if there is none, and why if it cannot be read."""
     entry = library().find(entry_id)
     if entry is None:
         abort(404, "There is no such recording: it was moved or deleted. The list shows those that are there.")
-    if name not in KINDS[kind] and (kind == "flame" or not name.startswith(query.OF_FIELDS)):
-        abort(404, f"There is no {kind} “{name}”. Known are: {', '.join(KINDS[kind])}.")
+    library().info(entry)
     return entry
 
 
@@ -120,13 +128,13 @@ def region_left_out() -> Selection:
 def flame_caption(entry: Entry, stacks: Stacks, chosen: list[str]) -> svg.Caption:
     """Caption a flame graph of a recording, with what is missing from it, and what was chosen."""
     title = f"{stacks.profile.view}: {query.VIEWS[stacks.profile.view]}"
-    return svg.caption(title, library().listed(entry).info or {}, [*stacks.remarks, *chosen])
+    return svg.caption(title, library().info(entry), [*stacks.remarks, *chosen])
 
 
 def heat_caption(entry: Entry, shown: Heatmap, chosen: list[str]) -> svg.Caption:
     """Caption a heat map of a recording, with what is missing from it, and what was chosen."""
     title = f"{heatmap.title(shown)}: {query.HEATMAPS.get(shown.of, 'a number of traced events, over time')}"
-    return svg.caption(title, library().listed(entry).info or {}, [*remarks(shown), *chosen])
+    return svg.caption(title, library().info(entry), [*remarks(shown), *chosen])
 
 
 @pages.get("/")
@@ -255,7 +263,7 @@ def _kinds(entry: Entry) -> dict[str, dict[str, str]]:
 def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
-    info = library().listed(entry).info
+    info = library().info(entry)
     values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": _kinds(entry), "timeline": timeline}

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 
 from offwake.analyzer import query
 from offwake.analyzer.completeness import open_waits, remarks
@@ -49,8 +49,10 @@ def words_page(entry_id: str, name: str) -> str:
 
 @words.get("/recording/<entry_id>/words/<name>.<any(txt, json):form>")
 def words_file(entry_id: str, name: str, form: str) -> Response:
-    """Send the summary, or what is idle and why; JSON is of the latter."""
+    """Send the summary, or what is idle and why."""
     entry = entry_or_404(entry_id, "words", name)
+    if form not in FORMS[name]:
+        abort(404, f"There is no {form} of {name}.")
     if form == "json":
         return send(entry, f"{name}.json", json.dumps(idle_document(library().idle(entry, parse_selection(request.args)))))
     return send(entry, f"{name}.txt", "\n".join([*text_lines(_said(entry, name)), ""]))
@@ -83,7 +85,7 @@ def histogram_page(entry_id: str, name: str) -> str:
 def histogram_file(entry_id: str, name: str, form: str) -> Response:
     """Send histograms, all of them."""
     entry = entry_or_404(entry_id, "histogram", name)
-    selection, info = parse_selection(request.args), library().listed(entry).info or {}
+    selection, info = parse_selection(request.args), library().info(entry)
     found = _histograms(entry, name, selection)
     if form == "txt":
         return send(entry, f"{name}.txt", text_histogram(found))

@@ -155,3 +155,9 @@ def test_everything_takes_every_option(
     some = ("--comm", "shop*", "--state", "S,D,R", "--min-us", 5, "--max-us", 2_000_000, "--grep", "sh.p")
     ask(capsys, command, option, name, *some, "--from", 0.1, "--to", 2)
     ask(capsys, command, option, name, *some, "--to", 0.8, "--ended", "--all", "--cgroup", "*")
+
+
+@pytest.mark.parametrize("command", ["heatmap", "histogram", "table"])
+def test_events_of_no_field_are_refused_in_a_sentence(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, str(DEMO), "--of", "events:"]) == 2
+    assert "'events:'; there are " in capsys.readouterr().err

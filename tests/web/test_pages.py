@@ -1,6 +1,7 @@
 """Pages and downloads: what they show, and that whatever is asked is answered with a page."""
 
 import csv
+import errno
 import html
 import io
 import json
@@ -17,6 +18,7 @@ from flask.testing import FlaskClient
 
 from benchmarks.flame_graphs import waits_at_stacks
 from offwake.analyzer import query
+from offwake.analyzer.recording import Recording
 from offwake.web.app import create_app
 from offwake.web.asks import VIEW_FIELDS
 from offwake.web.library import Library
@@ -225,6 +227,8 @@ def test_what_does_not_exist_is_404(client: FlaskClient) -> None:
     base = recording(client)
     for path in ("/nothing", "/recording/0000000000000000/", base + "flame/nothing", base + "table/nothing.csv"):
         assert client.get(path).status_code == 404
+    for path in ("words/events:x", "words/summary.json", "heatmap/events:", "histogram/events:", "table/events:"):
+        assert client.get(base + path).status_code == 404
     assert "Known are: " in client.get(base + "flame/nothing").text
 
 
@@ -241,6 +245,27 @@ def test_the_commands_of_the_summary_name_the_file_as_a_shell_takes_it(tmp_path:
     page = client.get(recording(client, "web 01.offwake") + "words/summary").text
     files = re.findall(r"offwake (?:idle|flamegraph|serve) ('[^']+'|\S+)", html.unescape(page))
     assert files == ["'web 01.offwake'"] * 3
+
+
+def test_an_unreadable_recording_says_so_until_its_permissions_change(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "closed.offwake"
+    file.write_bytes((folder / "whole.offwake").read_bytes())
+    client = create_app([tmp_path]).test_client()
+
+    def refused(path: Path) -> Recording:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:  # root may read everything
+        patched.setattr(Recording, "open", refused)
+        assert "closed.offwake: Permission denied; check its permissions" in client.get("/").text
+        base = f"/recording/{client.application.extensions['library'].entries()[0].id}/"
+        for path in ("", "flame/off-wake", "heatmap/off-cpu.svg", "table/threads", "overview.svg", "words/summary.txt"):
+            answer = client.get(base + path)
+            assert answer.status_code == 400 and "check its permissions" in answer.text
+    file.chmod(0o640)
+    assert recording(client, "closed.offwake") == base and client.get(base + "flame/off-wake.svg").status_code == 200
 
 
 def test_what_begins_with_a_dash_is_no_option_in_the_shown_command(tmp_path: Path, folder: Path) -> None:
