@@ -145,9 +145,9 @@ function heatMap(svg, visit) {
 
   const listening = new AbortController(), { signal } = listening;
   addEventListener("keydown", event => {
-    if (event.key !== "Escape") return;
+    if (event.key !== "Escape" || event.defaultPrevented) return;
     if (anchor) show();
-    else if (state().has("ended")) go(Object.fromEntries(KEYS.map(key => [key, null])));
+    else if (state().has("ended") && !event.target.closest?.("input, select")) go(Object.fromEntries(KEYS.map(key => [key, null])));
   }, { signal });
   if (!visit) addEventListener("hashchange", show, { signal });
   show();

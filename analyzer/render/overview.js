@@ -76,9 +76,10 @@ function timeLine(svg, visit) {
     const now = state(), clamp = value => Math.min(Math.max(value, 0), columns - 1);
     if (!now.has("from") && !now.has("to")) { selected.textContent = ""; outline(null); return; }
     const first = clamp(Math.floor(Number(now.get("from") ?? 0) * 1e9 / width_ns + 1e-6));
-    const last = clamp(Math.ceil(Number(now.get("to") ?? Infinity) * 1e9 / width_ns - 1e-6) - 1);
-    outline(first, Math.max(first, last));
-    selected.textContent = `selected: ${period(first, Math.max(first, last))}`;
+    const last = Math.max(first, clamp(Math.ceil(Number(now.get("to") ?? Infinity) * 1e9 / width_ns - 1e-6) - 1));
+    if (at < first || at > last) at = last;
+    outline(first, last);
+    selected.textContent = `selected: ${period(first, last)}`;
   }
   function leave() {
     if (anchor !== null || document.activeElement === plot) return;
@@ -132,7 +133,9 @@ function timeLine(svg, visit) {
     if (event.key !== "Escape") return;
     if (anchor !== null) show();
     else if (document.activeElement === plot && (state().has("from") || state().has("to"))) go({ from: null, to: null });
-  }, { signal });
+    else return;
+    event.preventDefault();
+  }, { signal, capture: true });  // before the picture below, which has keys of its own
   if (!visit) addEventListener("hashchange", show, { signal });
   show();
   return () => listening.abort();

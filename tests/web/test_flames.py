@@ -156,6 +156,21 @@ def test_the_hover_line_and_the_keys(page: Page, server: Server) -> None:
     assert bottom > 0
 
 
+def test_space_is_as_good_as_enter(page: Page, server: Server) -> None:
+    open_off_wake(page, server)
+    page.get_by_role("button", name="Flip").press("Space")
+    page.wait_for_url(re.compile("icicle=1"))
+    expect(page.locator(".frames rect").first).to_have_attribute("y", "0")
+    page.locator("svg.flame").focus()
+    for key in ("ArrowUp", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    page.wait_for_url(re.compile("zoom="))
+    page.locator("svg.flame").focus()
+    for key in ("ArrowUp", "m", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    page.wait_for_url(re.compile("grep=|hide="))
+
+
 def test_matches_are_walked_and_case_is_ignored_on_request(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()

@@ -89,6 +89,8 @@ def test_the_keyboard_chooses_a_time_and_a_reader_is_told_which(page: Page, serv
     page.keyboard.press("Enter")
     expect(page.locator(".timeline .chosen")).to_have_text(re.compile("^selected: "))
     expect(slider).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(slider).to_have_attribute("aria-valuenow", "11")  # from where it was
     page.keyboard.press("Escape")
     page.wait_for_url(re.compile(r"off-wake\?$"))
 
@@ -110,6 +112,24 @@ def test_a_form_that_is_sent_while_a_chosen_time_is_on_its_way_keeps_both(page: 
     expect(page.locator("input[name=comm]")).to_have_value("nginx")
     expect(page.get_by_label("idle waits and sleepers")).to_be_checked()
     assert {name for name, _ in asked(page.url)} == {"icicle", "by", "from", "to", "comm", "all"}
+
+
+def test_escape_gives_up_one_thing_and_nothing_from_a_filter(page: Page, server: Server) -> None:
+    opened(page, server, "flame/off-wake?from=0.00005&to=0.00015&search=postgres")
+    page.locator("input[name=comm]").press("Escape")
+    page.get_by_role("slider").press("Escape")
+    page.wait_for_url(lambda url: "from" not in url)
+    assert asked(page.url) == {("search", "postgres")}
+    page.locator("input[name=search]").press("Escape")
+    page.wait_for_url(lambda url: "search" not in url)
+    opened(page, server, "heatmap/off-cpu?from=0.00005&to=0.00015&ended=1")
+    page.locator("input[name=comm]").press("Escape")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Escape")
+    assert "ended=1" in page.url
+    page.locator("body").press("Escape")
+    page.wait_for_url(lambda url: "ended" not in url)
 
 
 @pytest.mark.parametrize("more", ["", "&min_us=0.2&max_us=2"])
