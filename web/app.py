@@ -34,10 +34,8 @@ def create_app(paths: list[Path], hosts: tuple[str, ...] = LOOPBACK_HOSTS, token
     app.jinja_env.filters["commands"] = _with_commands
     app.jinja_env.globals.update(link=link, cell_text=cell_text, completeness=completeness, nonce=nonce)
     guard(app, hosts, token)
-    app.register_blueprint(pages)
-    app.register_blueprint(downloads)
-    app.register_blueprint(words)
-    app.register_blueprint(comparing)
+    for blueprint in (pages, downloads, words, comparing):
+        app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OffwakeError, _offwake_error)
     return app

@@ -13,22 +13,10 @@ from offwake.analyzer.select import Selection
 from offwake.analyzer.views import DEFAULTS, ViewOptions
 from offwake.errors import UsageError
 
-__all__ = [
-    "REGION_FIELDS",
-    "SELECTION_FIELDS",
-    "VIEW_FIELDS",
-    "Ask",
-    "command_line",
-    "given",
-    "parse_ask",
-    "parse_selection",
-    "whole_number",
-]
+__all__ = ["SELECTION_FIELDS", "VIEW_FIELDS", "Ask", "command_line", "given", "parse_ask", "parse_selection", "whole_number"]
 
 SELECTION_FIELDS = tuple(option.name for option in options.SELECTION)
 VIEW_FIELDS = tuple(option.name for option in options.VIEW)
-REGION_FIELDS = ("from", "to", "min_us", "max_us", "ended")
-"""What picking a region of a heat map selects."""
 TEXT_AT_MOST = 500
 KEY_AT_MOST = 2**32
 

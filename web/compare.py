@@ -2,18 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request
 
 from offwake.analyzer import query
 from offwake.analyzer.changes import amount, chance
-from offwake.analyzer.compare import NORMALIZE
-from offwake.analyzer.compare_options import COMPARE, LAYOUTS, How, named, parse_how, sides
+from offwake.analyzer.compare_options import COMPARE, How, named, parse_how, sides
 from offwake.analyzer.render import difference
 from offwake.analyzer.render.documents import comparison_document
 from offwake.analyzer.render.svg import SEPARATOR, Caption
-from offwake.analyzer.render.tree import FrameTree
 from offwake.analyzer.select import Selection
 from offwake.analyzer.unlike import unlike
 from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, given, parse_ask, parse_selection
@@ -47,13 +44,8 @@ class _Comparison:
         words = self.how.words(self.selection, self.ask.options)
         about = difference.subtitle(self.found.comparison, self.how.layout, [" ".join(words)] if words else [])
         title = difference.title(self.found.comparison, named((self.entries[0].name, self.entries[1].name), self.how))
-        infos = [library().info(entry) for entry in self.entries]
-        return Caption(title, SEPARATOR.join(about), tuple(unlike(self.found.comparison, *infos)))
-
-    @property
-    def tree(self) -> FrameTree:
-        """The frames of both, as wide as the layout says."""
-        return self.found.tree(self.how.layout)
+        notices = unlike(self.found.comparison, *map(library().info, self.entries))
+        return Caption(title, SEPARATOR.join(about), tuple(notices))
 
     @property
     def command(self) -> str:
@@ -67,11 +59,10 @@ def compare() -> str:
     """Show what changed, in words and as a picture; without two recordings, only what there is to choose from."""
     listed = [library().listed(entry) for entry in library().entries()]
     choices = [(item.entry.id, item.entry.name) for item in listed if item.info]
-    values: dict[str, Any] = {"choices": choices, "normalize": NORMALIZE, "layouts": LAYOUTS}
     if not (request.args.get("first") and (request.args.get("second") or request.args.get("after"))):
-        return render_template("compare.html", asked=None, **values)
+        return render_template("compare.html", asked=None, choices=choices)
     asked = _asked()
-    tree, told = asked.tree, [row for row in asked.found.changes if row.stands_out]
+    tree, told = asked.found.tree(asked.how.layout), [row for row in asked.found.changes if row.stands_out]
     kept = {name: text for name, text in request.args.items() if name in KEPT and text}
     return render_template(
         "compare.html",
@@ -86,7 +77,7 @@ def compare() -> str:
         chance=chance,
         kept=kept,
         options=query.OPTIONS[asked.view],
-        **values,
+        choices=choices,
     )
 
 

@@ -160,35 +160,28 @@ class Library:
 
     def heatmap(self, entry: Entry, of: str, selection: Selection, by_offset: bool = False) -> Heatmap:
         """Return a heat map of the selected threads, over latency or over the offset within each second."""
-        kind, make = ("offsets", query.offsets) if by_offset else ("heatmap", query.heatmap)
-        return self._made((entry, kind, of, selection, DEFAULTS), lambda recording: make(recording, of, selection))
+        return self._made(query.offsets if by_offset else query.heatmap, entry, of, selection)
 
     def histograms(self, entry: Entry, of: str, selection: Selection, buckets: Buckets) -> Histograms:
         """Return histograms of the selected threads."""
-        key = (entry, f"histogram {buckets}", of, selection, DEFAULTS)
-        return self._made(key, lambda recording: query.histogram(recording, of, selection, buckets))
+        return self._made(query.histogram, entry, of, selection, buckets)
 
     def table(self, entry: Entry, of: str, selection: Selection) -> Table:
         """Return a table of the selected threads."""
         if self._lacks_wakers(entry, of):
             return Table(of, (), [])
-        key = (entry, "table", of, selection, DEFAULTS)
-        return self._made(key, lambda recording: query.table(recording, of, selection))
+        return self._made(query.table, entry, of, selection)
 
     def summary(self, entry: Entry, selection: Selection) -> Summary:
         """Return the summary of the selected threads."""
-        return self._made((entry, "summary", "", selection, DEFAULTS), lambda recording: summarize(recording, selection))
+        return self._made(summarize, entry, selection)
 
     def idle(self, entry: Entry, selection: Selection) -> list[Decision]:
         """Return the decisions on the selected waits."""
-        return self._made((entry, "idle", "", selection, DEFAULTS), lambda recording: explain(recording, selection))
+        return self._made(explain, entry, selection)
 
     def compared(
-        self,
-        parts: tuple[tuple[Entry, Selection], tuple[Entry, Selection]],
-        view: str,
-        options: ViewOptions,
-        normalize: str,
+        self, parts: tuple[tuple[Entry, Selection], ...], view: str, options: ViewOptions, normalize: str
     ) -> Compared:
         """Return the comparison of two recordings, or of two times of one, and what changed in words."""
 
@@ -202,8 +195,7 @@ class Library:
 
     def why_nothing(self, entry: Entry, name: str, selection: Selection, options: ViewOptions = DEFAULTS) -> str:
         """Say why nothing was found of a view, heat map or table."""
-        key = (entry, "why", name, selection, options)
-        return self._made(key, lambda recording: query.why_nothing(recording, name, selection, options))
+        return self._made(query.why_nothing, entry, name, selection, options)
 
     def lacking(self, entry: Entry) -> dict[str, str]:
         """Return which views, heat maps, histograms and tables a recording has nothing for, and why."""
@@ -223,9 +215,9 @@ class Library:
         """Return what traced events can be asked for by their fields, and whether each is a number."""
         return self._fields.get(entry, lambda: query.of_fields(self._recording(entry)), self._working)
 
-    def _made(self, key: tuple[Entry, str, str, Selection, ViewOptions], make: Callable[[Recording], Value]) -> Value:
-        """Return an answer by its key, made of the recording when it is not there."""
-        answer: Value = self._answers.get(key, lambda: make(self._recording(key[0])), self._working)
+    def _made(self, make: Callable[..., Value], entry: Entry, *asked: Any) -> Value:
+        """Return what `make` makes of a recording and what is asked of it, once."""
+        answer: Value = self._answers.get((make, entry, asked), lambda: make(self._recording(entry), *asked), self._working)
         return answer
 
     def _recording(self, entry: Entry) -> Recording:

@@ -23,16 +23,7 @@ from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.tables import Table
 from offwake.errors import UsageError
-from offwake.web.asks import (
-    REGION_FIELDS,
-    SELECTION_FIELDS,
-    VIEW_FIELDS,
-    Ask,
-    command_line,
-    parse_ask,
-    parse_selection,
-    whole_number,
-)
+from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, Ask, command_line, parse_ask, parse_selection, whole_number
 from offwake.web.library import ENTRIES_AT_MOST, Entry, Library, Stacks
 from offwake.web.rows import OPENS, bucket_rows, row_stacks
 
@@ -53,8 +44,9 @@ KINDS = {
     "histogram": query.HISTOGRAMS,
     "table": query.TABLES,
 }
-AROUND = ("around_from", "around_to", "around_min_us", "around_max_us")
-"""The time and the latencies that a heat map showed when a region of it was picked."""
+REGION = ("from", "to", "min_us", "max_us")
+AROUND = tuple(f"around_{name}" for name in REGION)
+"""What a heat map showed when a region of it was picked; that of an offset map is of time alone."""
 DOWNLOADS = {"words": "words.words_file", "histogram": "words.histogram_file"}
 DOWNLOADS |= {kind: f"downloads.{kind}" for kind in ("flame", "heatmap", "table")}
 CARRIED = (*SELECTION_FIELDS, *VIEW_FIELDS, *AROUND)
@@ -89,7 +81,7 @@ def readable(entry_id: str) -> Entry:
 def carried(from_kind: str, timed: bool, to_kind: str) -> tuple[str, ...]:
     """Return the fields of an address that hold for another page: a text in a row is no frame, bytes are no latency."""
     left_out = {"grep"} if (from_kind == "table") != (to_kind == "table") else set()
-    left_out |= set() if timed else {"min_us", "max_us", *AROUND[2:]}
+    left_out |= set() if timed else {*REGION[2:], *AROUND[2:]}
     return tuple(name for name in CARRIED if name not in left_out)
 
 
@@ -107,10 +99,10 @@ def link(endpoint: str, keep: tuple[str, ...] = CARRIED, **values: Any) -> str:
 
 def _all_time() -> str:
     """Return the address of this page without its time, and without the region of a heat map that the time is part of."""
-    query, left_out = request.args.to_dict(), ("from", "to", *AROUND)
-    if query.pop("ended", ""):
-        query |= {name: query.get(f"around_{name}", "") for name in ("min_us", "max_us")}
-    return f"{request.path}?{urlencode({name: value for name, value in query.items() if value and name not in left_out})}"
+    asked, left_out = request.args.to_dict(), ("from", "to", *AROUND)
+    if asked.pop("ended", ""):
+        asked |= {name: asked.get(f"around_{name}", "") for name in REGION}
+    return f"{request.path}?{urlencode({name: value for name, value in asked.items() if value and name not in left_out})}"
 
 
 def region_left_out() -> Selection:
@@ -119,10 +111,8 @@ def region_left_out() -> Selection:
     if not selection.ended:
         return selection
     around = parse_selection({name.removeprefix("around_"): request.args.get(name, "") for name in AROUND})
-    lasting = selection if request.args.get("offset") else around  # an offset map's region is of time alone
-    return replace(
-        selection, begin_ns=around.begin_ns, end_ns=around.end_ns, min_ns=lasting.min_ns, max_ns=lasting.max_ns, ended=False
-    )
+    shown = replace(selection, begin_ns=around.begin_ns, end_ns=around.end_ns, ended=False)
+    return shown if request.args.get("offset") else replace(shown, min_ns=around.min_ns, max_ns=around.max_ns)
 
 
 def flame_caption(entry: Entry, stacks: Stacks, chosen: list[str]) -> svg.Caption:
@@ -167,6 +157,7 @@ def flame(entry_id: str, name: str) -> str:
     top = (stacks.tree.find(ask.zoom) if ask.zoom is not None else None) or stacks.tree.root
     picture = flame_graph(stacks.tree, flame_caption(entry, stacks, chosen(selection, ask.options)), ask)
     frames = _arranged(frame_table(top))
+    command = ["flamegraph", entry.argument, "--view", name, "-o", f"{name}.svg", *ask.way_up]
     return page(
         ("flame.html", entry, "flame", name),
         picture=picture,
@@ -178,9 +169,7 @@ def flame(entry_id: str, name: str) -> str:
         kept_here=(*CARRIED, "zoom", "icicle", "flame", "search", "icase"),
         nothing="" if len(stacks.profile) else library().why_nothing(entry, name, selection, ask.options),
         hidden_ns=stacks.profile.hidden_ns,
-        command=command_line(
-            ["flamegraph", entry.argument, "--view", name, "-o", f"{name}.svg", *ask.way_up], selection, ask.options
-        ),
+        command=command_line(command, selection, ask.options),
         forms=("svg", "folded", "json", "csv"),
         filters=(*SELECTION_FIELDS, *query.OPTIONS[name]),
         kept=("zoom", "icicle", "flame", "sort", "down", *VIEW_FIELDS, *AROUND),
@@ -191,7 +180,7 @@ def flame(entry_id: str, name: str) -> str:
 def heat(entry_id: str, name: str) -> str:
     """Show a heat map. The region in the address is marked on it, and selects in the other tabs."""
     entry, selection = entry_or_404(entry_id, "heatmap", name), region_left_out()
-    by_offset, region = bool(request.args.get("offset")), REGION_FIELDS if request.args.get("ended") else ("ended",)
+    by_offset, region = bool(request.args.get("offset")), (*REGION, "ended") if request.args.get("ended") else ("ended",)
     shown = library().heatmap(entry, name, selection, by_offset)
     command = ["heatmap", entry.argument, "--of", name, *["--offset"] * by_offset, "-o", f"{name}.svg"]
     return page(
@@ -213,11 +202,10 @@ def heat(entry_id: str, name: str) -> str:
 
 
 def _by_row(shown: Heatmap) -> list[dict[str, Any]]:
-    """Return a heat map's rows as a histogram's; an offset chooses no stacks, nor does what is no time."""
+    """Return a heat map's rows as a histogram's, of all that it shows; an offset chooses no stacks, and no number does."""
     ends = [*shown.rows[1:].tolist(), shown.top_ns]
     rows = bucket_rows(zip(shown.rows.tolist(), ends, strict=False), shown.counts.sum(axis=1).tolist())
-    around = {"from": AROUND[0], "to": AROUND[1]} if request.args.get("ended") else {}  # not the region's: all is counted
-    when = {field: request.args.get(name, "") for field, name in around.items()}
+    when = {name: request.args.get(f"around_{name}", "") for name in ("from", "to")} if request.args.get("ended") else {}
     chooses = shown.rows_of == "latency" and shown.unit == "ns"
     return [row | {"fields": row["fields"] | when if chooses else None} for row in rows]
 
@@ -264,10 +252,11 @@ def page(what: tuple[str, Entry, str, str], **values: Any) -> str:
     """Render a recording's page: template, recording, kind and name, and what the template needs besides."""
     template, entry, kind, name = what
     info = library().info(entry)
+    values = dict[str, Any](nothing="", filters=SELECTION_FIELDS, kept=(*VIEW_FIELDS, *AROUND), timed=True) | values
     values |= {"all_time": _all_time(), "downloads": DOWNLOADS, "lacking": library().lacking(entry)}
     timeline = Markup(overview.draw(library().overview(entry)))
     values |= {"entry": entry, "kind": kind, "name": name, "info": info, "kinds": _kinds(entry), "timeline": timeline}
-    return render_template(template, carried=partial(carried, kind, values.get("timed", True)), **values)
+    return render_template(template, carried=partial(carried, kind, values["timed"]), **values)
 
 
 def flame_graph(tree: FrameTree, shown: svg.Caption, ask: Ask, marks: flamegraph.Marks | None = None) -> Markup:

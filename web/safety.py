@@ -33,7 +33,8 @@ HEADERS = {
 def guard(app: Flask, hosts: tuple[str, ...], token: str | None) -> None:
     """Refuse other hosts, and everybody without the token if there is one; send the safe headers with every answer.
 
-    The token comes in the query once and in a cookie from then on, so that it is not in the addresses that people copy.
+    The token comes in the query once and in a cookie from then on, so that it is not in the addresses that people copy. A
+    strict cookie would not be sent after a link on another site; a lax one will do, as no request here changes anything.
     """
     @app.before_request
     def check() -> AnyResponse | None:
@@ -42,7 +43,6 @@ def guard(app: Flask, hosts: tuple[str, ...], token: str | None) -> None:
             return None
         if _same(request.args.get("token"), token):
             answer = redirect("/" + request.path.lstrip("/"))
-            # Not “Strict”: a link followed from another site would come back without it. Nothing here changes anything.
             answer.set_cookie(COOKIE, token, httponly=True, samesite="Lax")
             return answer
         if not _same(request.cookies.get(COOKIE), token):

@@ -19,10 +19,10 @@ from offwake.analyzer.render.summary import summary_sections
 from offwake.analyzer.render.svg import caption
 from offwake.analyzer.render.text import count, duration
 from offwake.analyzer.select import Selection
-from offwake.web.asks import SELECTION_FIELDS, VIEW_FIELDS, command_line, parse_selection
+from offwake.web.asks import command_line, parse_selection
 from offwake.web.downloads import send
 from offwake.web.library import Entry
-from offwake.web.pages import AROUND, FIRST_VIEW, entry_or_404, library, link, page, view_there
+from offwake.web.pages import FIRST_VIEW, entry_or_404, library, link, page, view_there
 from offwake.web.rows import OPENS, bucket_rows, labelled
 
 __all__ = ["words"]
@@ -39,11 +39,8 @@ def words_page(entry_id: str, name: str) -> str:
     return page(
         ("words.html", entry, "words", name),
         sections=[(one.title, [(line, _opened(entry, line.opens)) for line in one.lines]) for one in _said(entry, name)],
-        nothing="",
         command=command_line([name, entry.argument], selection),
         forms=FORMS[name],
-        filters=SELECTION_FIELDS,
-        kept=(*VIEW_FIELDS, *AROUND),
     )
 
 
@@ -76,8 +73,6 @@ def histogram_page(entry_id: str, name: str) -> str:
         nothing="" if found.total else library().why_nothing(entry, name, selection),
         command=command_line(["histogram", entry.argument, "--of", name, *(["--by", each] if each else [])], selection),
         forms=("svg", "txt", "json"),
-        filters=SELECTION_FIELDS,
-        kept=(*VIEW_FIELDS, *AROUND),
     )
 
 
@@ -116,7 +111,6 @@ def _histograms(entry: Entry, name: str, selection: Selection) -> Histograms:
 
 def _buckets(found: Histograms, one: Histogram) -> list[dict[str, Any]]:
     rows = bucket_rows([(low * found.unit_ns, end * found.unit_ns) for low, end in bounds(len(one.counts))], one.counts)
-    chosen = labelled(one.by)
-    if found.unit == VALUE or found.of == "off-cpu" and chosen == {"state": "R"}:  # no time, or no waits of off-wake
-        chosen = None
+    nowhere = found.unit == VALUE or (found.of, one.by) == ("off-cpu", {"state": "R"})  # no time, or no waits of off-wake
+    chosen = None if nowhere else labelled(one.by)
     return [row | {"fields": None if chosen is None else row["fields"] | chosen} for row in rows]

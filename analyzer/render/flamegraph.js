@@ -237,8 +237,7 @@ function flameGraph(svg, visit) {
       item.addEventListener("keydown", event => {
         if (event.ctrlKey || event.metaKey || event.altKey) return;
         const beside = { ArrowDown: item.nextElementSibling, ArrowUp: item.previousElementSibling }[event.key];
-        const chosen = event.key === "Enter" || event.key === " " ? key : event.key;
-        if (open.includes(chosen)) deed(chosen, frame);
+        if (open.includes(event.key)) deed(event.key, frame);
         else if (beside?.hasAttribute("tabindex")) beside.focus();
         else if (!event.key.startsWith("Arrow")) return;
         event.preventDefault();
@@ -268,6 +267,7 @@ function flameGraph(svg, visit) {
   function press(event) {
     const typing = event.target.closest?.("input, select");
     const control = event.ctrlKey || event.metaKey, key = event.key;
+    const click = () => event.target.dispatchEvent(new MouseEvent("click", { bubbles: true }));
     const actions = control
       ? { f: ask, i: () => go({ icase: ignoreCase ? null : 1 }) }
       : {
@@ -275,12 +275,13 @@ function flameGraph(svg, visit) {
           n: () => nextMatch(1), N: () => nextMatch(-1), i: flip, "?": help,
           ArrowUp: () => walk(0, icicle ? -1 : 1), ArrowDown: () => walk(0, icicle ? 1 : -1),
           ArrowLeft: () => walk(-1, 0), ArrowRight: () => walk(1, 0),
-          Enter: () => zoom(current), " ": () => zoom(current),
+          Enter: click, " ": click,
           ...visit && { s: () => deed("s"), f: () => deed("f"), h: () => deed("h"), m: () => menu() },
         };
     const anywhere = control || key === "F3" || key === "Escape" && typing?.name === "search";
     if (event.defaultPrevented || event.altKey || !Object.hasOwn(actions, key) || typing && !anywhere) return;
-    if (key === "Enter" || key === " " ? !byRect.has(event.target) : key.startsWith("Arrow") && visit && !svg.contains(document.activeElement)) return;
+    const hit = svg.contains(event.target) && event.target.matches("[role=button], [role=menuitem]");
+    if (actions[key] === click ? !hit : key.startsWith("Arrow") && visit && !svg.contains(document.activeElement)) return;
     event.preventDefault();
     actions[key]();
   }
@@ -292,11 +293,6 @@ function flameGraph(svg, visit) {
     const button = element("text", { class: "button", x: "100%", dx: -right, y: 24, "text-anchor": "end", role: "button", tabindex: 0 }, name);
     right += name.length * CHARACTER + 16;
     button.addEventListener("click", action);
-    button.addEventListener("keydown", event => {
-      if (event.key !== "Enter" && event.key !== " ") return;
-      event.preventDefault();
-      action();
-    });
     svg.append(button);
     return button;
   }).filter(button => button.textContent === "Reset zoom");

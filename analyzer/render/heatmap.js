@@ -22,15 +22,13 @@ function heatMap(svg, visit) {
   plot.after(frame);
   let anchor = null, dragged = false;
 
-  const BOUNDS = ["from", "to", "min_us", "max_us"], KEYS = byOffset ? ["from", "to", "ended"] : [...BOUNDS, "ended"];
+  const BOUNDS = ["from", "to", "min_us", "max_us"];
   const state = () => new URLSearchParams(visit ? location.search : location.hash.slice(1));
   function go(changes) {
     const next = state();
     if (visit && changes.ended && !next.has("ended"))  // a region of a part: the page goes on showing that part
       for (const key of BOUNDS) if (next.has(key)) next.set("around_" + key, next.get(key));
     for (const [key, value] of Object.entries(changes)) if (value === null) next.delete(key); else next.set(key, value);
-    if (visit && changes.ended === null)
-      for (const key of BOUNDS) if (next.has("around_" + key)) next.set(key, next.get("around_" + key));
     if (!next.has("ended")) for (const key of BOUNDS) next.delete("around_" + key);
     if (visit) visit(next); else location.hash = next;
   }
@@ -147,7 +145,8 @@ function heatMap(svg, visit) {
   addEventListener("keydown", event => {
     if (event.key !== "Escape" || event.defaultPrevented) return;
     if (anchor) show();
-    else if (state().has("ended") && !event.target.closest?.("input, select")) go(Object.fromEntries(KEYS.map(key => [key, null])));
+    else if (state().has("ended") && !event.target.closest?.("input, select"))
+      go(Object.fromEntries(["ended", ...BOUNDS].map(key => [key, state().get("around_" + key)])));
   }, { signal });
   if (!visit) addEventListener("hashchange", show, { signal });
   show();
