@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from offwake.recorder.binaries.elf import DEBUG_FILES, ElfError, ElfImage
+from offwake.recorder.binaries.elf import DEBUG_FILES, SECTION, SHT_SYMTAB, ElfError, ElfImage
 from offwake.recorder.binaries.functions import Function, functions_at
 from offwake.recorder.binaries.octets import FileOctets, Octets
 
@@ -151,6 +151,38 @@ def test_no_damage_does_more_than_raise(program: Path) -> None:
         except ElfError:
             refused += 1
     assert 0 < refused < 64
+
+
+def made_of(sections: list[tuple[bytes, int, bytes]]) -> ElfImage:
+    """Return an image of sections: a name, a type, and bytes, which lie in the file once if they are equal."""
+    names, body, places = b"\0", bytes(64), dict[bytes, int]()
+    rows = []
+    for name, kind, data in [*sections, (b".shstrtab", 3, b"")]:
+        if data not in places:
+            places[data] = len(body)
+            body += data
+        rows.append((len(names), kind, 0, 0, places[data], len(data), 0, 0, 0, 0))
+        names += name + b"\0"
+    rows[-1] = (*rows[-1][:4], len(body), len(names), *rows[-1][6:])
+    body += names
+    counts = 64, 0, 0, 64, len(rows), len(rows) - 1
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01", 3, 62, 1, 0, 0, len(body), 0, *counts)
+    return image_of(head + body[64:] + b"".join(SECTION.pack(*row) for row in rows))
+
+
+def test_tables_that_lie_on_each_other_are_read_once() -> None:
+    symbols = struct.pack("<IBBHQQ", 0, 2, 0, 1, 0x1000, 16) * 100
+    image = made_of([(b".symtab", SHT_SYMTAB, symbols)] * 500)
+    assert sum(len(words) // 3 for words, _ in image.symbols(SHT_SYMTAB)) == 100
+
+
+def test_debug_data_is_unpacked_once() -> None:
+    packed = lzma.compress(b"no ELF file, but a kilobyte" * 40)
+    image = made_of([(b".gnu_debugdata", 1, packed)] * 500)
+    before = len(os.listdir("/proc/self/fd"))
+    with image.with_debug_images() as images:
+        assert len(images) == 1
+        assert len(os.listdir("/proc/self/fd")) == before + 1
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_damaged(program: Path, tmp_path: Path) -> None:
