@@ -96,6 +96,7 @@ class Rings:
         self.events: list[Opened] = []
         self.cpus: list[CpuRings] = []
         self.changes = 0
+        self._is_disabled = self._is_over = False
         for cpu in cpus:
             self._open_cpu(cpu)
 
@@ -105,26 +106,32 @@ class Rings:
         What the dead events had written is still in the ring. A CPU that can be given none is tried again the next time.
         `changes` counts the CPUs that went, or were given rings.
         """
+        if self._is_over:
+            return []
         online, gaps = set(online_cpus()), []
+        self._is_over = self._is_disabled
         for rings in self.cpus:
             died, is_online = rings.has_died(), rings.cpu in online
             self.changes += died
             if died or (is_online and not rings.alive):
                 what = "online" if not died else "away" if is_online else "offline"
                 gaps.append(CpuGap(rings.cpu, since_ns, now_ns, what))
-            if is_online and not rings.alive:
+            if is_online and not rings.alive and not self._is_disabled:
                 with suppress(CannotRecord):  # it is offline again
                     self._reopen(rings)
                     self.changes += 1
         for cpu in sorted(online - {rings.cpu for rings in self.cpus}):
             gaps.append(CpuGap(cpu, since_ns, now_ns, "online"))
+            if self._is_disabled:
+                continue
             with suppress(CannotRecord):
                 self._open_cpu(cpu)
                 self.changes += 1
         return gaps
 
     def disable(self) -> None:
-        """Have nothing more written into the rings, but by programs."""
+        """Have nothing more written into the rings, but by programs. CPUs are followed once more, up to now."""
+        self._is_disabled = True
         for cpu in self.cpus:
             for event in (*cpu.events, *([cpu.lessons.event] if cpu.lessons else [])):
                 with suppress(OSError):  # its CPU is gone

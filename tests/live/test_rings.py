@@ -28,4 +28,6 @@ def test_no_event_is_on_after_they_were_disabled() -> None:
         assert all(has_gone_on())
         rings.disable()
         assert not any(has_gone_on())
-        rings.disable()
+        events, now_ns = len(rings.events), time.monotonic_ns()
+        assert [rings.follow(now_ns, now_ns) for _ in range(3)] == [[], [], []], "no CPU is taken for one that went"
+        assert len(rings.events) == events
