@@ -174,6 +174,7 @@ class _Capture:
         finally:
             if self._command and self._cut_short:
                 self._command.let_run(lambda: self._stopper.count > signals)
+                command_status = self._command.status or 0
             elif self._command:
                 self._command.end(lambda: self._stopper.count > signals, say)
         return Result(

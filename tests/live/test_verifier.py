@@ -20,12 +20,15 @@ from offwake.recorder.sources import all_sources
 USUAL = Build(recorder=os.getpid(), user_stack_bytes=64 << 10)
 BUILDS = {
     "usual": USUAL,
-    "deep stacks": replace(USUAL, user_stack_bytes=128 << 10),
-    "narrowed": replace(USUAL, narrowed=True),
-    "narrowed, without wakers": replace(USUAL, narrowed=True, wakers=False),
-    "with a threshold": replace(USUAL, min_block_ns=1_000_000),
-    "with a trigger": replace(USUAL, trigger=Trigger(blocked_ns=500_000_000, comm="nginx")),
-    "redacted": replace(USUAL, redacted=True),
+    "most": replace(
+        USUAL,
+        user_stack_bytes=128 << 10,
+        narrowed=True,
+        min_block_ns=1_000_000,
+        trigger=Trigger(blocked_ns=500_000_000, comm="nginx"),
+        redacted=True,
+    ),
+    "without wakers": replace(USUAL, narrowed=True, wakers=False),
 }
 AT_MOST = 60_000
 """Instructions that it goes through for a recording with default sources. Turn by turn they would be six times as many."""
