@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import HOSTILE_COMM, Server
-from tests.web.flames import INSIDE, hover_first, label, labelled, open_off_wake
+from tests.web.flames import INSIDE, at_rest, focus_picture, hover_first, label, labelled, menu_of, open_off_wake
 
 ZOOM = """async times => {
   const frames = () => document.querySelectorAll('svg.flame .frames rect');
@@ -69,6 +69,7 @@ def test_both_halves_of_a_sandwich_are_zoomed_walked_and_searched(page: Page, se
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(7)
     page.get_by_text("Reset zoom").click()
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
+    at_rest(page)
     page.locator(".labels").get_by_text("main", exact=True).last.click(position=INSIDE, force=True)
     page.wait_for_url(re.compile("zoom="))
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(3)  # down to the frame of the sandwich
@@ -77,7 +78,7 @@ def test_both_halves_of_a_sandwich_are_zoomed_walked_and_searched(page: Page, se
     page.get_by_text("Reset zoom").click()
     page.wait_for_url(re.compile(r"sandwich=[^&]*$"))
     expect(page.locator(".frames rect[opacity='.5']")).to_have_count(0)
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     page.keyboard.press("ArrowDown")
     expect(page.locator(".details")).to_have_text(re.compile(r"^sys_send_\[k\] "))
     page.keyboard.press("ArrowUp")
@@ -127,7 +128,7 @@ def test_a_hidden_frame_on_the_way_to_the_zoom_ends_the_zoom(page: Page, server:
 
 def test_the_menu_of_a_frame_does_the_same(page: Page, server: Server) -> None:
     open_off_wake(page, server)
-    label(page, "nginx").click(button="right", position=INSIDE, force=True)
+    menu_of(page, "nginx")
     expect(page.locator(".menu [role=menuitem]")).to_have_text(
         ["Callers and callees (s)", "Only stacks with it (f)", "Hide it (h)"]
     )
@@ -144,7 +145,7 @@ def test_the_menu_of_a_frame_does_the_same(page: Page, server: Server) -> None:
 def test_a_letter_is_for_the_frame_that_has_the_focus_not_where_the_mouse_rests(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     hover_first(page, "schedule_[k]")
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     for key in ("ArrowDown", "ArrowUp"):
         page.keyboard.press(key)
     focused = (page.locator(".frames rect:focus").get_attribute("aria-label") or "").partition(" ")[0]
@@ -156,7 +157,7 @@ def test_a_letter_is_for_the_frame_that_has_the_focus_not_where_the_mouse_rests(
 
 def test_a_letter_in_the_menu_is_for_the_frame_of_the_menu(page: Page, server: Server) -> None:
     open_off_wake(page, server)
-    label(page, "nginx").click(button="right", position=INSIDE, force=True)
+    menu_of(page, "nginx")
     expect(page.locator(".menu [role=menuitem]").first).to_be_focused()
     hover_first(page, "postgres")
     page.keyboard.press("f")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.web.conftest import Server
-from tests.web.flames import MAGENTA, hover_first, labelled, open_off_wake
+from tests.web.flames import MAGENTA, focus_picture, hover_first, labelled, open_off_wake
 
 
 def test_zoom_search_permalink_back_and_forward(page: Page, server: Server) -> None:
@@ -116,7 +116,7 @@ def test_zooming_out_shows_at_once_what_was_drawn_and_then_the_servers_picture(p
 def test_a_zoom_by_the_keyboard_goes_on_by_the_keyboard_in_the_servers_picture(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     picture = page.locator("svg.flame").element_handle()
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     for key in ("ArrowDown", "ArrowUp", "Enter"):
         page.keyboard.press(key)
     page.wait_for_function("picture => !picture.isConnected", arg=picture)
@@ -125,7 +125,7 @@ def test_a_zoom_by_the_keyboard_goes_on_by_the_keyboard_in_the_servers_picture(p
     expect(page.locator(".frames rect:focus")).to_have_attribute("aria-label", re.compile("100.00 % of zoomed"))
     drawn = page.locator(".frames rect, .labels text").evaluate_all("all => all.map(one => one.outerHTML)")
     page.reload()
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     page.keyboard.press("ArrowDown")
     expect(page.locator(".frames rect:focus")).to_be_attached()
     assert page.locator(".frames rect, .labels text").evaluate_all("all => all.map(one => one.outerHTML)") == drawn
@@ -141,7 +141,7 @@ def test_the_hover_line_and_the_keys(page: Page, server: Server) -> None:
     expect(page.locator(".help")).to_contain_text("Ctrl-F")
     page.keyboard.press("Escape")
     expect(page.locator(".help")).to_have_count(0)
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     page.keyboard.press("ArrowDown")
     expect(page.locator(".details")).to_have_text(re.compile(r"^all \(.*100\.00 %\)$"))
     page.keyboard.press("ArrowUp")
@@ -161,11 +161,11 @@ def test_space_is_as_good_as_enter(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Flip").press("Space")
     page.wait_for_url(re.compile("icicle=1"))
     expect(page.locator(".frames rect").first).to_have_attribute("y", "0")
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     for key in ("ArrowUp", "ArrowDown", "Space"):
         page.keyboard.press(key)
     page.wait_for_url(re.compile("zoom="))
-    page.locator("svg.flame").focus()
+    focus_picture(page)
     for key in ("ArrowUp", "m", "ArrowDown", "Space"):
         page.keyboard.press(key)
     page.wait_for_url(re.compile("grep=|hide="))
