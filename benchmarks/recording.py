@@ -1,8 +1,9 @@
 """What recording costs, beside perf and offcputime, on a workload that does nothing but switch.
 
 `perf bench sched pipe` on one CPU runs alone and beside each recorder, in turns, so that whatever else the machine does
-hits all of them. Added cost is the median time of a round trip less that of the runs alone; recorders are compared by the
-ratio of their added costs. Figures go to benchmarks/results.json and docs/performance.md.
+hits all of them. What is timed comes after round trips in which a recorder may learn. Added cost is the median time of a
+round trip less that of the runs alone; recorders are compared by the ratio of their added costs. Figures go to
+benchmarks/results.json and docs/performance.md.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from rich.progress import track
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
 
 ALONE = "alone"
+WARM_UP = 0.25  # of the round trips that are timed
 PERF_G, OFFCPUTIME = "perf record -g", "offcputime"
 PERF = "perf record -a -m 8192 -e sched:sched_switch,sched:sched_waking -g -N"
 BESIDE_OFFCPUTIME = """sh -c '
@@ -50,8 +52,8 @@ RECORDERS = {
 class Run:
     """One run of the workload, and what the recorder beside it used.
 
-    `recorder_cpu_s` is of all its processes from beginning to end; `capture_user_s` only user time, while the workload ran.
-    `start_s` is how long it took until the workload began.
+    `recorder_cpu_s` is of all its processes from beginning to end; `capture_user_s` only user time, while the timed workload
+    ran. `start_s` is how long it took until the workload began. `events` and `file_mb` are of the warm-up too.
     """
 
     us_per_round_trip: float
@@ -89,11 +91,12 @@ def main() -> None:
 
 def run(recorder: str, file: Path, round_trips: int) -> Run:
     """Run the workload once beside a recorder (none if empty)."""
-    bench = f"taskset -c 0 perf bench -f simple sched pipe -l {round_trips}"
+    bench = "taskset -c 0 perf bench -f simple sched pipe -l"
     # A recorder is the parent of what it records; field 14 is its user time so far, in hundredths of a second. `times`
     # prints the CPU time of the shell, and then that of the workload, which is not the recorder's.
     user = "cut -d' ' -f14 /proc/$PPID/stat"
-    workload = ["sh", "-c", f"date +%s.%N; {user}; {bench} && {user} && times"]
+    warm_up = f"{bench} {int(WARM_UP * round_trips)} >/dev/null"
+    workload = ["sh", "-c", f"date +%s.%N; {warm_up} && {user} && {bench} {round_trips} && {user} && times"]
     command = ["unshare", "--mount", "sh", "-c", f'{WITH_TRACEFS} {recorder.replace("FILE", str(file))} "$@"', "sh"]
     messages = file.with_name("messages")
     began = time.time()
@@ -161,7 +164,8 @@ def summarize(runs: dict[str, list[Run]]) -> dict[str, dict[str, float]]:
         median["of_perf"] = median["added_us"] / medians[PERF_G]["added_us"]
         median["of_offcputime"] = median["added_us"] / medians[OFFCPUTIME]["added_us"]
         user_s = sum(one.capture_user_s for one in runs[name])  # of all: a run's is counted in hundredths of a second
-        median["user_ns_per_event"] = 1e9 * user_s / max(sum(one.events for one in runs[name]), 1)
+        timed = sum(one.events for one in runs[name]) / (1 + WARM_UP)
+        median["user_ns_per_event"] = 1e9 * user_s / max(timed, 1)
     return medians
 
 
@@ -170,7 +174,8 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
     machine, summary = results["machine"], results["summary"]
     rounds = len(results["runs"][ALONE])
     yield f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}, {rounds} rounds of"
-    yield f"{results['round_trips']:,} round trips; {summary[ALONE]['us_per_round_trip']:.2f} µs a round trip alone."
+    alone_us = summary[ALONE]["us_per_round_trip"]
+    yield f"{results['round_trips']:,} round trips after a quarter as many; {alone_us:.2f} µs a round trip alone."
     yield ""
     yield (
         "| recorder | added, µs | of perf -g | of offcputime | file, MB | events stored | lost | user CPU an event, ns "

@@ -87,7 +87,7 @@ class Rings:
         self._program, self._stack = program, stack
         cpus = online_cpus()
         self._pages = ring_pages(buffer_bytes, len(cpus))
-        self._watermark = min(max(self._pages * PAGE // 8, 128 << 10), 512 << 10)
+        self._watermark = min(max(self._pages * PAGE // 4, 128 << 10), 1 << 20)
         self._specs = event_specs(sources)
         self._clocks = [source.name for source in sources if source.sampling]
         self.open_event = open_event

@@ -11,11 +11,11 @@
 
 #define FRAMES_AT_MOST 48
 #define LESSON_WORDS 512
-#define LESSONS_IN_KNOWN 0xfff /* one walk in so many is a lesson too: what is known is held against it */
-#define TO_TOP 1               /* in place of a step: the next return address is the topmost word of the stack, … */
-#define LAST 2                 /* … there is none … */
-#define NEVER 3                /* … or it is not always at the same distance; … */
-#define INTERRUPT 4            /* … or the rest is what was interrupted */
+#define LESSONS_IN_KNOWN 0x3fff /* one walk in so many is a lesson too: what is known is held against it */
+#define TO_TOP 1                /* in place of a step: the next return address is the topmost word of the stack, … */
+#define LAST 2                  /* … there is none … */
+#define NEVER 3                 /* … or it is not always at the same distance; … */
+#define INTERRUPT 4             /* … or the rest is what was interrupted */
 #define ON_STACK_OF_INTERRUPTS 0x8000 /* beside the kind of event; there its frames begin with rules of their own */
 
 BPF_ARRAY(frames, struct frames, BUCKETS); /* of return addresses; before the first one is the kind of event */
