@@ -63,6 +63,7 @@ def facts(recording: "Recording") -> dict[str, Any]:
         "of": recording.narrowed.words(),
         "ended_by": recording.footer.get("reason"),
         "sources": _sources(replay),
+        "unavailable": keyframe["unavailable"],
         "events": sum(source["events"] for source in _sources(replay)),
         "probed": _probed(replay),
         "lost": {"total": sum(lost.values()), "by_cause": lost},
@@ -178,11 +179,14 @@ def notices(recording: "Recording") -> Iterator[str]:
         causes = ", ".join(f"{cause} {count:,}" for cause, count in lost.items() if count)
         yield f"{total:,} events were lost ({causes}): waits across the gaps count as unknown."
     if not (recording.symbols["kernel"] or recording.symbols["files"]):
-        yield "There are no symbols in the file: frames show as addresses. `offwake recover` on the same host adds them."
+        yield (
+            "There are no symbols in the file: frames show as addresses. `offwake recover` adds them, on the same host "
+            "until it is booted again."
+        )
     if recording.footer.get("all_named") is False:
         yield "The recording's --max-size had no room for all names and unwind tables: some frames show as addresses."
-    for source, why in recording.keyframe["unavailable"].items():
-        yield f"Source {source} could not be recorded: {why}."
+    if unavailable := recording.keyframe["unavailable"]:
+        yield f"Not recorded: {'; '.join(f'{name}: {why}' for name, why in unavailable.items())}."
 
 
 def _cut_short(stacks: dict[str, Any]) -> Iterator[str]:

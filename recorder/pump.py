@@ -71,7 +71,7 @@ class Pump:
         self._counts: dict[int, tuple[int, int]] = {}
         self._round_ns = self._segment_ns = 0
         self._segment_bytes = self._held_bytes = 0
-        self._sideband_lost = self._sideband_lost_at_scan = 0
+        self._sideband_lost = self._sideband_lost_at_scan = self._told_lost = 0
         self._cpus_changed = False
 
     def prepare(self) -> None:
@@ -202,12 +202,14 @@ class Pump:
 
     def _follow(self, spans: list[tuple[_Stream, RingSpan]]) -> None:
         """Keep the process table up to date, and hold on to the files of programs that may be gone in a moment."""
-        records = [
+        found = [
             record
             for stream, span in spans
             for record in sideband_records(span.data, stream.ring.event.spec.sample_type)
-            if not isinstance(record, Lost | Unreadable)
+            if not isinstance(record, Unreadable)
         ]
+        self._told_lost += sum(record.lost for record in found if isinstance(record, Lost))
+        records = [record for record in found if not isinstance(record, Lost)]
         for record in sorted(records, key=lambda record: record.time_ns):
             self.table.apply(record)
             if isinstance(record, Fork) and record.pid != record.ppid:
@@ -220,7 +222,7 @@ class Pump:
         tallies = self._program.tallies()
         for cpu, kinds in tallies.items():
             self._counts[cpu] = (sum(t.attempted for t in kinds.values()), sum(t.failed for t in kinds.values()))
-        self._sideband_lost = self._rings.sideband_lost()
+        self._sideband_lost = max(self._rings.sideband_lost(), self._told_lost)  # before Linux 6.0 only the ring tells
         return {
             "time_ns": now,
             "clocks": clocks(),

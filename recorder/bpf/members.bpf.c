@@ -10,7 +10,7 @@
 #define HOPS_AT_MOST 4
 #define MEMBER_FLAG 2 /* in the flags of a switch: prev is one */
 
-BPF_F_TABLE("hash", u32, u8, ranks, 65536, 1); /* by thread; 1: BPF_F_NO_PREALLOC */
+BPF_F_TABLE("hash", u32, u8, ranks, 65536, AS_NEEDED); /* by thread */
 
 static __always_inline u8 rank_of(u32 tid)
 {

@@ -11,7 +11,7 @@
 #define THREAD_KEYS 32
 
 struct python { u64 key; u32 frame, current, code, previous, mark, shim, text; }; /* python.py, Layout */
-BPF_F_TABLE("hash", u32, struct python, python_of, 65536, 1);
+BPF_F_TABLE("hash", u32, struct python, python_of, PROCESSES, AS_NEEDED);
 
 /* Send what a code object, which was read, is called, once a segment. */
 static __always_inline void tell_python_code(void *ctx, struct stacks *stack, struct python *python)

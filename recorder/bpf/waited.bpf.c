@@ -4,7 +4,7 @@
 
 #define FOR_EVER (~0ULL) /* since before the recording, or nobody knows */
 
-BPF_F_TABLE("hash", u32, u64, blocked_since, 65536, 1); /* by thread: 0 while it is awake; 1: BPF_F_NO_PREALLOC */
+BPF_F_TABLE("hash", u32, u64, blocked_since, 65536, AS_NEEDED); /* by thread: 0 while it is awake */
 
 static __always_inline void set_blocked_since(u32 tid, u64 time)
 {

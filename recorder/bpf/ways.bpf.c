@@ -17,8 +17,8 @@ static __always_inline u64 id_of_way(struct stacks *stack, u64 key)
 
     if (!way || way->key != key)
         return 0;
-    size = 8 * way->words;
-    if (size - 1 >= 8 * WAY_WORDS || read_user(stack->word, size, (void *)stack->sp))
+    size = 8 * ((((u64)way->words - 1) & (WAY_WORDS - 1)) + 1); /* a comparison would tell only new verifiers how much it is */
+    if (read_user(stack->word, size, (void *)stack->sp))
         return 0;
     for (u32 i = 0; i < PLACES && i < way->count; i++)
         sum = mixed(sum, stack->word[way->place[i] & (WAY_WORDS - 1)]);

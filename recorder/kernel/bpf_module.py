@@ -24,7 +24,7 @@ LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the num
 INSTRUCTION = struct.Struct("<BBhi")  # code, registers, offset, immediate
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")  # what most maps hold
 NAME_AT_MOST = 15
-LOG_BYTES = 1 << 20
+LOG_BYTES = (1 << 24) - 1  # the most that every kernel takes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -162,17 +162,25 @@ def load_code(name: bytes, kind: tuple[int, int], code: bytes, log: "ctypes.Arra
 
 
 def _load(function: str, kind: tuple[int, int], code: bytes) -> int:
-    log = ctypes.create_string_buffer(LOG_BYTES)
-    for log_or_none in (None, log):
+    try:
+        return load_code(_name(function), kind, code)
+    except OSError as error:
+        refused = error
+    why = ""
+    if refused.errno != errno.EPERM:  # the verifier has something to say
+        log = ctypes.create_string_buffer(LOG_BYTES)
         try:
-            return load_code(_name(function), kind, code, log_or_none)
+            return load_code(_name(function), kind, code, log)
         except OSError as error:
-            refused = error
-            if error.errno == 1:  # the verifier has nothing to say to that
-                break
-    said = [line for line in log.value.decode(errors="replace").splitlines() if line.strip()]
-    why = next((line for line in reversed(said) if not line.startswith(("processed ", "verification time "))), "")
+            if error.errno != errno.ENOSPC:  # before Linux 6.4 a log that is too long has only its beginning
+                why = _last_words(log.value.decode(errors="replace"))
     raise CannotRecord(f"the BPF program was refused: {function}: {refused.strerror}{': ' if why else ''}{why}") from refused
+
+
+def _last_words(log: str) -> str:
+    """Return the verifier's last line that says something of the program."""
+    said = (line for line in reversed(log.splitlines()) if line.strip())
+    return next((line for line in said if not line.startswith(("processed ", "verification time "))), "")
 
 
 def bpf(command: int, attributes: bytes) -> int:

@@ -106,6 +106,19 @@ class Btf:
         types = [struct.unpack_from("<II", self._types, at + 8 * index)[1] for index in range(info & 0xFFFF)]
         return [self._describe(type_id) for type_id in types[1:]]
 
+    def begins_with(self, struct_name: str, other: str) -> bool:
+        """Tell whether a pointer to the one struct may be one to the other: they are the same, or it lies at its beginning.
+
+        So a `sock` may be that of a `tcp_sock`. Raises KeyError where this kernel has no such struct.
+        """
+        kind, type_id = STRUCT, self._struct(struct_name)
+        while kind == STRUCT:
+            if self._string(self._raw_header(type_id)[0]) == other:
+                return True
+            type_id = next((self._unmodified(member) for _, member, at in self._members(type_id) if not at), 0)
+            kind = self._header(type_id)[0] if type_id else 0
+        return False
+
     def has_tracepoint(self, name: str) -> bool:
         """Tell whether the kernel has a tracepoint."""
         try:

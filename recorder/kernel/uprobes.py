@@ -6,6 +6,7 @@ Layouts and numbers: union bpf_attr in include/uapi/linux/bpf.h, include/uapi/li
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterable
@@ -78,10 +79,19 @@ def attach_sites(module: Module, sites: Iterable[Site]) -> list[int]:
 
 @cache
 def has_links() -> bool:
-    """Tell whether this kernel has one link for all probes in a file, by asking it to load a program for one."""
+    """Tell whether this kernel has one link for all probes in a file.
+
+    A program for one loads on older kernels too; but only one that has such links looks at what is to be probed, and says
+    of a folder that it is no file.
+    """
     with suppress(OSError):
-        os.close(load_code(b"nothing", (KPROBE, UPROBE_MULTI), RETURN_NOTHING))
-        return True
+        program = load_code(b"nothing", (KPROBE, UPROBE_MULTI), RETURN_NOTHING)
+        try:
+            os.close(_link(program, b"/", [Site(None, 0, "")], at_return=False))
+        except OSError as error:
+            return error.errno == errno.EBADF
+        finally:
+            os.close(program)
     return False
 
 

@@ -1,7 +1,9 @@
 """From declared sources to loaded programs: what this kernel lacks is left out, and what it refuses costs only itself."""
 
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from offwake.errors import CannotRecord
@@ -65,6 +67,20 @@ def possible(sources: list[Source], btf: Btf) -> Possible:
     return found
 
 
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Lift RLIMIT_MEMLOCK meanwhile: before Linux 5.11 maps and programs are charged to it, those of root too."""
+    limits = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
+
+
+@_unlimited()
 def load(sources: list[Source], build: Build) -> Program:
     """Compile and load the programs of sources together, or one by one where that fails: a failing one costs only itself.
 

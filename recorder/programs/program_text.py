@@ -51,6 +51,7 @@ int {step}_{table}(struct {context} *ctx)
 """
 C_TYPES = {"u1": "u8", "u2": "u16", "u4": "u32", "u8": "u64", "i4": "s32", "i8": "s64"}
 ARGUMENT = re.compile(r"args\[(\d)\](?:->(.+))?")
+POINTED_TO = re.compile(r"args\[(\d)\]->(\w+)")
 BRACED = re.compile(r"\{(.+?)\}")
 SINCE = re.compile(r"since (\w+)")
 OF_KERNEL = re.compile(r"\b(OFFSET|VALUE|ARGUMENTS)\(([\w.]+)\)")
@@ -107,15 +108,17 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
     defines |= {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
     defines["TASK_STACK"] = btf.member("task_struct.stack").offset
+    # Entries of hash maps are made as needed (BPF_F_NO_PREALLOC) where the kernel has an allocator for that which is safe
+    # under any lock: since 6.1. Those of before take them from the start, and room for fewer processes has to do.
+    defines["AS_NEEDED"], defines["PROCESSES"] = (1, 65536) if btf.has_member("bpf_htab.ma") else (0, 16384)
     for name, member in (("TASK_PID", "pid"), ("TASK_TGID", "tgid"), ("TASK_COMM", "comm")):
         defines[name] = btf.member(f"task_struct.{member}").offset
     arguments = btf.tracepoint_arguments("sched_switch")
     defines["SWITCH_PREV"], defines["SWITCH_NEXT"] = (i for i, name in enumerate(arguments) if name == "task_struct")
     if arguments[-1] == "4":  # prev_state became an argument in 5.18 (fa2c3254d7cf), and moved to the end in 5.19
         defines["SWITCH_STATE"] = len(arguments) - 1
-    else:  # the member was renamed from state in 5.14 (2f064a59a11f)
-        state = "__state" if btf.has_member("task_struct.__state") else "state"
-        defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
+    state = "__state" if btf.has_member("task_struct.__state") else "state"  # renamed in 5.14 (2f064a59a11f)
+    defines["TASK_STATE"] = btf.member(f"task_struct.{state}").offset
     text = _common(PRELUDE)
     text += _common(MEMBERS) if build.narrowed else ""
     text += _common(WAITED) if "WAITED" in defines else ""
@@ -155,10 +158,10 @@ def without_addresses(source: Source) -> Source:
 
 def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
     """Return the source without the optional events that this kernel cannot give, and why not, by event."""
-    lacking = {}
+    source, lacking = replace(source, events=tuple(_of_this_kernel(event, btf) for event in source.events)), {}
     for event in (event for event in source.events if event.optional):
         try:
-            btf.tracepoint_arguments(event.tracepoint)
+            _check_arguments(event, btf)
             _function(event, source, btf)
         except KeyError as error:
             lacking[event.name] = str(error.args[0])
@@ -169,7 +172,7 @@ def without_lacking(source: Source, btf: Btf) -> tuple[Source, dict[str, str]]:
 def source_text(source: Source, btf: Btf) -> str:
     """Return a source's C text. Raises KeyError with what this kernel lacks."""
     for event in source.attached:
-        btf.tracepoint_arguments(event.tracepoint)
+        _check_arguments(event, btf)
     structs = "".join(_struct(event) for event in source.events)
     structs += _counting(source.counting) if source.counting else ""
     own = _of_kernel(source.program, btf)
@@ -178,6 +181,26 @@ def source_text(source: Source, btf: Btf) -> str:
     tables = "".join(f'BPF_TABLE("lru_hash", u64, u64, {name}, 65536);\n' for name in maps)
     nesting = "".join(_common(("nested",)).replace("NAME", event.name) for event in declared if event.nests)
     return structs + tables + own + "".join(_function(event, source, btf) for event in declared) + nesting
+
+
+def _of_this_kernel(event: Event, btf: Btf) -> Event:
+    """Return an event with the older value of each field whose value this kernel lacks."""
+
+    def lacks(field: Field) -> bool:
+        match = ARGUMENT.fullmatch(field.value)
+        return bool(field.older and match and match[2] and not btf.has_member(match[2]))
+
+    return replace(event, fields=tuple(replace(f, value=f.older) if lacks(f) else f for f in event.fields))
+
+
+def _check_arguments(event: Event, btf: Btf) -> None:
+    """Raise KeyError unless the tracepoint's arguments are what the event takes them for: kernels have moved some."""
+    types = btf.tracepoint_arguments(event.tracepoint)
+    for value in (event.when, *(field.value for field in event.fields)):
+        for number, struct in POINTED_TO.findall(value):
+            found = types[int(number)] if int(number) < len(types) else "nothing"
+            if found and not btf.begins_with(struct, found):
+                raise KeyError(f"this kernel's {event.tracepoint} has no {struct} as its argument {number}, but {found}")
 
 
 def _halves(comm: str) -> tuple[bytes, bytes]:

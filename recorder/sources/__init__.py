@@ -44,13 +44,15 @@ class Field:
     - `since EVENT`: nanoseconds since the event of this source that noted the same (see Event); without one, this is none;
     - `program`: the source's own BPF program fills it in.
 
-    One that `is_address` holds an IP address, and stays 0 in a recording that is redacted.
+    Where the kernel has no such member the value is `older`, if there is one. A field that `is_address` holds an IP address,
+    and stays 0 in a recording that is redacted.
     """
 
     name: str
     type: str
     value: str = "program"
     is_address: bool = False
+    older: str = ""
 
     @property
     def size(self) -> int:

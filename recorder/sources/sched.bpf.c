@@ -21,6 +21,8 @@ int on_sched_switch(struct bpf_raw_tracepoint_args *ctx)
     e.next = read_u32(ctx->args[SWITCH_NEXT] + TASK_PID);
 #ifdef SWITCH_STATE
     e.state = ctx->args[SWITCH_STATE];
+    if (e.state && !e.flags && !read_u32(ctx->args[SWITCH_PREV] + TASK_STATE))
+        e.state = 0; /* a signal came, and it does not block after all: only kernels since 2025 say so (8feb053d5319) */
 #else
     e.state = read_u32(ctx->args[SWITCH_PREV] + TASK_STATE);
 #endif

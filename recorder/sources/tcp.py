@@ -32,8 +32,9 @@ SOURCE = Source(
             ),
             when=IS_TCP,
         ),
-        Event("tcp_first_send", "sock_send_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
-        Event("tcp_first_receive", "sock_recv_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket"),
+        # These two since 6.3. Without them the owner of a connection that comes in is known when it is closed.
+        Event("tcp_first_send", "sock_send_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket", optional=True),
+        Event("tcp_first_receive", "sock_recv_length", FIRST_TRANSFER, when=IS_TCP, once_per="socket", optional=True),
         Event(
             "tcp_retransmit",
             "tcp_retransmit_skb",

@@ -29,6 +29,7 @@ SOURCE = Source(
             "inet_sk_error_report",
             (WHO, SOCKET, Field("error", "u4", "args[0]->sock.sk_err"), *ADDRESSES),
             when=f"{IS_TCP} && {{args[0]->sock.sk_err}}",
+            optional=True,  # since 5.14
         ),
     ),
 )

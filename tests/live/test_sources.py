@@ -32,6 +32,21 @@ def test_a_member_that_the_kernel_lacks_costs_only_its_source() -> None:
     assert program.unavailable == {"lacking": "this kernel has no colour in task_struct.colour"}
 
 
+def test_an_argument_of_another_kind_than_declared_costs_only_its_source() -> None:
+    fields = (Field("disk", "u8", "args[0]->request_queue.disk"),)  # before 5.11 it was the first one
+    program = compiled(all_sources()["block"], Source("moved", "", (Event("moved", "block_rq_issue", fields),)))
+    program.close()
+    why = "this kernel's block_rq_issue has no request_queue as its argument 0, but request"
+    assert program.unavailable == {"moved": why}
+
+
+def test_a_member_that_the_kernel_lacks_is_read_where_older_ones_had_it() -> None:
+    fields = (Field("pid", "u4", "args[0]->task_struct.colour", older="args[0]->task_struct.pid"),)
+    program = compiled(Source("some", "", (Event("moved", "sched_waking", fields),)))
+    program.close()
+    assert program.unavailable == {}
+
+
 def test_an_optional_event_that_the_kernel_lacks_costs_only_itself() -> None:
     events = (
         Event("present", "sched_waking", (TID,), when="{args[0]->task_struct.pid} == 1", optional=True),

@@ -105,6 +105,13 @@ def test_a_tracepoints_arguments_are_named_by_their_types() -> None:
     assert Btf().tracepoint_arguments("sched_waking") == ["task_struct"]
 
 
+@needs_btf
+def test_a_pointer_is_one_to_what_lies_at_the_beginning_too() -> None:
+    btf = Btf()
+    assert btf.begins_with("request", "request") and btf.begins_with("tcp_sock", "sock")
+    assert not btf.begins_with("sock", "tcp_sock") and not btf.begins_with("request", "request_queue")
+
+
 def test_a_kernel_without_btf_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CannotRecord, match="CONFIG_DEBUG_INFO_BTF"):
         Btf(tmp_path / "vmlinux")

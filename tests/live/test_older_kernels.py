@@ -1,0 +1,55 @@
+"""The default sources as they are on older kernels, which lack some of what they use: nothing else is missing."""
+
+import sys
+from pathlib import Path
+
+from tests.live.harness import ask, offwake
+
+LACKING = ("block_io_start", "sk_data_ready", "sock_recv_length", "sock_send_length")
+MEMBERS = ("bpf_htab.ma", "bpf_verifier_state.may_goto_depth")
+EVENTS = {"block_io_start", "tcp_data_ready", "tcp_first_receive", "tcp_first_send"}
+OLDER = f"""
+import runpy, sys
+from offwake.recorder.kernel.btf import Btf
+
+def arguments(btf, name, of_this_kernel=Btf.tracepoint_arguments):
+    if name in {LACKING}:
+        raise KeyError(f"this kernel has no tracepoint {{name}}")
+    return of_this_kernel(btf, name)
+
+def has_member(btf, path, of_this_kernel=Btf.has_member):
+    return path not in {MEMBERS} and of_this_kernel(btf, path)
+
+Btf.tracepoint_arguments, Btf.has_member = arguments, has_member
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+WORK = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+asking = socket.create_connection(listener.getsockname())
+answering, _ = listener.accept()
+asking.send(bytes(100)), answering.recv(100)
+asking.close(), answering.close()
+with open(sys.argv[1], "wb") as file:
+    for _ in range(3):
+        file.write(bytes(4096))
+        file.flush()
+        os.fsync(file.fileno())
+print(listener.getsockname()[1])
+"""
+
+
+def test_what_older_kernels_lack_costs_nothing_else(tmp_path: Path) -> None:
+    path, under = tmp_path / "x.offwake", (sys.executable, "-c", OLDER)
+    recorded = offwake("record", "-o", path, "--", sys.executable, "-c", WORK, tmp_path / "written", under=under)
+    assert recorded.returncode == 0, recorded.stderr
+    info = ask("info", path, "--json")
+    assert set(info["unavailable"]) == EVENTS
+    assert {source["name"] for source in info["sources"] if source["events"]} >= {"block", "sched", "tcp"}
+    port = int(recorded.stdout)
+    sessions = ask("table", path, "--of", "tcp-sessions", "--json")
+    ends = [row for row in sessions if port in (row["local_port"], row["remote_port"])]
+    assert len(ends) == 2 and all(row["pid"] for row in ends)
+    requests = ask("table", path, "--of", "block-io", "--json")
+    assert len([row for row in requests if row["service_ns"]]) >= 3
