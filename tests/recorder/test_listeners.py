@@ -3,8 +3,10 @@
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +89,11 @@ def test_a_child_that_closed_the_socket_and_serves_one_client() -> None:
 
 def test_a_child_that_became_another_program() -> None:
     with running("accepting(tcp())", BECOMES_CAT) as [program, child]:
+        python = Path(f"/proc/{program}/exe").readlink()
+        end = time.monotonic() + 30
+        while Path(f"/proc/{child}/exe").readlink() == python:
+            assert time.monotonic() < end
+            time.sleep(0.01)
         found = listeners()
     assert program in found
     assert child not in found

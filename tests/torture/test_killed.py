@@ -65,7 +65,7 @@ def test_killed_at_any_moment(seed: int, tmp_path: Path) -> None:
         programs, helpers = programs_of(process.pid), children(process.pid)
         process.kill()
         process.wait()
-        wait_until(lambda: programs.isdisjoint(bpf_programs()), "nothing of it is attached", seconds=1)
+        wait_until(lambda: programs.isdisjoint(bpf_programs()), "nothing of it is attached")
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in helpers), "its helpers end")
         os.killpg(load.pid, signal.SIGKILL)
     left = set(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def serving(*arguments: str) -> Iterator[Server]:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("offwake: serving on http://"), line
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
         try:
             yield Server(process, line.split()[3])
         finally:

@@ -94,6 +94,7 @@ def test_on_paper_there_are_pictures_and_tables_without_controls(page: Page, ser
     page.goto(server.url)
     expect(page.locator("input[type=radio]").first).to_be_hidden()
     page.get_by_role("link", name="whole.offwake").click()
+    expect(page.locator("svg.flame .button").first).to_be_attached()
     for hidden in ("nav", ".filters", "footer", ".hint", "svg.flame .button"):
         expect(page.locator(hidden).first).to_be_hidden()
     expect(page.locator("svg.flame")).to_be_visible()

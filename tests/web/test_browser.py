@@ -15,7 +15,7 @@ from offwake.analyzer.render.heatmap import heat_map
 from offwake.analyzer.render.svg import Caption
 from tests.render.test_heatmap import random_heatmap, random_latencies
 from tests.web.conftest import Server, serving
-from tests.web.flames import open_off_wake
+from tests.web.flames import at_rest, open_off_wake
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.offwake"
 
@@ -82,10 +82,12 @@ def test_a_region_of_a_heat_map_selects_just_those_waits(page: Page, server: Ser
     page.goto(server.url)
     page.get_by_role("link", name="whole.offwake").click()
     page.locator("nav div", has_text="Latencies").get_by_role("link", name="off-cpu", exact=True).click()
+    page.wait_for_load_state()
     if by_offset:
         page.get_by_label("by the offset").check()
         page.get_by_role("button", name="Apply").click()
         expect(page.locator("svg.heat desc")).to_have_text(re.compile("the offset within it runs up"))
+        at_rest(page)
     page.locator(".region-stacks").scroll_into_view_if_needed()
     box = page.locator(".plot").bounding_box()
     assert box
@@ -109,8 +111,10 @@ def test_a_heat_map_without_latencies_says_so(page: Page, server: Server) -> Non
     page.get_by_text("more that this recording has nothing for").click()
     page.locator("nav details div", has_text="Latencies").get_by_role("link", name="block-io", exact=True).click()
     expect(page.locator("svg.heat")).to_contain_text("nothing to show")
+    page.wait_for_load_state()
     page.locator(".plot").hover()
     page.locator(".plot").click()
+    expect(page.locator(".details")).to_have_text("")
 
 
 def test_a_table_is_sorted_by_a_click(page: Page, server: Server) -> None:

@@ -17,6 +17,7 @@ from tests.programs import Block, Program, Run, Wake, Workload
 from tests.simulator import Simulator
 from tests.traces import write_trace
 from tests.web.conftest import HOSTILE_COMM, serving
+from tests.web.flames import at_rest
 from tests.web.test_accessibility import violations
 
 
@@ -43,6 +44,7 @@ def compare(page: Page, url: str) -> None:
     page.get_by_label("idle waits and sleepers").check()
     page.get_by_role("button", name="Compare", exact=True).click()
     page.wait_for_url(re.compile("all=1"))
+    at_rest(page)
     expect(page.locator("svg.flame .button").first).to_be_visible()
 
 
@@ -60,6 +62,7 @@ def test_two_recordings_are_chosen_compared_and_a_change_leads_to_its_frame(page
         )
 
         page.get_by_text("Reset zoom").click()
+        at_rest(page)
         page.get_by_role("link", name="by share").click()
         page.wait_for_url(re.compile("normalize=share"))
         expect(page.locator("svg.flame")).to_contain_text("by share of all: before.offwake → after.offwake")

@@ -205,10 +205,12 @@ def test_rows_of_the_table_are_sorted_and_lead_to_callers_and_callees(page: Page
     expect(names.first).to_have_text("[timer]")
     page.get_by_role("link", name="total", exact=True).click()
     expect(page.locator("th[aria-sort=descending]")).to_have_text("total ▾")
+    page.wait_for_load_state()
     shares = [float(text.rstrip(" %")) for text in page.locator("table.frames-table td:nth-child(4)").all_text_contents()]
     assert shares == sorted(shares, reverse=True) and shares[0] == 100
     page.get_by_role("link", name="frame", exact=True).click()
     expect(page.locator("th[aria-sort=ascending]")).to_have_text("frame ▴")
+    page.wait_for_load_state()
     assert names.all_text_contents() == sorted(names.all_text_contents())
     page.get_by_role("link", name="sys_send_[k]", exact=True).click()
     page.wait_for_url(re.compile("sandwich="))

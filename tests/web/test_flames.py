@@ -42,7 +42,7 @@ def test_zoom_search_permalink_back_and_forward(page: Page, server: Server) -> N
 def test_what_was_typed_while_a_zoom_is_on_its_way_stays_and_so_does_the_focus(page: Page, server: Server) -> None:
     open_off_wake(page, server)
     answers: list[Route] = []
-    page.route("**/flame/**zoom=*", lambda route: answers.append(route), times=1)
+    page.route("**/flame/**zoom=*", lambda route: answers.append(route), times=2)
     page.get_by_text("More filters").click()
     with page.expect_request("**/flame/**zoom=*"):
         labelled(page, "nginx")
@@ -52,10 +52,12 @@ def test_what_was_typed_while_a_zoom_is_on_its_way_stays_and_so_does_the_focus(p
     page.keyboard.press("End")
     page.keyboard.type("gres")
     picture = page.locator("svg.flame").element_handle()
-    answers[0].continue_()
+    with page.expect_request("**/flame/**search=postgres*"):
+        answers[0].continue_()
     page.wait_for_function("picture => !picture.isConnected", arg=picture)
     assert page.locator("input[name=search]").input_value() == "postgres"
     expect(page.get_by_label("Cgroup", exact=True)).to_be_visible()
+    answers[1].continue_()
     page.wait_for_url(re.compile("zoom=.*search=postgres|search=postgres.*zoom="))
     expect(page.locator(".matched")).to_have_text(re.compile("^Matched"))
     page.go_back()
@@ -172,8 +174,7 @@ def test_space_is_as_good_as_enter(page: Page, server: Server) -> None:
 
 
 def test_matches_are_walked_and_case_is_ignored_on_request(page: Page, server: Server) -> None:
-    page.goto(server.url)
-    page.get_by_role("link", name="whole.offwake").click()
+    open_off_wake(page, server)
     page.locator("input[name=search]").fill("POSTGRES")
     page.keyboard.press("Enter")
     expect(page.locator(".matched")).to_have_text("Matched: 0.0 %")

@@ -74,6 +74,7 @@ def test_two_clicks_choose_and_escape_gives_up(page: Page, server: Server) -> No
     page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 5)
     page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 5)
     page.wait_for_url(TIMES)
+    expect(page.locator(".timeline .chosen")).to_have_text(re.compile("^selected"))
     page.go_back()
     expect(page.locator(".timeline .chosen")).to_have_text("")
 
