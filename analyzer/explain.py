@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from offwake.analyzer.idle import Rule
 from offwake.analyzer.intervals import blocked_ns, is_blocked
 from offwake.analyzer.scope import Scope
+from offwake.analyzer.search import matching_names
 from offwake.analyzer.select import Selection
 from offwake.analyzer.verdicts import Verdicts
 from offwake.analyzer.words import place
@@ -55,7 +56,10 @@ class Decision:
 
 
 def explain(recording: "Recording", selection: Selection) -> list[Decision]:
-    """Return the decisions on the selected waits, the longest first. Figures are those of the whole recording."""
+    """Return the decisions on the selected waits, the longest first. Figures are those of the whole recording.
+
+    A pattern to grep is looked for in the name of the threads and in the stack that waited, not in that of who woke them.
+    """
     verdicts = recording.idle(selection.idle_rules)
     evidence = verdicts.evidence
     waits, waited_ns = _selected(recording, selection, verdicts)
@@ -72,7 +76,11 @@ def explain(recording: "Recording", selection: Selection) -> list[Decision]:
         found[key].waits += int(waits[group])
         found[key].blocked_ns += int(waited_ns[group])
         found[key].waited_for_ns.update(waiters.get(group, {}))
-    return sorted(found.values(), key=lambda decision: -decision.blocked_ns)
+    decisions = sorted(found.values(), key=lambda decision: -decision.blocked_ns)
+    if selection.grep is None:
+        return decisions
+    wanted = matching_names(selection.grep, {name for decision in decisions for name in (decision.comm, *decision.stack)})
+    return [decision for decision in decisions if not wanted.isdisjoint((decision.comm, *decision.stack))]
 
 
 def _selected(

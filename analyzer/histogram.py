@@ -126,8 +126,9 @@ def _histogram(whose: tuple[dict[str, str], int], latency_ns: NDArray[np.int64],
 
 def _buckets(units: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> list[int]:
     """Count numbers, each as often as its weight says, in powers of two."""
-    _, exponent = np.frexp(units)
-    counts: list[int] = np.bincount(np.maximum(exponent - 1, 0), weights).astype(np.int64).tolist()
+    power = np.maximum(np.frexp(units)[1] - 1, 0)
+    power -= (power > 0) & (units >> power == 0)  # beyond 2^53 a number may have been rounded up to the next power
+    counts: list[int] = np.bincount(power, weights).astype(np.int64).tolist()
     return counts
 
 

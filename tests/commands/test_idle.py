@@ -1,6 +1,9 @@
 """`offwake idle` on the command line: what it says adds up to what pictures hide."""
 
 import json
+import re
+from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,18 @@ def test_decisions_add_up_to_what_is_shown_and_hidden(
     by_verdict = {idle: sum(row["blocked_ns"] for row in decisions if row["idle"] is idle) for idle in (True, False)}
     assert by_verdict == {True: stacks["hidden_ns"], False: stacks["total_ns"]}
     assert all((row["rule"] is not None) == row["idle"] for row in decisions)
+
+
+@pytest.mark.parametrize("pattern", ["futex", "^shop-", "nothing is called this"])
+def test_a_pattern_chooses_the_decisions_whose_stacks_it_fits(capsys: pytest.CaptureFixture[str], pattern: str) -> None:
+    decisions = json.loads(printed(capsys, "idle", DEMO, "--json", "--grep", pattern))
+    stacks = json.loads(printed(capsys, "folded", DEMO, "--view", "off-wake", "--json", "--all"))["stacks"]
+    waited: Counter[tuple[str, ...]] = Counter()
+    for stack in stacks:
+        waited[tuple(takewhile("--".__ne__, stack["frames"]))] += stack["value_ns"]
+    fitting = [ns for frames, ns in waited.items() if any(re.search(pattern, frame) for frame in frames)]
+    assert sum(row["blocked_ns"] for row in decisions) == sum(fitting)
+    assert all(re.search(pattern, " ".join((row["comm"], *row["stack"]))) for row in decisions)
 
 
 def test_the_default_rules_are_printed_and_mean_the_same_when_read(
