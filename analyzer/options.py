@@ -142,7 +142,7 @@ SELECTION = (
     Option("to", "end_ns", "SECONDS", "until so long after the start", seconds, lambda ns: number(ns, 1_000_000_000)),
     Option("ended", "ended", "", "waits that ended between them, whole: what a region of a heat map holds"),
     Option("grep", "grep", "REGEX", "stacks with a frame that matches, table rows with a text that does", _text),
-    Option("all", "show_all", "", "also threads that slept throughout, and idle waits"),
+    Option("all", "show_all", "", "also threads that slept throughout, idle waits, and whom a narrowed recording is not of"),
 )
 """The selection's options; `field` is that of a Selection."""
 
@@ -158,12 +158,12 @@ IDLE_RULES = Option(
 
 VIEW = (
     Option("by", "by", "|".join(BY), "what the first frame is (default: comm)", one_of(BY)),
-    Option("split", "split", "", "end off-CPU stacks in [blocked], [run queue], [wake-up] or [preempted]"),
+    Option("split", "split", "", "--view off-cpu: end stacks in [blocked], [run queue], [wake-up] or [preempted]"),
     Option(
         "chain",
         "chain",
         "|".join(CHAIN_WEIGHTS),
-        "what a chain weighs: what the waker did inside the wait, or the whole wait (default: time)",
+        "--view chain: what it weighs: what the waker did inside the wait, or the whole wait (default: time)",
         one_of(CHAIN_WEIGHTS),
     ),
     Option("hide", "hide", "REGEX", "leave out frames that match; what they called goes to their callers", _text),

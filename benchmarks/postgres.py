@@ -1,16 +1,20 @@
 """What recording costs PostgreSQL, beside perf and offcputime.
 
-pgbench runs its TPC-B-like transactions on a cluster that is made for it and lies in memory, alone and beside each recorder,
-in turns: as fast as it can, when every microsecond of a recorder is one that a transaction lacks, and at half the rate that
-it reaches alone, as in production. What counts is the median of transactions a second, and of how long one took.
+pgbench runs its TPC-B-like transactions on a cluster that is made for it, alone and beside each recorder, in turns. On a
+disk, as PostgreSQL is installed: every commit waits for it. In memory, as fast as it can, when every microsecond of a
+recorder is one that a transaction lacks; and at half the rate that it reaches alone. What counts is the median of
+transactions a second, and of how long one took. That swings from run to run by more than what is to be measured: so the
+kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
 """
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
@@ -20,10 +24,11 @@ from rich.progress import track
 
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
 from benchmarks.recording import ALONE, BESIDE_OFFCPUTIME, OFFCPUTIME, PERF, PERF_G, what_it_says
+from benchmarks.sources import all_taken_ns, statistics_of_programs
 
 __all__ = ["postgresql"]
 
-IN_MEMORY = "/dev/shm"
+ON_DISK, IN_MEMORY = "/var/tmp", "/dev/shm"
 RECORDERS = {
     ALONE: "",
     "offwake": f"{OFFWAKE} record -o FILE --",
@@ -31,6 +36,13 @@ RECORDERS = {
     "offwake --min-block-us 1000": f"{OFFWAKE} record --min-block-us 1000 -o FILE --",
     PERF_G: f"{PERF} -o FILE --",
     OFFCPUTIME: BESIDE_OFFCPUTIME,
+}
+ACCOUNTED = {
+    "offwake": f"{OFFWAKE} record -o FILE",
+    "offwake --sources sched": f"{OFFWAKE} record --sources sched -o FILE",
+    "offwake --sources sched --no-wakers": f"{OFFWAKE} record --sources sched --no-wakers -o FILE",
+    "offwake --sources sched --user-stacks fp": f"{OFFWAKE} record --sources sched --user-stacks fp -o FILE",
+    OFFCPUTIME: "offcputime",
 }
 
 
@@ -45,23 +57,39 @@ class Run:
     lost: int
 
 
+@dataclass(frozen=True)
+class Account:
+    """What a recorder took of all CPUs while pgbench ran, in percent: its BPF programs, and its own process."""
+
+    in_kernel: float
+    itself: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each recorder (default 5)")
     parser.add_argument("--seconds", type=int, default=20, help="of each run (default 20)")
-    parser.add_argument("--data", default=IN_MEMORY, help=f"folder for the cluster's data (default {IN_MEMORY})")
+    parser.add_argument("--disk", default=ON_DISK, help=f"a folder on a disk (default {ON_DISK})")
     arguments = parser.parse_args()
-    with postgresql(arguments.data) as pgbench:
-        load = f"{pgbench} --client 4 --jobs 2 --no-vacuum --time {arguments.seconds}"
-        as_fast = measured(f"{load} postgres", arguments.rounds)
+    options = f"--client 4 --jobs 2 --no-vacuum --time {arguments.seconds}"
+    with postgresql(arguments.disk) as pgbench:
+        on_disk = measured(f"{pgbench} {options} postgres", arguments.rounds)
+    with postgresql(IN_MEMORY) as pgbench:
+        as_fast = measured(f"{pgbench} {options} postgres", arguments.rounds)
         rate = round(median(as_fast[ALONE]).transactions_a_second / 2)
-        at_half = measured(f"{load} --rate {rate} postgres", arguments.rounds)
-    found = {"as fast as it can": as_fast, f"at {rate:,} transactions a second": at_half}
+        at_half = measured(f"{pgbench} {options} --rate {rate} postgres", arguments.rounds)
+        accounts = accounted(f"{pgbench} {options} postgres", arguments.rounds, arguments.seconds)
+    found = {
+        "on a disk": on_disk,
+        "in memory, as fast as it can": as_fast,
+        f"in memory, at {rate:,} transactions a second": at_half,
+    }
     results = {
         "machine": machine(),
         "runs": {how: {name: [asdict(one) for one in mine] for name, mine in runs.items()} for how, runs in found.items()},
+        "accounts": {name: [asdict(one) for one in mine] for name, mine in accounts.items()},
     }
-    lines = [f"{arguments.rounds} rounds of {arguments.seconds} s each; medians.", *table(found)]
+    lines = [f"{arguments.rounds} rounds of {arguments.seconds} s each; medians.", *table(found), *account_table(accounts)]
     where = results["machine"]
     publish("postgres", results, "\n".join([f"{where['cpus']} CPUs ({where['model']}), Linux {where['kernel']};", *lines]))
 
@@ -110,6 +138,43 @@ def run(recorder: str, load: str, file: Path) -> Run:
     return Run(float(rate[1]), float(latency[1]), size_mb, events, lost)
 
 
+def accounted(load: str, rounds: int, seconds: int) -> dict[str, list[Account]]:
+    """Run a load beside every recorder that is accounted for, in turns."""
+    found: dict[str, list[Account]] = {name: [] for name in ACCOUNTED}
+    with statistics_of_programs():
+        for name in track([name for _ in range(rounds) for name in ACCOUNTED], "accounting"):
+            with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+                found[name].append(account(ACCOUNTED[name].replace("FILE", f"{folder}/recording"), load, seconds))
+    return found
+
+
+def account(recorder: str, load: str, seconds: int) -> Account:
+    """Account for the second half of a run of pgbench: then what can be learned of it is learned."""
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(recorder.split(), stdout=nowhere, stderr=nowhere) as process:
+        try:
+            while not all_taken_ns(process.pid):
+                if process.poll() is not None:
+                    sys.exit(f"failed with {process.returncode}: {recorder}")
+                time.sleep(0.05)
+            with subprocess.Popen(load.split(), stdout=nowhere, stderr=nowhere) as running:
+                time.sleep(seconds / 2)
+                began, in_kernel_ns, own_s = time.monotonic(), all_taken_ns(process.pid), own_cpu_s(process.pid)
+                if running.wait():
+                    sys.exit(f"failed with {running.returncode}: {load}")
+                cpu_s = (time.monotonic() - began) * (os.cpu_count() or 1)
+                in_kernel_ns, own_s = all_taken_ns(process.pid) - in_kernel_ns, own_cpu_s(process.pid) - own_s
+        finally:
+            process.terminate()
+    return Account(100 * in_kernel_ns / 1e9 / cpu_s, 100 * own_s / cpu_s)
+
+
+def own_cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def median(runs: list[Run]) -> Run:
     """Return the median of each figure."""
     return Run(*(statistics.median(column) for column in zip(*map(astuple, runs), strict=True)))
@@ -128,6 +193,16 @@ def table(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
             in_file = [f"{its.file_mb:.1f}", f"{its.events:,.0f}", f"{its.lost:,.0f}"]
             shown = in_file if "FILE" in RECORDERS[name] else ["–"] * len(in_file)
             yield f"| {name} | {its.transactions_a_second:,.0f} | {loss} | {its.latency_ms:.2f} | {' | '.join(shown)} |"
+
+
+def account_table(accounts: dict[str, list[Account]]) -> Iterator[str]:
+    """The lines of the table of what recorders took."""
+    yield from ("", "What recording took of the CPUs, in memory, as fast as it can:", "")
+    yield "| recorder | its BPF programs, % | itself, % |"
+    yield "|---|---|---|"
+    for name, mine in accounts.items():
+        in_kernel, itself = (statistics.median(column) for column in zip(*map(astuple, mine), strict=True))
+        yield f"| {name} | {in_kernel:.1f} | {itself:.1f} |"
 
 
 if __name__ == "__main__":

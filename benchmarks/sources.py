@@ -190,23 +190,33 @@ def run(case: Case, file: Path) -> Run:
 def taken(pid: int) -> dict[str, tuple[int, int]]:
     """Return the nanoseconds that a process's BPF programs took, all of a tracepoint together, and how often they ran."""
     links, programs = {}, {}
-    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            facts = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-            facts = {key: value.strip() for key, value in facts.items()}
-            if "tp_name" in facts:
-                links[facts["prog_id"]] = facts["tp_name"]
-            elif facts.get("link_type") in PROBES:
-                links[facts["prog_id"]] = facts["link_type"]
-            elif "run_cnt" in facts:
-                programs[facts["prog_id"]] = facts
-                if facts["prog_type"] == PERF_EVENT and int(facts["run_cnt"]):  # those that others call have no count
-                    links[facts["prog_id"]] = SAMPLE
+    for facts in held(pid):
+        if "tp_name" in facts:
+            links[facts["prog_id"]] = facts["tp_name"]
+        elif facts.get("link_type") in PROBES:
+            links[facts["prog_id"]] = facts["link_type"]
+        elif "run_cnt" in facts:
+            programs[facts["prog_id"]] = facts
+            if facts["prog_type"] == PERF_EVENT and int(facts["run_cnt"]):  # those that others call have no count
+                links[facts["prog_id"]] = SAMPLE
     found = {SAMPLE: (0, 0)}
     for id_, name in ((id_, name) for id_, name in links.items() if id_ in programs):
         ns, runs = found.get(name, (0, 0))
         found[name] = ns + int(programs[id_]["run_time_ns"]), max(runs, int(programs[id_]["run_cnt"]))
     return found
+
+
+def all_taken_ns(pid: int) -> int:
+    """Return the nanoseconds that all BPF programs of a process took."""
+    return sum({facts["prog_id"]: int(facts["run_time_ns"]) for facts in held(pid) if "run_time_ns" in facts}.values())
+
+
+def held(pid: int) -> Iterator[dict[str, str]]:
+    """Yield what the kernel says of each file that a process holds open."""
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            lines = [line.split(":", 1) for line in path.read_text().splitlines() if ":" in line]
+            yield {key: value.strip() for key, value in lines}
 
 
 def what_is_stored(file: Path) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ from rich.progress import track
 
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
 from benchmarks.postgres import postgresql
-from benchmarks.recording import ALONE, Run, run
+from benchmarks.recording import ALONE, WARM_UP, Run, run
 from offwake.analyzer.decode import Decoder
 from offwake.analyzer.naming import BEGINNINGS
 from offwake.analyzer.recording import Recording
@@ -202,7 +202,7 @@ def markdown(results: dict[str, Any]) -> Iterator[str]:
         if name != ALONE:
             size = statistics.median(one["file_mb"] * 1e6 / max(one["events"], 1) for one in of_recorder)
             cpu_s = statistics.median(one["recorder_cpu_s"] for one in of_recorder)
-            of_an_event = added[name] * results["round_trips"] / events[FP]
+            of_an_event = added[name] * results["round_trips"] * (1 + WARM_UP) / events[FP]
             yield (
                 f"| {name} | {added[name]:.2f} | {added[name] / added[FP]:.2f} | {of_an_event:.2f} "
                 f"| {100 * events[name] / events[FP]:.0f} % | {size:.1f} | {cpu_s:.2f} |"

@@ -34,5 +34,5 @@ cd "$cluster"
 "$postgres/pgbench" --client 8 --jobs 2 --rate 400 --time 14 --no-vacuum postgres &
 sleep 2
 rm -f "$recording"
-"$offwake" record -o "$recording" --duration 10
+"$offwake" record --user-stacks fp -o "$recording" --duration 10  # the text speaks of a stack that is cut short
 wait

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=64,
         metavar="N",
-        help=f"how much of a user stack to look through, 1 to {STACK_KB[-1]} KiB (default: 64)",
+        help=f"how much of a user stack to look through: 1, 2, 4 … {STACK_KB[-1]} KiB (default: 64)",
     )
     _add_budgets(parser)
     _add_flight(parser)
