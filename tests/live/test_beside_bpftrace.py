@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.live.harness import ask, record
+from tests.live.harness import ask, events, record
 from tests.live.networks import veth
 from tests.live.test_chains import loop_device
 
 WITH_TRACEFS = 'mount -t tracefs none /sys/kernel/tracing && exec bpftrace -f json -e "$0"'
 SYNCS, PAGES, PAGE = 2003, 997, 4096
+WRITE, FLUSH = 1, 2  # REQ_OP_…
+HIDDEN_AT_MOST = 20
 SYNCS_PAGES = f"""
 import json, os, sys
 file = os.open(sys.argv[1], os.O_RDWR)
@@ -74,13 +76,22 @@ def test_syncs_on_a_loop_device_are_the_requests_that_bpftrace_counts(tmp_path: 
         counts = f"tracepoint:block:block_rq_issue /{here}/ {{ @[args->rwbs] = count(); @bytes = sum(args->bytes); }}"
         with bpftrace(counts) as seen:
             done = record(tmp_path / "x.offwake", [sys.executable, "-c", SYNCS_PAGES, device], sources="block")
-    rows = [row for row in done.table("block-io") if row["device"] == device.name]
-    assert Counter(row["operation"] for row in rows) == {"write": SYNCS, "flush": SYNCS, "preflush": SYNCS}
+    issued = [event for event in events(done.path) if event["event"] == "block_rq_issue" and event["minor"] == minor]
+    issued = [event for event in issued if event["major"] == major]
+    assert Counter(event["command"] & 0xFF for event in issued) == {WRITE: SYNCS, FLUSH: SYNCS}
     assert {rwbs[0]: count for rwbs, count in seen.maps["@"].items()} == {"W": SYNCS, "F": SYNCS}
-    assert sum(row["bytes"] for row in rows) == seen.maps["@bytes"] == SYNCS * PAGE
-    written, asked = ([row for row in rows if row["operation"] == operation] for operation in ("write", "preflush"))
-    assert [row["sector"] for row in written] == [PAGE // 512 * (number % PAGES) for number in range(SYNCS)]
-    assert {row["pid"] for row in (*written, *asked)} == {done.document["pid"]}
+    assert sum(event["bytes"] for event in issued) == seen.maps["@bytes"] == SYNCS * PAGE
+    assert [event["sector"] for event in issued if event["command"] & 0xFF == WRITE] == [
+        PAGE // 512 * (number % PAGES) for number in range(SYNCS)
+    ]
+    rows = [row for row in done.table("block-io") if row["device"] == device.name]
+    assert {row["operation"] for row in rows} == {"write", "flush", "preflush"}
+    for operation in ("write", "flush", "preflush"):
+        mine = [row for row in rows if row["operation"] == operation]
+        # Some kernels hide what interrupts a thread of process 1: such a completion is in nobody's trace.
+        assert SYNCS - HIDDEN_AT_MOST <= len(mine) <= SYNCS, operation
+        assert operation == "flush" or {row["pid"] for row in mine} == {done.document["pid"]}
+        assert {row["bytes"] for row in mine} == {PAGE if operation == "write" else 0}
 
 
 def test_the_histogram_of_reads_is_that_of_the_one_liner(tmp_path: Path) -> None:
