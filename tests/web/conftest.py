@@ -72,8 +72,8 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[Server]:
-    """Run `offwake serve` on a free port until the end of the block."""
+def serving(*arguments: str, page: Page | None = None) -> Iterator[Server]:
+    """Run `offwake serve` on a free port until the end of the block, and until a page of it has all that it asked for."""
     command = [sys.executable, "-m", "offwake", "serve", "--port", "0", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -82,6 +82,8 @@ def serving(*arguments: str) -> Iterator[Server]:
         threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
         try:
             yield Server(process, line.split()[3])
+            if page:
+                page.wait_for_load_state("networkidle")
         finally:
             process.terminate()
 

@@ -141,7 +141,7 @@ def test_without_scripts_links_and_forms_still_work(page: Page, server: Server) 
 def test_filters_in_the_form_make_a_page_and_the_command_that_gives_the_same(page: Page, tmp_path: Path) -> None:
     copy = tmp_path / "demo.offwake"
     copy.write_bytes(DEMO.read_bytes())
-    with serving(str(copy)) as own:
+    with serving(str(copy), page=page) as own:
         page.goto(own.url)
         page.get_by_role("link", name="demo.offwake").click()
         page.get_by_role("link", name="chain", exact=True).click()

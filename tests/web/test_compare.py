@@ -49,7 +49,7 @@ def compare(page: Page, url: str) -> None:
 
 
 def test_two_recordings_are_chosen_compared_and_a_change_leads_to_its_frame(page: Page, folder: Path) -> None:
-    with serving(str(folder)) as server:
+    with serving(str(folder), page=page) as server:
         compare(page, server.url)
         first = page.locator("td.frame a").first
         expect(first).to_contain_text("more")
@@ -84,7 +84,7 @@ def test_two_recordings_are_chosen_compared_and_a_change_leads_to_its_frame(page
 
 
 def test_two_times_of_one_recording(page: Page, folder: Path) -> None:
-    with serving(str(folder)) as server:
+    with serving(str(folder), page=page) as server:
         page.goto(server.url)
         page.get_by_role("link", name="after.offwake").click()
         page.goto(f"{page.url}?from=0&to=0.0001")
@@ -156,6 +156,6 @@ def test_names_are_escaped(folder: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page: Page, folder: Path, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    with serving(str(folder)) as server:
+    with serving(str(folder), page=page) as server:
         compare(page, server.url)
         assert violations(page) == []

@@ -162,7 +162,7 @@ def test_a_host_name_is_known_however_it_is_written(folder: Path) -> None:
 
 
 def test_the_link_with_the_token_opens_from_another_site(page: Page, folder: Path) -> None:
-    with serving(str(folder), "--host", "0.0.0.0") as own:
+    with serving(str(folder), "--host", "0.0.0.0", page=page) as own:
         port_and_token = own.url.rpartition(":")[2]
         body = f'<link rel="icon" href="data:,"><a href="http://127.0.0.1:{port_and_token}">recordings</a>'
         page.route("http://elsewhere.example/", lambda route: route.fulfill(content_type="text/html", body=body))
