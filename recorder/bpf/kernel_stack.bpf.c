@@ -11,6 +11,7 @@
 
 #define FRAMES_AT_MOST 48
 #define LESSON_WORDS 512
+#define AHEAD_WORDS 512 /* that are read of a stack in one go; a power of two */
 #define LESSONS_IN_KNOWN 0x3fff /* one walk in so many is a lesson too: what is known is held against it */
 #define TO_TOP 1                /* in place of a step: the next return address is the topmost word of the stack, … */
 #define LAST 2                  /* … there is none … */
@@ -48,21 +49,45 @@ static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
         lessons.perf_submit(ctx, stack->word, size + 8);
 }
 
+/*
+ * Read what lies on a stack in one go, which costs as much as two words of it: all that is wanted as a rule. Of a stack of
+ * interrupts only the rest of the page: behind it may be nothing.
+ */
+static __always_inline void read_ahead(struct stacks *stack)
+{
+    u64 top = *(volatile u64 *)&stack->top; /* a number, as place_in() says */
+    u64 size = top - stack->place, of_page = PAGE - (stack->place & (PAGE - 1));
+
+    if (size >= 8 * AHEAD_WORDS)
+        size = of_page;
+    size &= 8 * AHEAD_WORDS - 8;
+    stack->ahead = bpf_probe_read_kernel(stack->word, size, (void *)stack->place) ? 0 : size;
+}
+
+/* Read a word of the stack, from what was read ahead if it is there. */
+static __always_inline u64 word_at(struct stacks *stack, u64 at)
+{
+    u64 above = at - stack->place;
+
+    return above < stack->ahead && !(above & 7) ? stack->word[above >> 3 & (AHEAD_WORDS - 1)] : read_u64(at);
+}
+
 /* Find the kernel stack's id, 0 where it has to be walked. */
 static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack)
 {
-    u64 begin = stack->kind | (is_on_own_stack(ctx) ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, at, id = HASH_FACTOR;
+    u64 at = place_in(&stack->place, ctx), is_on_threads_stack = at - OF_CURRENT(TASK_STACK) < KERNEL_STACK_BYTES;
+    u64 begin = stack->kind | (is_on_threads_stack ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, id = HASH_FACTOR;
     u32 zero = 0;
     u64 *is_unsure = unsure.lookup(&zero);
 
     stack->kernel_id = stack->is_interrupt = 0;
     if (!is_unsure || *is_unsure)
         return;
-    stack->place = at = place_of(ctx);
     if (begin & ON_STACK_OF_INTERRUPTS)
         stack->top = at + KERNEL_STACK_BYTES;
     else
         *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    read_ahead(stack);
     TURNS (i, stack, FRAMES_AT_MOST) {
         u32 bucket = bucket_of(address), way;
         struct frames *found = frames.lookup(&bucket);
@@ -86,7 +111,7 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
         at = step == TO_TOP ? stack->top - 8 : at + step;
         if (at - stack->place >= stack->top - stack->place)
             break;
-        address = read_u64(at);
+        address = word_at(stack, at);
         id = mixed(id, address);
     }
     teach(ctx, stack, begin);

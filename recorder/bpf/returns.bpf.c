@@ -5,14 +5,17 @@
 
 #ifdef TASK_UPROBES
 /* Note the true return addresses of the current thread, the innermost first, as far as there is room. */
-static __always_inline void note_returns(struct stacks *stack, u64 mm)
+static __always_inline void note_returns(struct stacks *stack)
 {
-    u64 uprobes = read_u64(bpf_get_current_task() + TASK_UPROBES), of = uprobes ? read_u64(uprobes + UPROBES_RETURNS) : 0;
+    u64 task = bpf_get_current_task(), of;
 
     stack->trampoline = stack->returns = 0;
+    if (!OF_CURRENT(TASK_UPROBES))
+        return;
+    of = read_u64(read_u64(task + TASK_UPROBES) + UPROBES_RETURNS);
     if (!of)
         return;
-    stack->trampoline = read_u64(read_u64(mm + MM_TRAMPOLINES) + TRAMPOLINES_BEGIN);
+    stack->trampoline = read_u64(read_u64(read_u64(task + TASK_MM) + MM_TRAMPOLINES) + TRAMPOLINES_BEGIN);
     for (int i = 0; i < RETURNS && of; i++) {
         stack->return_at[i] = read_u64(of + RETURN_AT);
         stack->return_to[i] = read_u64(of + RETURN_TO);
@@ -32,6 +35,6 @@ static __always_inline void put_returns(struct stacks *stack, u64 at)
     }
 }
 #else
-#define note_returns(stack, mm) ((stack)->trampoline = 0)
+#define note_returns(stack) ((stack)->trampoline = 0)
 #define put_returns(stack, at)
 #endif

@@ -34,12 +34,11 @@ struct stacks {
     u64 id; u32 tgid; u16 words, flags; /* … the user stack's id too … */
     u64 ip, sp, bp, bx, di;             /* … or all of it */
     u64 word[WORDS_AT_MOST + 1];        /* place above the stack pointer, in words, << 48 | what is there */
-    u64 piece[2 * PIECE_WORDS], place, end, top;
+    u64 piece[2 * PIECE_WORDS], place, end, top, ahead;
     u32 kind, begin, code, space; /* of the event; where it begins; whose map of code holds; which frames are known */
     u64 is_interrupt;             /* its kernel stack is that of an interrupt, on top of a thread's own code */
     struct way way;               /* the one that is being gone */
     u64 is_followed, name;        /* the id is by what was followed; the id, if not the hash of what was looked at */
-    u64 registers[REGS_BYTES / 8];
     u64 trampoline, returns, return_at[RETURNS], return_to[RETURNS]; /* see returns.bpf.c; 0 if there are none */
     u64 is_python, python_frame, python_id, walks, zero;
     u8 frame[128]; /* of Python */
@@ -73,6 +72,18 @@ BPF_ARRAY(python_told, u64, 16384); /* … and code objects of Python */
 #else
 #define TURNS(i, stack, at_most) for (u64 i = 0; i < (at_most); i++)
 #endif
+
+/*
+ * What a kernel's struct holds, without a call. The verifier knows what is read: of a pointer to anything that it knows, only
+ * whether it is one may be asked.
+ */
+#define LOADED(type, from, offset)                                                                                             \
+    ({                                                                                                                         \
+        u64 loaded;                                                                                                            \
+        asm volatile("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"(from), "i"(offset));                                  \
+        loaded;                                                                                                                \
+    })
+#define OF_CURRENT(offset) LOADED(u64, bpf_get_current_task_btf(), offset)
 
 /*
  * A word's part of its stack's id, which is their sum: the same numbers in other places must not add up to the same, so every bit

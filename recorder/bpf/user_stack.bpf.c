@@ -85,6 +85,23 @@ static __always_inline u64 look_at(struct stacks *stack, struct code *code, u64 
     return stack->words;
 }
 
+/* Note what only a look through the stack needs. */
+static __always_inline void begin_look(struct stacks *stack, struct code *code)
+{
+    void *registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    u64 bx = LOADED(u64, registers, REGS_BX), di = LOADED(u64, registers, REGS_DI);
+    u64 mm = read_u64(bpf_get_current_task() + TASK_MM);
+
+    if (!((bx - stack->sp) >> STACK_BITS))
+        stack->bx = bx;
+    if (code && is_address(di) && may_be_code(code, di) && !may_tell(stack, di))
+        stack->di = di;
+    stack->id = mixed(mixed(mixed(mixed(mixed(stack->tgid, stack->ip), stack->sp), stack->bp), stack->bx), stack->di);
+    stack->end = read_u64(mm + MM_START_STACK); /* of the first thread's stack; above it are the program's arguments */
+    if ((stack->end - stack->sp) >> STACK_BITS)
+        stack->end = ~0ULL;
+}
+
 /*
  * Keep what matters of the next page; returns whether there are more. Pieces are aligned: only the first is not read whole.
  */
@@ -93,6 +110,8 @@ static __always_inline int look_through_page(struct stacks *stack)
     u32 key = stack->code;
     struct code *code = code_of.lookup(&key);
 
+    if (!stack->place)
+        begin_look(stack, code);
     if (!code)
         return 0;
     TURNS (i, stack, PAGE / PIECE) {
@@ -127,10 +146,10 @@ static __always_inline int look_through_page(struct stacks *stack)
 static __always_inline int begins_user_stack(struct stacks *stack)
 {
     u32 zero = 0, tgid = bpf_get_current_pid_tgid() >> 32;
-    u64 mm = tgid ? read_u64(bpf_get_current_task() + TASK_MM) : 0;
     struct code *code = code_of.lookup(&tgid);
+    void *registers;
 
-    if (!mm)
+    if (!tgid || !OF_CURRENT(TASK_MM))
         return NO_USER_STACK;
     stack->code = tgid;
     if (!code || !(code->flags & TRUE)) {
@@ -139,21 +158,16 @@ static __always_inline int begins_user_stack(struct stacks *stack)
         if (!code)
             return NOT_OURS;
     }
-    bpf_probe_read_kernel(stack->registers, sizeof(stack->registers), (void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
-    stack->ip = stack->registers[REGS_IP / 8];
-    stack->sp = stack->registers[REGS_SP / 8];
-    stack->bp = stack->registers[REGS_BP / 8];
-    stack->bx = stack->registers[REGS_BX / 8];
-    stack->di = stack->registers[REGS_DI / 8];
-    if (!stack->sp || stack->sp & 7 || stack->sp >> ADDRESS_BITS || (u16)stack->registers[REGS_CS / 8] == COMPAT_CODE_SEGMENT)
+    registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    stack->ip = LOADED(u64, registers, REGS_IP);
+    stack->sp = LOADED(u64, registers, REGS_SP);
+    stack->bp = LOADED(u64, registers, REGS_BP);
+    stack->bx = stack->di = 0;
+    if (!stack->sp || stack->sp & 7 || stack->sp >> ADDRESS_BITS || LOADED(u16, registers, REGS_CS) == COMPAT_CODE_SEGMENT)
         return NOT_OURS;
     if ((stack->bp - stack->sp) >> STACK_BITS)
         stack->bp = 0;
-    if ((stack->bx - stack->sp) >> STACK_BITS)
-        stack->bx = 0;
-    if (!is_address(stack->di) || !may_be_code(code, stack->di) || may_tell(stack, stack->di))
-        stack->di = 0;
-    note_returns(stack, mm);
+    note_returns(stack);
     stack->is_python = code->flags & IS_PYTHON;
     stack->tgid = tgid;
     stack->space = stack->code ? code->space : 0;
@@ -161,9 +175,5 @@ static __always_inline int begins_user_stack(struct stacks *stack)
     stack->words = 0;
     stack->flags = HERE;
     stack->place = 0;
-    stack->id = mixed(mixed(mixed(mixed(mixed(tgid, stack->ip), stack->sp), stack->bp), stack->bx), stack->di);
-    stack->end = read_u64(mm + MM_START_STACK); /* of the first thread's stack; above it are the program's arguments */
-    if ((stack->end - stack->sp) >> STACK_BITS)
-        stack->end = ~0ULL;
     return OURS;
 }

@@ -128,7 +128,6 @@ def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
         defines["STACK_BITS"] = build.user_stack_bytes.bit_length() - 1
         for name, member in USER_REGISTERS.items():
             defines[f"REGS_{name}"] = btf.member(f"pt_regs.{member}").offset
-        defines["REGS_BYTES"] = 8 + max(defines[f"REGS_{name}"] for name in USER_REGISTERS)
         defines["TASK_MM"] = btf.member("task_struct.mm").offset
         defines["MM_START_STACK"] = btf.member("mm_struct.start_stack").offset
         defines["TASK_FS"] = btf.member("task_struct.thread.fsbase").offset
