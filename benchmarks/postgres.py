@@ -1,60 +1,74 @@
 """What recording costs PostgreSQL, beside perf and offcputime.
 
-pgbench runs its TPC-B-like transactions on a cluster that is made for it, alone and beside each recorder, in turns. On a
-disk, as PostgreSQL is installed: every commit waits for it. In memory, as fast as it can, when every microsecond of a
-recorder is one that a transaction lacks; and at half the rate that it reaches alone. What counts is the median of
-transactions a second, and of how long one took. That swings from run to run by more than what is to be measured: so the
-kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
+pgbench runs its TPC-B-like transactions on a cluster that is made for it: on a disk, as PostgreSQL is installed, where every
+commit waits for it; in memory, as fast as it can, when every microsecond of a recorder is one that a transaction lacks; and
+at half the rate that it reaches alone. Beside it the recorders come and go, in turns. The pace of a database, and of the
+machine under it, changes by more than what is to be measured: so each recorder is held against the seconds before and after
+it. The kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
 """
 
 import argparse
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
 from benchmarks.page import OFFWAKE, WITH_TRACEFS, machine, publish
-from benchmarks.recording import ALONE, BESIDE_OFFCPUTIME, OFFCPUTIME, PERF, PERF_G, what_it_says
+from benchmarks.recording import ALONE, OFFCPUTIME, PERF, PERF_G, what_it_says
 from benchmarks.sources import all_taken_ns, statistics_of_programs
 
 __all__ = ["postgresql"]
 
 ON_DISK, IN_MEMORY = "/var/tmp", "/dev/shm"
+SETTLING_S = 2.0
+"""From the start of pgbench, and of a recorder, until it counts: a recorder starts and learns."""
+PERF_BUFFER = "only a perf buffer"
 RECORDERS = {
-    ALONE: "",
-    "offwake": f"{OFFWAKE} record -o FILE --",
-    "offwake --no-wakers": f"{OFFWAKE} record --no-wakers -o FILE --",
-    "offwake --min-block-us 1000": f"{OFFWAKE} record --min-block-us 1000 -o FILE --",
-    PERF_G: f"{PERF} -o FILE --",
-    OFFCPUTIME: BESIDE_OFFCPUTIME,
+    "offwake": f"{OFFWAKE} record -o FILE",
+    "offwake --no-wakers": f"{OFFWAKE} record --no-wakers -o FILE",
+    "offwake --min-block-us 1000": f"{OFFWAKE} record --min-block-us 1000 -o FILE",
+    PERF_G: f"{PERF} -o FILE",
+    OFFCPUTIME: "offcputime",
+    PERF_BUFFER: f"{sys.executable} -m benchmarks.perf_buffer",
 }
 ACCOUNTED = {
     "offwake": f"{OFFWAKE} record -o FILE",
     "offwake --sources sched": f"{OFFWAKE} record --sources sched -o FILE",
     "offwake --sources sched --no-wakers": f"{OFFWAKE} record --sources sched --no-wakers -o FILE",
     "offwake --sources sched --user-stacks fp": f"{OFFWAKE} record --sources sched --user-stacks fp -o FILE",
-    OFFCPUTIME: "offcputime",
+    OFFCPUTIME: RECORDERS[OFFCPUTIME],
+    PERF_BUFFER: RECORDERS[PERF_BUFFER],
 }
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of pgbench, and what the recorder beside it made of it."""
+class Pace:
+    """Transactions a second in some seconds of pgbench, and how long one took."""
 
     transactions_a_second: float
     latency_ms: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """The pace beside a recorder, and alone before and after it; and what the recorder made of a second."""
+
+    beside: Pace
+    alone: Pace
     file_mb: float
-    events: int
-    lost: int
+    events: float
+    lost: float
 
 
 @dataclass(frozen=True)
@@ -67,18 +81,19 @@ class Account:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each recorder (default 5)")
-    parser.add_argument("--seconds", type=int, default=20, help="of each run (default 20)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each recorder (default 5)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each turn (default 3)")
     parser.add_argument("--disk", default=ON_DISK, help=f"a folder on a disk (default {ON_DISK})")
     arguments = parser.parse_args()
-    options = f"--client 4 --jobs 2 --no-vacuum --time {arguments.seconds}"
+    turns = arguments.rounds, arguments.seconds
+    options = "--client 4 --jobs 2 --no-vacuum"
     with postgresql(arguments.disk) as pgbench:
-        on_disk = measured(f"{pgbench} {options} postgres", arguments.rounds)
+        on_disk = measured(f"{pgbench} {options}", *turns)
     with postgresql(IN_MEMORY) as pgbench:
-        as_fast = measured(f"{pgbench} {options} postgres", arguments.rounds)
-        rate = round(median(as_fast[ALONE]).transactions_a_second / 2)
-        at_half = measured(f"{pgbench} {options} --rate {rate} postgres", arguments.rounds)
-        accounts = accounted(f"{pgbench} {options} postgres", arguments.rounds, arguments.seconds)
+        as_fast = measured(f"{pgbench} {options}", *turns)
+        rate = round(alone_in(as_fast).transactions_a_second / 2)
+        at_half = measured(f"{pgbench} {options} --rate {rate}", *turns)
+        accounts = accounted(f"{pgbench} {options}", *turns)
     found = {
         "on a disk": on_disk,
         "in memory, as fast as it can": as_fast,
@@ -86,21 +101,20 @@ def main() -> None:
     }
     results = {
         "machine": machine(),
-        "runs": {how: {name: [asdict(one) for one in mine] for name, mine in runs.items()} for how, runs in found.items()},
+        "runs": {
+            how: {name: [asdict(one) for one in mine] for name, mine in runs.items()} for how, runs in found.items()
+        },
         "accounts": {name: [asdict(one) for one in mine] for name, mine in accounts.items()},
     }
-    lines = [f"{arguments.rounds} rounds of {arguments.seconds} s each; medians.", *table(found), *account_table(accounts)]
     where = results["machine"]
-    publish("postgres", results, "\n".join([f"{where['cpus']} CPUs ({where['model']}), Linux {where['kernel']};", *lines]))
-
-
-def measured(load: str, rounds: int) -> dict[str, list[Run]]:
-    """Run a load alone and beside every recorder, in turns."""
-    runs: dict[str, list[Run]] = {name: [] for name in RECORDERS}
-    for name in track([name for _ in range(rounds) for name in RECORDERS], "recording"):
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-            runs[name].append(run(RECORDERS[name], load, Path(folder) / "recording"))
-    return runs
+    said = f"{turns[0]} turns of {turns[1]:g} s each; medians, and the middle half of the losses."
+    lines = [
+        f"{where['cpus']} CPUs ({where['model']}), Linux {where['kernel']};",
+        said,
+        *table(found),
+        *account_table(accounts),
+    ]
+    publish("postgres", results, "\n".join(lines))
 
 
 @contextmanager
@@ -126,46 +140,102 @@ def postgresql(parent: str) -> Iterator[str]:
             do(f"{as_postgres} {binaries}/pg_ctl --pgdata data -m immediate stop")
 
 
-def run(recorder: str, load: str, file: Path) -> Run:
-    """Run pgbench once beside a recorder (none if empty)."""
-    script = f"{WITH_TRACEFS} {recorder.replace('FILE', str(file))} {load}"
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True)
-    rate, latency = (re.search(rf"^{what} = ([\d.]+)", done.stdout, re.MULTILINE) for what in ("tps", "latency average"))
-    if done.returncode not in (0, 3) or not rate or not latency:  # 3: events were lost, which the table tells
-        sys.exit(f"failed with {done.returncode}: {script}\n{done.stderr}")
-    events, lost, _ = what_it_says(file) if file.exists() else (0, 0, None)
-    size_mb = file.stat().st_size / 1e6 if file.exists() else 0
-    return Run(float(rate[1]), float(latency[1]), size_mb, events, lost)
+def measured(load: str, rounds: int, seconds: float) -> dict[str, list[Run]]:
+    """Run a load, and beside it every recorder, in turns."""
+    runs: dict[str, list[Run]] = {name: [] for name in RECORDERS}
+    turns = []
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as logs, running(f"{load} --log --log-prefix={logs}/log postgres"):
+        before = window(seconds)
+        for name in track([name for _ in range(rounds) for name in RECORDERS], "recording"):
+            with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+                file = Path(folder) / "recording"
+                with beside(RECORDERS[name].replace("FILE", str(file))):
+                    during = window(seconds)
+                made = what_was_made(file, SETTLING_S + seconds)
+            after = window(seconds)
+            turns.append((name, before, during, after, made))
+            before = after
+        log = transactions(Path(logs))
+    for name, before, during, after, made in turns:
+        alone = medians([pace(log, before), pace(log, after)])
+        runs[name].append(Run(pace(log, during), Pace(*alone), *made))
+    return runs
 
 
-def accounted(load: str, rounds: int, seconds: int) -> dict[str, list[Account]]:
-    """Run a load beside every recorder that is accounted for, in turns."""
+@contextmanager
+def running(load: str) -> Iterator[None]:
+    """Run pgbench until the block ends."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(f"{load} --time 100000".split(), stdout=quiet, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield
+            if process.poll() is not None:
+                sys.exit(f"ended by itself with {process.returncode}: {load}\n{process.communicate()[1]}")
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def beside(recorder: str) -> Iterator[int]:
+    """Run a recorder until the block ends; yields its process."""
+    shell = ["unshare", "--mount", "sh", "-c", f"{WITH_TRACEFS} {recorder}"]
+    with subprocess.Popen(shell, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.pid
+            if process.poll() is not None:
+                sys.exit(f"ended by itself with {process.returncode}: {recorder}\n{process.communicate()[1]}")
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def window(seconds: float) -> tuple[float, float]:
+    """Let some time pass that does not count, and some that does; returns when that began and ended."""
+    time.sleep(SETTLING_S)
+    began = time.time()
+    time.sleep(seconds)
+    return began, time.time()
+
+
+def what_was_made(file: Path, seconds: float) -> tuple[float, float, float]:
+    """Return how large a recording became in a second, how many events it holds, and how many were lost."""
+    if not file.exists():
+        return 0, 0, 0
+    events, lost, _ = what_it_says(file)
+    return file.stat().st_size / 1e6 / seconds, events / seconds, lost / seconds
+
+
+def transactions(folder: Path) -> NDArray[np.float64]:
+    """Return of every transaction in pgbench's logs when it ended, and how many microseconds it took, in order."""
+    rows = [line.split() for path in folder.iterdir() for line in path.read_text().splitlines(keepends=True)[:-1]]
+    log = np.array([(int(row[4]) + int(row[5]) / 1e6, float(row[2])) for row in rows])
+    return log[np.argsort(log[:, 0])]
+
+
+def pace(log: NDArray[np.float64], of: tuple[float, float]) -> Pace:
+    """Return the pace of pgbench between two times."""
+    begin, end = np.searchsorted(log[:, 0], of)
+    return Pace(float(end - begin) / (of[1] - of[0]), float(log[begin:end, 1].mean()) / 1e3)
+
+
+def accounted(load: str, rounds: int, seconds: float) -> dict[str, list[Account]]:
+    """Run a load, and beside it every recorder that is accounted for, in turns."""
     found: dict[str, list[Account]] = {name: [] for name in ACCOUNTED}
-    with statistics_of_programs():
+    with statistics_of_programs(), running(f"{load} postgres"):
         for name in track([name for _ in range(rounds) for name in ACCOUNTED], "accounting"):
             with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-                found[name].append(account(ACCOUNTED[name].replace("FILE", f"{folder}/recording"), load, seconds))
+                with beside(ACCOUNTED[name].replace("FILE", f"{folder}/recording")) as pid:
+                    found[name].append(account(pid, seconds))
     return found
 
 
-def account(recorder: str, load: str, seconds: int) -> Account:
-    """Account for the second half of a run of pgbench: then what can be learned of it is learned."""
-    nowhere = subprocess.DEVNULL
-    with subprocess.Popen(recorder.split(), stdout=nowhere, stderr=nowhere) as process:
-        try:
-            while not all_taken_ns(process.pid):
-                if process.poll() is not None:
-                    sys.exit(f"failed with {process.returncode}: {recorder}")
-                time.sleep(0.05)
-            with subprocess.Popen(load.split(), stdout=nowhere, stderr=nowhere) as running:
-                time.sleep(seconds / 2)
-                began, in_kernel_ns, own_s = time.monotonic(), all_taken_ns(process.pid), own_cpu_s(process.pid)
-                if running.wait():
-                    sys.exit(f"failed with {running.returncode}: {load}")
-                cpu_s = (time.monotonic() - began) * (os.cpu_count() or 1)
-                in_kernel_ns, own_s = all_taken_ns(process.pid) - in_kernel_ns, own_cpu_s(process.pid) - own_s
-        finally:
-            process.terminate()
+def account(pid: int, seconds: float) -> Account:
+    """Account for a recorder, once it has learned what there is to be learned."""
+    time.sleep(SETTLING_S)
+    began, in_kernel_ns, own_s = time.monotonic(), all_taken_ns(pid), own_cpu_s(pid)
+    time.sleep(seconds)
+    in_kernel_ns, own_s = all_taken_ns(pid) - in_kernel_ns, own_cpu_s(pid) - own_s
+    cpu_s = (time.monotonic() - began) * (os.cpu_count() or 1)
     return Account(100 * in_kernel_ns / 1e9 / cpu_s, 100 * own_s / cpu_s)
 
 
@@ -175,24 +245,34 @@ def own_cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def median(runs: list[Run]) -> Run:
-    """Return the median of each figure."""
-    return Run(*(statistics.median(column) for column in zip(*map(astuple, runs), strict=True)))
+def medians(rows: Iterable[Any]) -> list[float]:
+    """Return the median of each figure of some records that are alike."""
+    return [statistics.median(column) for column in zip(*map(astuple, rows), strict=True)]
+
+
+def alone_in(runs: dict[str, list[Run]]) -> Pace:
+    """Return the pace of pgbench alone, between all turns."""
+    return Pace(*medians(one.alone for mine in runs.values() for one in mine))
 
 
 def table(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
     """The lines of the tables on the page."""
     for how, runs in found.items():
         yield from ("", f"pgbench {how}:", "")
-        yield "| recorder | transactions/s | loss | a transaction, ms | file, MB | events stored | events lost |"
+        yield "| recorder | transactions/s | loss | a transaction, ms | file, MB/s | events stored/s | events lost/s |"
         yield "|---|---|---|---|---|---|---|"
-        alone = median(runs[ALONE]).transactions_a_second
+        alone = alone_in(runs)
+        yield f"| {ALONE} | {alone.transactions_a_second:,.0f} | – | {alone.latency_ms:.2f} | – | – | – |"
         for name, mine in runs.items():
-            its = median(mine)
-            loss = f"{100 * (1 - its.transactions_a_second / alone):.1f} %" if name != ALONE else "–"
-            in_file = [f"{its.file_mb:.1f}", f"{its.events:,.0f}", f"{its.lost:,.0f}"]
-            shown = in_file if "FILE" in RECORDERS[name] else ["–"] * len(in_file)
-            yield f"| {name} | {its.transactions_a_second:,.0f} | {loss} | {its.latency_ms:.2f} | {' | '.join(shown)} |"
+            rate, latency = medians(one.beside for one in mine)
+            losses = [100 * (1 - one.beside.transactions_a_second / one.alone.transactions_a_second) for one in mine]
+            low, loss, high = np.quantile(losses, [0.25, 0.5, 0.75])
+            made = [statistics.median(getattr(one, what) for one in mine) for what in ("file_mb", "events", "lost")]
+            in_file = (
+                [f"{made[0]:.2f}", f"{made[1]:,.0f}", f"{made[2]:,.0f}"] if "FILE" in RECORDERS[name] else ["–"] * 3
+            )
+            of_alone = f"{loss:.1f} % ({low:.1f} to {high:.1f})"
+            yield f"| {name} | {rate:,.0f} | {of_alone} | {latency:.2f} | {' | '.join(in_file)} |"
 
 
 def account_table(accounts: dict[str, list[Account]]) -> Iterator[str]:
@@ -201,7 +281,7 @@ def account_table(accounts: dict[str, list[Account]]) -> Iterator[str]:
     yield "| recorder | its BPF programs, % | itself, % |"
     yield "|---|---|---|"
     for name, mine in accounts.items():
-        in_kernel, itself = (statistics.median(column) for column in zip(*map(astuple, mine), strict=True))
+        in_kernel, itself = medians(mine)
         yield f"| {name} | {in_kernel:.1f} | {itself:.1f} |"
 
 
