@@ -4,14 +4,32 @@ from playwright.sync_api import Locator, Page, Position, expect
 
 from tests.web.conftest import Server
 
-__all__ = ["INSIDE", "MAGENTA", "at_rest", "focus_picture", "hover_first", "label", "labelled", "menu_of", "open_off_wake"]
+__all__ = [
+    "INSIDE",
+    "MAGENTA",
+    "at_rest",
+    "focus_picture",
+    "hover_first",
+    "label",
+    "labelled",
+    "menu_of",
+    "open_off_wake",
+    "stand",
+]
 
 MAGENTA = ".frames rect[fill='rgb(230,0,230)']"
 INSIDE: Position = {"x": 4, "y": 6}
 AT_REST = """async () => {
   if (typeof loaded !== 'undefined') for (let last; last !== loaded;) await (last = loaded);
+  else await new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn)));
 }"""
-"""Waits until every page that is on its way has come, where pages come at all: not in a file."""
+"""Waits until every page that is on its way has come; in a file, whose address changes before its picture does, until it is
+drawn."""
+STAND = """names => {
+  const labels = [...document.querySelectorAll('.labels *')];
+  const places = names.map(name => +labels.find(label => label.textContent === name)?.getAttribute('y'));
+  return places.every((place, number) => !number || places[number - 1] < place);
+}"""
 
 
 def open_off_wake(page: Page, server: Server) -> None:
@@ -23,6 +41,11 @@ def open_off_wake(page: Page, server: Server) -> None:
 def at_rest(page: Page) -> None:
     """Wait for the server's picture, which takes the place of what a zoom has drawn meanwhile."""
     page.evaluate(AT_REST)
+
+
+def stand(page: Page, *labels: str) -> None:
+    """Wait until the first frames with these labels stand in this order, from the top down."""
+    page.wait_for_function(STAND, arg=labels)
 
 
 def label(page: Page, text: str) -> Locator:

@@ -12,7 +12,7 @@ from offwake.analyzer.render.sandwich import frame_tree
 from offwake.analyzer.render.svg import Caption
 from offwake.analyzer.render.tree import FrameTree
 from tests.render.profiles import hostile_profile, small_profile
-from tests.web.flames import MAGENTA, hover_first, label, labelled
+from tests.web.flames import MAGENTA, hover_first, label, labelled, stand
 
 CAPTION = Caption("off-wake", "web01 · 10.0 s")
 
@@ -25,18 +25,14 @@ def opened(page: Page, folder: Path, tree: FrameTree, options: FlameOptions | No
     expect(page.locator(".button").first).to_be_attached()
 
 
-def y(page: Page, name: str) -> float:
-    return float(label(page, name).get_attribute("y") or "")
-
-
 def test_a_sandwich_has_its_halves_on_both_sides(page: Page, tmp_path: Path) -> None:
     opened(page, tmp_path, frame_tree(small_profile(), "read_[k]"))
-    assert y(page, "nginx") < y(page, "main") < y(page, "read_[k]") < y(page, "--") < y(page, "reply")
+    stand(page, "nginx", "main", "read_[k]", "--", "reply")
     hover_first(page, "main")
     expect(page.locator(".details")).to_have_text("main (40.0 ms, 100.00 % of read_[k], 40.00 % of all)")
     page.keyboard.press("i")
     page.wait_for_url(re.compile("#flame=1$"))
-    assert y(page, "nginx") > y(page, "main") > y(page, "read_[k]") > y(page, "--") > y(page, "reply")
+    stand(page, "reply", "--", "read_[k]", "main", "nginx")
     page.keyboard.press("i")
     page.wait_for_url(re.compile("#$"))
     labelled(page, "main")
@@ -90,13 +86,13 @@ def test_a_high_picture_hangs_from_its_root_until_it_is_flipped(page: Page, tmp_
     profile.add(("deep", *(f"f{number}" for number in range(60))), 900)
     profile.add(("flat", "g"), 100)
     opened(page, tmp_path, FrameTree(profile))
-    assert y(page, "all") < y(page, "deep") < y(page, "f0") < y(page, "f1")
+    stand(page, "all", "deep", "f0", "f1")
     expect(label(page, "all")).to_be_in_viewport()
     page.keyboard.press("i")
     page.wait_for_url(re.compile("flame=1"))
-    assert y(page, "all") > y(page, "deep") > y(page, "f0") > y(page, "f1")
+    stand(page, "f1", "f0", "deep", "all")
     page.reload()
-    assert y(page, "all") > y(page, "deep")
+    stand(page, "deep", "all")
     page.go_back()
     expect(label(page, "all")).to_have_attribute("y", "11")
     page.evaluate("scrollTo(0, 500)")
