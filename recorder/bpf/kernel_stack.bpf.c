@@ -50,8 +50,8 @@ static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
 }
 
 /*
- * Read what lies on a stack in one go, which costs as much as two words of it: all that is wanted as a rule. Of a stack of
- * interrupts only the rest of the page: behind it may be nothing.
+ * Read what lies on a stack in one go, for less than its words would cost one by one: all that is wanted as a rule. Of a stack
+ * of interrupts only the rest of the page: behind it may be nothing.
  */
 static __always_inline void read_ahead(struct stacks *stack)
 {
@@ -75,8 +75,8 @@ static __always_inline u64 word_at(struct stacks *stack, u64 at)
 /* Find the kernel stack's id, 0 where it has to be walked. */
 static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack)
 {
-    u64 at = place_in(&stack->place, ctx), is_on_threads_stack = at - OF_CURRENT(TASK_STACK) < KERNEL_STACK_BYTES;
-    u64 begin = stack->kind | (is_on_threads_stack ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, id = HASH_FACTOR;
+    u64 at = place_in(&stack->place, ctx), on_own = at - OF_CURRENT(TASK_STACK) < KERNEL_STACK_BYTES;
+    u64 begin = stack->kind | (on_own ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, id = HASH_FACTOR;
     u32 zero = 0;
     u64 *is_unsure = unsure.lookup(&zero);
 
