@@ -17,6 +17,7 @@ from offwake.analyzer.stacks import NOT_ELSEWHERE, Chains, StackTable
 from offwake.analyzer.strings import with_strings
 from offwake.analyzer.user_stacks import UserStacks
 from offwake.format.records import (
+    BATCH_KIND,
     RECORD_LOST,
     RECORD_SAMPLE,
     SAMPLE_CALLCHAIN,
@@ -149,8 +150,8 @@ class Decoder:
         usable = len(span) - len(span) % 8
         words = np.frombuffer(span, np.uint64, usable // 8)
         records = np.empty(usable // 16 + 1, _RECORD)
-        count, end = _walk(words, self._ids, self._sample_types, records)
-        self.unreadable_bytes += len(span) - 8 * end
+        count, read = _walk(words, self._ids, self._sample_types, records)
+        self.unreadable_bytes += len(span) - 8 * read
         records = records[:count]
         records["flags"] &= self._flags[records["kind"]]
         octets = np.frombuffer(span, np.uint8)
@@ -216,8 +217,8 @@ _RECORD = np.dtype(
 def _walk(
     words: NDArray[np.uint64], ids: NDArray[np.uint64], sample_types: NDArray[np.uint64], records: NDArray[np.void]
 ) -> tuple[int, int]:
-    """Fill `records`; returns how many there are and the word where the walk ended. Stops at the first impossible size."""
-    at, count, size = 0, 0, 0
+    """Fill `records`; returns how many there are, and how many words could be read. Stops at the first impossible size."""
+    at, count, size, unread = 0, 0, 0, 0
     while at < len(words):
         header = words[at]
         kind, size = header & np.uint64(0xFFFFFFFF), int(header >> np.uint64(48)) >> 3
@@ -249,26 +250,53 @@ def _walk(
                     payload = 8 * field + 4
                     number = int(words[field] >> np.uint64(32)) & 0xFFFF
                     flags = int(words[field] >> np.uint64(48))
+                    if number == BATCH_KIND:
+                        count, unpacked = _unpack(words, field + 1, end, records, count)
+                        unread += end - unpacked
+                        fits = False
             if fits:
-                records[count].time_ns = time_ns
-                records[count].payload = payload
+                _put(records[count], time_ns, payload, 8 * end, number, flags)
                 records[count].chain = chain
                 records[count].chain_length = chain_length
-                records[count].kind = number
-                records[count].flags = flags
-                records[count].end = 8 * end
                 count += 1
         elif kind == RECORD_LOST and size >= 5:
-            records[count].time_ns = np.int64(words[end - 2])
-            records[count].payload = 8 * (at + 1)
-            records[count].chain = 0
-            records[count].chain_length = 0
-            records[count].kind = LOST
-            records[count].flags = 0
-            records[count].end = 8 * end
+            _put(records[count], np.int64(words[end - 2]), 8 * (at + 1), 8 * end, LOST, 0)
             count += 1
         at = end
+    return count, at - unread
+
+
+@compiled
+def _unpack(
+    words: NDArray[np.uint64], at: int, end: int, records: NDArray[np.void], count: int
+) -> tuple[int, int]:
+    """Fill `records` from the `count`-th on with the events of a batch, whose time is the word `at`; returns how many there
+    are then, and the word where it ended: before `end` at the first impossible size."""
+    if at >= end:
+        return count, at
+    time_ns = np.int64(words[at])
+    at += 1
+    while at < end:
+        after = at + 1 + (int(words[at] >> np.uint64(32)) >> 3)
+        if after <= at + 1 or after > end:
+            break
+        time_ns += np.int64(words[at] & np.uint64(0xFFFFFFFF))
+        begins = int(words[at + 1])
+        _put(records[count], time_ns, 8 * (at + 1), 8 * after, begins & 0xFFFF, begins >> 16 & 0xFFFF)
+        count += 1
+        at = after
     return count, at
+
+
+@compiled
+def _put(record: Any, time_ns: np.int64, payload: int, end: int, number: int, flags: int) -> None:
+    record.time_ns = time_ns
+    record.payload = payload
+    record.chain = 0
+    record.chain_length = 0
+    record.kind = number
+    record.flags = flags
+    record.end = end
 
 
 @compiled

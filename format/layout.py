@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MAJOR = 0
-MINOR = 3
+MINOR = 4
 
 NO_STREAM = 0xFFFFFFFF
 """The stream of a block that belongs to no CPU."""

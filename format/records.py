@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = [
+    "BATCH_KIND",
     "CONTEXT_KERNEL",
     "CONTEXT_MAX",
     "CONTEXT_USER",
@@ -62,6 +63,9 @@ CONTEXT_KERNEL = 0xFFFFFFFFFFFFFF80
 CONTEXT_USER = 0xFFFFFFFFFFFFFE00
 CONTEXT_MAX = 0xFFFFFFFFFFFFF001
 """Words of a callchain from here up are no addresses: they say which context the addresses after them are of."""
+
+BATCH_KIND = 0
+"""In the raw data of a sample, in place of a kind of event: several events follow, see docs/format.md."""
 
 _HEADER = struct.Struct("<IHH")
 _TWO = struct.Struct("<II")

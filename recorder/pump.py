@@ -100,9 +100,7 @@ class Pump:
         self._follow([(stream, span) for stream in self._sideband for span in self._take(stream, now)])
         self._code.follow(now)
         has_asked = self._learn()
-        for stream in self._samples:
-            for _ in self._take(stream, now):
-                pass
+        self._take_samples(now)
         if now - self._round_ns >= ROUND_NS and self._has_room(QUEUE_BYTES):
             self.close_round(now)
             if self._cpus_changed:  # whatever began there meanwhile, no record tells of
@@ -111,6 +109,16 @@ class Pump:
             if self._cpus_changed or segment_ends:
                 self._open_segment(now)
         return has_asked
+
+    def take_waiting(self) -> None:
+        """Take also what waits in the kernel to be sent together; that is never older than a round."""
+        self._program.send_waiting()
+        self._take_samples(time.monotonic_ns())
+
+    def _take_samples(self, now: int) -> None:
+        for stream in self._samples:
+            for _ in self._take(stream, now):
+                pass
 
     def _learn(self) -> bool:
         for cpu in self._rings.cpus:
@@ -124,7 +132,8 @@ class Pump:
         return self._user_frames.answer()
 
     def close_round(self, now: int) -> None:
-        """Write everything that was taken before `now`, and what was lost until then."""
+        """Write everything that was sent before `now`, and what was lost until then."""
+        self.take_waiting()
         changes = self._rings.changes
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)

@@ -6,8 +6,9 @@ all processes map, and the recording carries the symbols that turn the addresses
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from offwake.format.layout import Kind
@@ -29,7 +30,7 @@ from tests.events import (
     state_letter,
 )
 
-__all__ = ["KIND_IDS", "Encoder", "Record", "clocks", "unwind_tables"]
+__all__ = ["KIND_IDS", "Encoder", "Record", "batched", "clocks", "unwind_tables"]
 
 BOOT_OFFSET_NS = 7_000_000_000
 """CLOCK_BOOTTIME ahead of CLOCK_MONOTONIC: the machine was once suspended for seven seconds."""
@@ -41,6 +42,8 @@ PROC_TICK_NS = 10_000_000
 RECORD_LOST, RECORD_COMM, RECORD_EXIT, RECORD_FORK, RECORD_SAMPLE, RECORD_MMAP2 = 2, 3, 4, 7, 9, 10
 MISC_COMM_EXEC, MISC_MMAP_BUILD_ID = 1 << 13, 1 << 14
 SAMPLE_TID, SAMPLE_TIME, SAMPLE_CALLCHAIN, SAMPLE_RAW, SAMPLE_IDENTIFIER = 1 << 1, 1 << 2, 1 << 5, 1 << 10, 1 << 16
+SAMPLE_AT, RAW_AT = 8, 24  # in a record: its identifier, and its raw data if it has no call chain
+EVENTS_IN_BATCH = 50
 CONTEXT_KERNEL, CONTEXT_USER = 2**64 - 128, 2**64 - 512
 
 PERF_EVENTS = {
@@ -121,6 +124,35 @@ def clocks(time_ns: int) -> dict[str, int]:
         "boottime_ns": time_ns + BOOT_OFFSET_NS,
         "realtime_ns": time_ns + REALTIME_OFFSET_NS,
     }
+
+
+def batched(records: Iterable[Record]) -> Iterator[bytes]:
+    """Yield the records of a ring as the recorder sends them: in one what needs nothing of the kernel and comes in a row."""
+    waiting: list[Record] = []
+    for record in records:
+        (by,) = struct.unpack_from("<Q", record.data, SAMPLE_AT)
+        goes_alone = by != _event_id(record.event.cpu, "without-stack")
+        after_ns = record.event.time_ns - waiting[-1].event.time_ns if waiting else 0
+        if waiting and (goes_alone or not 0 <= after_ns < 1 << 32 or len(waiting) == EVENTS_IN_BATCH):
+            yield _batch(waiting)
+            waiting = []
+        if goes_alone:
+            yield record.data
+        else:
+            waiting.append(record)
+    if waiting:
+        yield _batch(waiting)
+
+
+def _batch(records: list[Record]) -> bytes:
+    times = [records[0].event.time_ns, *(record.event.time_ns for record in records)]
+    data = records[0].data[SAMPLE_AT:RAW_AT]  # the time is of no matter
+    raw = struct.pack("<IQ", 0, times[0])
+    for record, after_ns in zip(records, (second - first for first, second in pairwise(times)), strict=True):
+        event = record.data[RAW_AT + 4 :]
+        event += bytes(-len(event) % 8)
+        raw += struct.pack("<II", after_ns, len(event)) + event
+    return _record(RECORD_SAMPLE, data + struct.pack("<I", len(raw)) + raw)
 
 
 class Encoder:

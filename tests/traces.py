@@ -10,7 +10,7 @@ from typing import Any
 
 from offwake.format.layout import Kind
 from offwake.format.writer import Block, TraceWriter
-from tests.encoding import KIND_IDS, Encoder, Record, clocks, unwind_tables
+from tests.encoding import KIND_IDS, Encoder, Record, batched, clocks, unwind_tables
 from tests.events import Event, Lost, Switch, Trace, WakeupNew, Waking
 
 __all__ = ["Cut", "write_trace"]
@@ -107,7 +107,7 @@ class _Recording:
         span = self._rings[ring, cpu].get(segment)
         if not span:
             return
-        data = b"".join(record.data for record in span)
+        data = b"".join(batched(span) if self._trace.user_stacks else (record.data for record in span))
         times = [record.event.time_ns for record in span]
         last_ns = self._cuts[segment][cpu] if segment < len(self._cuts) else self._trace.ended_ns
         tail = self._heads[ring, cpu]

@@ -128,4 +128,5 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
 }
 
 #define emit_with_kernel_stack emit_with_kernel_chain
+#define emit_soon emit_without_stack
 #endif

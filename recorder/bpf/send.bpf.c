@@ -22,20 +22,24 @@ static __always_inline void note_event(struct stacks *stack, void *event, u32 si
 static __always_inline int submit(void *ctx, struct stacks *stack, u64 end)
 {
     u32 zero = 0, slot = stack->kernel_id & 16383;
-    u64 begin = stack->begin & (EVENT_ROOM - 1), id = stack->kernel_id;
+    u64 begin = stack->begin & (EVENT_ROOM - 1), id = stack->kernel_id, size = end - begin;
     u64 *seen = kernel_told.lookup(&slot), *now = segment.lookup(&zero);
-    int error;
+    int error, is_told;
 
     if (!seen || !now)
         return -1;
 #ifdef WALKED
-    if (0) {
+    is_told = 0;
 #else
-    if (id && *seen == id + *now) {
+    is_told = id && *seen == id + *now;
 #endif
-        error = without_stack.perf_submit(ctx, stack->event + begin, end - begin);
-    } else {
-        error = kernel_stack.perf_submit(ctx, stack->event + begin, end - begin);
+    if (is_told && end <= __builtin_offsetof(struct stacks, ip)) {
+        error = send_soon(ctx, stack->event + begin, size);
+    } else if (!(error = send_what_waits(ctx))) {
+        if (is_told)
+            error = without_stack.perf_submit(ctx, stack->event + begin, size);
+        else
+            error = kernel_stack.perf_submit(ctx, stack->event + begin, size);
         if (!error && id)
             *seen = id + *now;
     }
@@ -104,8 +108,11 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
     note_event(stack, event, size, kind, KERNEL_STACK_FLAG);
     find_kernel_stack_id(ctx, stack);
     user = stack->is_interrupt ? NO_USER_STACK : begins_user_stack(stack);
-    if (user == NOT_OURS)
-        return counted(kind, with_stack.perf_submit(ctx, event, size));
+    if (user == NOT_OURS) {
+        int error = send_what_waits(ctx);
+
+        return counted(kind, error ? error : with_stack.perf_submit(ctx, event, size));
+    }
     if (user == OURS) {
         *(u16 *)(stack->event + EVENT_ROOM - size + 2) |= USER_STACK_FLAG;
         from_tracepoint.call(ctx, stack->space ? FOLLOW_FRAMES : LOOK_ON);

@@ -8,6 +8,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from offwake.errors import CannotRecord
@@ -17,6 +18,7 @@ __all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "U32", "U64"
 
 SYSCALL = 321  # x86_64
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
+PROG_RUN, RUN_ON_CPU = 10, 1
 MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
 KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
 PERCPU_ARRAY = 6
@@ -126,6 +128,11 @@ class Module:
         """Run it no more."""
         if function in self._links:
             os.close(self._links.pop(function))
+
+    def run_on(self, cpu: int, function: str) -> None:
+        """Run a loaded program, which is given nothing to look at, on a CPU; on one that is offline it does not run."""
+        with suppress(OSError):
+            bpf(PROG_RUN, struct.pack("<I60xII", self._programs[function], RUN_ON_CPU, cpu))
 
     def recursion_misses(self, function: str) -> int:
         """Count how often the kernel skipped a program because it was already running."""

@@ -11,6 +11,7 @@ from offwake.recorder.kernel.bpf_module import PERF_EVENT, RAW_TRACEPOINT, U32, 
 from offwake.recorder.kernel.btf import Btf
 from offwake.recorder.kernel.compiler import compiled
 from offwake.recorder.kernel.uprobes import has_uprobes, probe_type
+from offwake.recorder.programs.batches import SEND
 from offwake.recorder.programs.program import Program, event_kinds
 from offwake.recorder.programs.program_text import (
     STEPS,
@@ -140,6 +141,7 @@ def _module(text: str, sources: list[Source], program: Program) -> Module:
         types |= {event.function: (PERF_EVENT, 0) for event in source.sampled}
         types |= dict.fromkeys(source.probes, probe_type(source.in_kernel)) if source.probes else {}
     types |= {f"on_{watched}": (RAW_TRACEPOINT, 0) for watched in program.watched}
+    types |= {SEND: (RAW_TRACEPOINT, 0)} if program.user_stack_bytes else {}
     try:
         with ThreadPoolExecutor(VERIFIERS_AT_MOST) as pool:
             loaded = dict(zip(types, pool.map(lambda of: module.load(of, *types[of]), types), strict=True))

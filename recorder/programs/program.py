@@ -7,8 +7,9 @@ no tracefs either, and cannot hide events from other users of perf as a perf-att
 
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fcntl import ioctl
 from itertools import count
 from operator import add
@@ -16,8 +17,10 @@ from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.format.records import Mmap2
+from offwake.recorder.host.snapshot import online_cpus
 from offwake.recorder.kernel.bpf_module import PERF_EVENT, U32, U64, Module
 from offwake.recorder.kernel.uprobes import Site, attach_sites
+from offwake.recorder.programs.batches import Batches
 from offwake.recorder.programs.counted import CountedMap
 from offwake.recorder.programs.probed_files import ProbedFiles
 from offwake.recorder.programs.program_text import Build
@@ -47,6 +50,11 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*map(add, self.as_row(), other.as_row()))
+
+    def without(self, unsent: int, no_ring: bool) -> "Tally":
+        """Return what it is if so many of the stored were never sent, for lack of room or of a ring."""
+        failed, stored = self.failed + unsent, self.stored - unsent
+        return replace(self, stored=stored, failed=failed, no_ring=self.no_ring + unsent * no_ring)
 
     def as_row(self) -> list[int]:
         """Return the counts as a TICK has them."""
@@ -79,6 +87,8 @@ class Program:
     _probes: dict[str, list[int]] = field(default_factory=dict)
     _probed: dict[str, ProbedFiles] = field(default_factory=dict)
     _counted: dict[str, CountedMap] = field(default_factory=dict)
+    _batches: list[Batches] = field(default_factory=list)
+    _unsent: Counter[tuple[int, int]] = field(default_factory=Counter)  # by CPU and kind
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
 
@@ -92,6 +102,7 @@ class Program:
         self.sources = [source for source in self.sources if source.name not in loaded] + sources
         module.maps["own"].set(0, U32.pack(self.build.recorder))
         if self.user_stack_bytes:
+            self._batches.append(Batches(module))
             self.set_code(0, ANYWHERE)
 
     @property
@@ -232,6 +243,15 @@ class Program:
             self._set("unsure", 0, U64.pack(0))
         return is_unsure
 
+    def send_waiting(self) -> None:
+        """Have the events sent that wait to be sent together, as far as there is room in the rings."""
+        for batches in self._batches:
+            batches.send()
+
+    def give_up_waiting(self) -> None:
+        """Count what still waits as lost, when nothing can be sent any more."""
+        self._unsent = sum((batches.waiting() for batches in self._batches), Counter())
+
     def begin_segment(self) -> None:
         """Have every stack sent once more: a segment can be read without those before it."""
         if self.user_stack_bytes:
@@ -297,6 +317,8 @@ class Program:
                 for cpu, counts in enumerate(module.maps["tallies"].by_cpu(kind)):
                     before = found.setdefault(cpu, {}).get(kind, Tally())
                     found[cpu][kind] = before + Tally(*TALLY.unpack(counts))
+        for (cpu, kind), unsent in self._unsent.items():
+            found[cpu][kind] = found[cpu][kind].without(unsent, no_ring=cpu not in online_cpus())
         return found
 
     def take_counted(self) -> dict[str, bytes]:

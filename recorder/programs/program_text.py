@@ -17,7 +17,7 @@ __all__ = ["STEPS", "Build", "common_text", "source_text", "with_numbers", "with
 
 PRELUDE = ("prelude", "uprobes")
 MEMBERS, WAITED = ("members",), ("waited",)
-STACKS = ("stacks", "kernel_stack", "returns", "user_stack", "ways", "user_frames", "python_stack", "send")
+STACKS = ("batch", "stacks", "kernel_stack", "returns", "user_stack", "ways", "user_frames", "python_stack", "send")
 """In the order in which they need each other."""
 KERNEL_STACK_BYTES = 16 << 10  # THREAD_SIZE of x86-64, where nothing checks memory
 USER_REGISTERS = {"IP": "ip", "SP": "sp", "BP": "bp", "BX": "bx", "DI": "di", "CS": "cs"}

@@ -54,7 +54,7 @@ int on_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 #endif
     if (blocks && !is_own(e.prev_tgid))
         return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_switch);
-    return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_switch);
+    return emit_soon(ctx, &e, sizeof(e), KIND_sched_switch);
 }
 
 int on_sched_waking(struct bpf_raw_tracepoint_args *ctx)
@@ -85,14 +85,14 @@ int on_sched_waking(struct bpf_raw_tracepoint_args *ctx)
     is_wanted = is_wanted && is_worth_a_waker(rank);
 #endif
 #ifdef NO_WAKERS
-    return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+    return emit_soon(ctx, &e, sizeof(e), KIND_sched_waking);
 #endif
     if (is_own(e.target_tgid))
-        return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+        return emit_soon(ctx, &e, sizeof(e), KIND_sched_waking);
 #if defined(NARROWED) || defined(WAITED)
     if (!is_wanted) {
         if (is_on_own_stack(ctx))
-            return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_waking);
+            return emit_soon(ctx, &e, sizeof(e), KIND_sched_waking);
         return emit_with_kernel_stack(ctx, &e, sizeof(e), KIND_sched_waking);
     }
 #endif
@@ -139,13 +139,13 @@ int on_sched_wakeup_new(struct bpf_raw_tracepoint_args *ctx)
 #ifdef NO_WAKERS
         return 0;
 #endif
-        return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+        return emit_soon(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
     }
 #endif
 #ifdef NO_WAKERS
-    return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+    return emit_soon(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
 #endif
     if (is_own(e.target_tgid))
-        return emit_without_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
+        return emit_soon(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
     return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_wakeup_new);
 }

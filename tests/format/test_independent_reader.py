@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,10 +84,22 @@ def events(data: bytes) -> Counter[str]:
                 place += 8 * bool(bits & TID) + 8 * bool(bits & TIME)
                 if bits & CALLCHAIN:
                     place += 8 + 8 * struct.unpack_from("<Q", block.payload, place)[0]
-                raw = bits & RAW and kinds[struct.unpack_from("<H", block.payload, place + 4)[0]]
-                counted[raw or event["name"]] += 1
+                raw = bits & RAW and struct.unpack_from("<H", block.payload, place + 4)
+                if raw == (0,):
+                    counted.update(kinds[kind] for kind in batched(block.payload[place + 8 : at + size]))
+                else:
+                    counted[kinds[raw[0]] if raw else event["name"]] += 1
             at += size
     return counted
+
+
+def batched(data: bytes) -> Iterator[int]:
+    """Yield the kinds of a batch's events."""
+    at = 8
+    while at < len(data):
+        _, size, kind = struct.unpack_from("<IIH", data, at)
+        yield kind
+        at += 8 + size
 
 
 # The comparison with the reader and the recordings that the doc's own reader has to cope with.
@@ -110,7 +123,8 @@ def test_both_readers_agree(count: int) -> None:
         agree(path)
 
 
-def test_events_are_counted_as_they_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user_stacks", [False, True], ids=["walked", "whole"])
+def test_events_are_counted_as_they_were_written(user_stacks: bool, tmp_path: Path) -> None:
     began = 1_000_000_000
     written = [
         *[Switch(began + 10 * n, n % 2, prev=5, next=0, state=n % 3, stack=("main", "wait_[k]")) for n in range(13)],
@@ -119,10 +133,12 @@ def test_events_are_counted_as_they_were_written(tmp_path: Path) -> None:
         *[WakeupNew(began + 10 * n + 3, n % 2, waker=5, target=50 + n, tgid=50 + n, comm="new") for n in range(5)],
     ]
     threads = [Known(5, 5, "five"), Known(6, 6, "six")]
-    path = write_trace(tmp_path / "x.offwake", Trace(cpus=2, threads=threads, events=written))
+    trace = Trace(cpus=2, threads=threads, events=written, user_stacks=user_stacks)
+    path = write_trace(tmp_path / "x.offwake", trace)
     agree(path)
     counted = events(path.read_bytes())
-    assert counted == {"sched_switch": 13, "sched_waking": 11, "on-cpu": 7, "sched_wakeup_new": 5}
+    sampled = "cpu_sample_whole" if user_stacks else "on-cpu"
+    assert counted == {"sched_switch": 13, "sched_waking": 11, sampled: 7, "sched_wakeup_new": 5}
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "examples").glob("*.offwake")), ids=str)

@@ -1,15 +1,20 @@
 """The header and the trailer: what goes in comes out, and nothing else does."""
 
+import re
+import zlib
 from dataclasses import fields, replace
 from pathlib import Path
 
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offwake.format import values
 from offwake.format.layout import (
     HEADER_SIZE,
     MAJOR,
     MINOR,
+    NO_STREAM,
     TRAILER_SIZE,
     BlockHeader,
     Kind,
@@ -80,3 +85,13 @@ def test_the_page_about_the_format_states_this_version() -> None:
     page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
     assert f"| 32 | u16 | major | {MAJOR} |\n| 34 | u16 | minor | {MINOR} |\n" in page
     assert f"The format is version **{MAJOR}.{MINOR}**" in page and f"format {MAJOR}.{MINOR}, kind 4" in page
+
+
+def test_the_pages_block_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    block = bytes.fromhex("".join(re.findall(r"^    [0-9a-f]0: ((?:[0-9a-f]{2} )+)", page, re.MULTILINE)))
+    header = BlockHeader.unpack(block, 0)
+    assert header and header == replace(header, major=MAJOR, minor=MINOR, kind=Kind.TICK, stream=NO_STREAM)
+    frame = block[header.frame_offset : header.end]
+    assert header.end == len(block) and header.frame_crc == zlib.crc32(frame)
+    assert values.unpack(zstandard.ZstdDecompressor().decompress(frame)) == {"time_ns": 5}

@@ -1,0 +1,78 @@
+"""Events that were sent together are read as if each had come alone; what of a batch is damaged is told, not guessed."""
+
+import struct
+from random import Random
+
+import numpy as np
+import pytest
+
+from offwake.analyzer.decode import Decoder, Rows
+from offwake.analyzer.stacks import StackTable
+from offwake.format.layout import Kind
+from tests.encoding import Encoder, Record, batched
+from tests.events import Event, Known, Switch, Trace, WakeupNew, Waking
+
+BEGAN = 1_000_000_000
+HOUR_NS = 3_600_000_000_000
+THREADS = [Known(5, 5, "five"), Known(6, 6, "six")]
+
+
+def encoded(events: list[Event]) -> tuple[Decoder, list[Record]]:
+    """Return the records of one CPU's ring, and a new reader for them."""
+    encoder = Encoder(Trace(threads=THREADS, events=events, user_stacks=True))
+    decoder = Decoder(encoder.keyframe(BEGAN), StackTable())
+    return decoder, [record for event in events for record in encoder.encode(event) if record.ring == Kind.EVENTS]
+
+
+def ping_pong(times_ns: list[int]) -> list[Event]:
+    events: list[Event] = []
+    for number, time_ns in enumerate(times_ns):
+        events.append(Waking(time_ns, 0, waker=5, target=6, stack=("main", "wake_[k]")))
+        events.append(Switch(time_ns + 1, 0, prev=5, next=6, state=1, stack=("main", f"wait{number % 3}", "wait_[k]")))
+        events.append(Switch(time_ns + 2, 0, prev=6, next=5, state=0))
+    return [*events, WakeupNew(times_ns[-1] + 3, 0, waker=5, target=7, tgid=7, comm="seven")]
+
+
+def same(left: Rows, right: Rows) -> bool:
+    return all(np.array_equal(getattr(left, column), getattr(right, column)) for column in ("time_ns", "stack", "payload"))
+
+
+@pytest.mark.parametrize("step_ns", [10, HOUR_NS], ids=["soon", "hours later"])
+def test_a_batch_holds_what_would_have_come_alone(step_ns: int) -> None:
+    events = ping_pong([BEGAN + number * step_ns for number in range(100)])
+    one, records = encoded(events)
+    other, _ = encoded(events)
+    together, alone = b"".join(batched(records)), b"".join(record.data for record in records)
+    assert len(together) < len(alone)
+    found, expected = one.decode(together, 0), other.decode(alone, 0)
+    assert found.keys() == expected.keys()
+    assert all(same(found[kind], expected[kind]) for kind in expected)
+    assert {int(kind): len(rows) for kind, rows in found.items()} == {1: 200, 2: 100, 3: 1}
+    assert (one.unreadable_bytes, one.last_ns) == (0, other.last_ns)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_a_damaged_batch_what_comes_before_the_damage_is_read(seed: int) -> None:
+    decoder, records = encoded(ping_pong([BEGAN + 10 * number for number in range(30)]))
+    random = Random(seed)
+    *others, last = batched(records)
+    sizes, at = [], struct.calcsize("<IHHQQIIQ")
+    while at < len(last):
+        sizes.append(at + 4)
+        at += 8 + struct.unpack_from("<I", last, at + 4)[0]
+    which = random.randrange(len(sizes))
+    damaged = bytearray(last)
+    struct.pack_into("<I", damaged, sizes[which], random.choice([0, 7, 1 << 20, (1 << 32) - 1]))
+    found = decoder.decode(b"".join([*others, bytes(damaged)]), 0)
+    assert sum(map(len, found.values())) == len(records) - len(sizes) + which
+    assert decoder.unreadable_bytes == len(last) - sizes[which] + 4
+
+
+@pytest.mark.parametrize("words", [4, 5], ids=["not even a time", "a time alone"])
+def test_a_batch_without_events_is_none(words: int) -> None:
+    decoder, records = encoded(ping_pong([BEGAN]))
+    [*_, last] = batched(records)
+    empty = bytearray(last[: 8 * words])
+    struct.pack_into("<H", empty, 6, len(empty))
+    assert not decoder.decode(bytes(empty), 0)
+    assert decoder.unreadable_bytes == 0
