@@ -22,8 +22,8 @@ class Batches:
     module: Module
 
     def send(self) -> None:
-        """Have everything sent that waits; CPUs on which nothing does are left alone. A batch that finds no room in its ring,
-        or whose CPU is offline, waits on."""
+        """Have everything sent that waits; where nothing does, the CPU is left alone. A batch that finds no room in its
+        ring, or whose CPU is offline, waits on."""
         for cpu, batch in enumerate(self._read()):
             if HEAD.unpack_from(batch)[0]:
                 self.module.run_on(cpu, SEND)
