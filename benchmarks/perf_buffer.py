@@ -1,6 +1,6 @@
-"""The least that a recorder with a perf buffer can be: 32 bytes of every switch and waking, sent and forgotten.
+"""The least that sending events one by one through a perf buffer is: 32 bytes of every switch and waking, and forgotten.
 
-What it costs, every recorder with such a buffer costs at least: each sends more, and a stack.
+What it costs, a recorder that sends each of them alone costs at least: they have more to say, and stacks.
 """
 
 import time

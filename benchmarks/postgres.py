@@ -4,7 +4,8 @@ pgbench runs its TPC-B-like transactions on a cluster that is made for it: on a 
 commit waits for it; in memory, as fast as it can, when every microsecond of a recorder is one that a transaction lacks; and
 at half the rate that it reaches alone. Beside it the recorders come and go, in turns. The pace of a database, and of the
 machine under it, changes by more than what is to be measured: so each recorder is held against the seconds before and after
-it. The kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
+it; and a process that only starts is one of them, since pgbench takes seconds to find back to its pace after any
+disturbance. The kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
 """
 
 import argparse
@@ -31,9 +32,13 @@ from benchmarks.sources import all_taken_ns, statistics_of_programs
 __all__ = ["postgresql"]
 
 ON_DISK, IN_MEMORY = "/var/tmp", "/dev/shm"
-SETTLING_S = 2.0
-"""From the start of pgbench, and of a recorder, until it counts: a recorder starts and learns."""
+SETTLING_S = 5.0
+"""From the start of pgbench, and of a recorder, until it counts: a recorder starts and learns, and pgbench has to find back
+to its pace."""
 PERF_BUFFER = "only a perf buffer"
+ONLY_STARTS = "only a process that starts"
+BUSY_S = 0.5
+STARTING = f"import time\nwhile time.process_time() < {BUSY_S}: pass\ntime.sleep(1000)"
 RECORDERS = {
     "offwake": f"{OFFWAKE} record -o FILE",
     "offwake --no-wakers": f"{OFFWAKE} record --no-wakers -o FILE",
@@ -41,6 +46,7 @@ RECORDERS = {
     PERF_G: f"{PERF} -o FILE",
     OFFCPUTIME: "offcputime",
     PERF_BUFFER: f"{sys.executable} -m benchmarks.perf_buffer",
+    ONLY_STARTS: f"{sys.executable} -c '{STARTING}'",
 }
 ACCOUNTED = {
     "offwake": f"{OFFWAKE} record -o FILE",
