@@ -1,9 +1,9 @@
 /*
  * Events on their way together: one record in the ring for many of them.
  *
- * To send costs the kernel half a microsecond, whatever is sent: a third of what an event with both stacks costs. So what
- * needs nothing more of the kernel, no call chain, waits in a batch of its CPU, with its time, until that is full or the
- * recorder has it sent (batches.py). Before anything is sent alone the batch goes: their order stays.
+ * What it costs to send something hardly depends on its size, and was a third of what an event cost. So what needs nothing
+ * more of the kernel, no call chain, waits in a batch of its CPU, with its time, until that is full or the recorder has it
+ * sent (batches.py). Before anything is sent alone the batch goes: their order stays.
  *
  * A batch that finds no room in the ring stays, and the event that then finds none in the batch is the one that is lost.
  *
