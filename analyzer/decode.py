@@ -163,8 +163,8 @@ class Decoder:
             if layout is None:
                 continue
             size = layout.dtype.itemsize
-            mine = mine[records["payload"][mine] + size <= len(octets)]
-            if not len(mine):  # the span ends in their midst
+            mine = mine[records["payload"][mine] + size <= records["end"][mine]]
+            if not len(mine):  # they are shorter than their kind is
                 continue
             payload = np.zeros((len(mine), size), np.uint8)
             _gather(octets, records["payload"][mine], payload)
@@ -271,18 +271,21 @@ def _unpack(
     words: NDArray[np.uint64], at: int, end: int, records: NDArray[np.void], count: int
 ) -> tuple[int, int]:
     """Fill `records` from the `count`-th on with the events of a batch, whose time is the word `at`; returns how many there
-    are then, and the word where it ended: before `end` at the first impossible size."""
+    are then, and the word where it ended: before `end` at the first impossible size or kind."""
     if at >= end:
         return count, at
     time_ns = np.int64(words[at])
     at += 1
     while at < end:
-        after = at + 1 + (int(words[at] >> np.uint64(32)) >> 3)
-        if after <= at + 1 or after > end:
+        size = int(words[at] >> np.uint64(32))
+        after = at + 1 + (size >> 3)
+        if size == 0 or size & 7 or after > end:
+            break
+        kind, flags = int(words[at + 1]) & 0xFFFF, int(words[at + 1]) >> 16 & 0xFFFF
+        if kind == BATCH_KIND or kind == LOST:
             break
         time_ns += np.int64(words[at] & np.uint64(0xFFFFFFFF))
-        begins = int(words[at + 1])
-        _put(records[count], time_ns, 8 * (at + 1), 8 * after, begins & 0xFFFF, begins >> 16 & 0xFFFF)
+        _put(records[count], time_ns, 8 * (at + 1), 8 * after, kind, flags)
         count += 1
         at = after
     return count, at

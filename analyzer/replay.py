@@ -1,7 +1,9 @@
 """One pass over a recording: segment by segment, events in time order, what they brought to an end.
 
-Rings of different CPUs are written one after another, and an interrupt can nest between an event's timestamp and its place
-in the ring. So the events of a segment wait until the next one is decoded: what is earlier than everything in it is taken.
+Rings of different CPUs are written one after another, an interrupt can nest between an event's timestamp and its place in
+the ring, and some events wait for others to be sent with. So the events of a segment wait until the next one is decoded:
+what is earlier than everything in it is taken. What comes later still had waited for its CPU, which was offline: that time
+is a gap, and it is left out.
 """
 
 from collections import Counter, defaultdict
@@ -145,12 +147,16 @@ class Replay:
     def _pass(self) -> Iterator[Batch]:
         waiting: dict[int, Rows] = {}
         records: list[SideRecord] = []
+        taken_ns = self.recording.began_ns
         for _, blocks in groupby(self.recording.reader.blocks, key=lambda block: block.segment):
             rows, fresh = self._decode(list(blocks))
+            rows = {kind: part if kind == LOST else part.between(taken_ns, None) for kind, part in rows.items()}
+            rows = {kind: part for kind, part in rows.items() if len(part)}
             starts = [int(part.time_ns.min()) for part in rows.values()] + [record.time_ns for record in fresh]
             if not starts:
                 continue
             first_ns = min(starts)
+            taken_ns = max(taken_ns, first_ns)
             ready, waiting = _split(waiting, first_ns)
             yield from self._batches(ready, [record for record in records if record.time_ns < first_ns])
             waiting = _joined(waiting, rows)

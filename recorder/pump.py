@@ -110,10 +110,11 @@ class Pump:
                 self._open_segment(now)
         return has_asked
 
-    def take_waiting(self) -> None:
-        """Take also what waits in the kernel to be sent together; that is never older than a round."""
+    def take_waiting(self, now: int) -> None:
+        """Take also what waits in the kernel to be sent together, for which there has to be room in the rings."""
+        self._take_samples(now)
         self._program.send_waiting()
-        self._take_samples(time.monotonic_ns())
+        self._take_samples(now)
 
     def _take_samples(self, now: int) -> None:
         for stream in self._samples:
@@ -133,7 +134,7 @@ class Pump:
 
     def close_round(self, now: int) -> None:
         """Write everything that was sent before `now`, and what was lost until then."""
-        self.take_waiting()
+        self.take_waiting(now)
         changes = self._rings.changes
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)

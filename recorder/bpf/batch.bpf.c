@@ -3,14 +3,15 @@
  *
  * What it costs to send something hardly depends on its size, and was a third of what an event cost. So what needs nothing
  * more of the kernel, no call chain, waits in a batch of its CPU, with its time, until that is full or the recorder has it
- * sent (batches.py). Before anything is sent alone the batch goes: their order stays.
+ * sent (batches.py). Before an event goes alone because of its stacks the batch goes: their order stays.
  *
  * A batch that finds no room in the ring stays, and the event that then finds none in the batch is the one that is lost.
  *
- * Its users all run with interrupts off. Only where the recorder has it sent on the CPU that it runs on itself they are on:
- * what comes meanwhile goes alone.
+ * Its users run with interrupts off, but for two: a thread that wakes itself, and the recorder when it has the batch of its own
+ * CPU sent. What comes in an interrupt while a batch is at work goes alone.
  */
 
+#define barrier() asm volatile("" ::: "memory")
 #define BATCH_BYTES 4096
 #define BATCH_HEAD 12 /* bytes that are sent before the entries */
 #define ENTRY_AT_MOST 128
@@ -18,7 +19,7 @@
 struct entry { u32 after_ns, size; u8 event[ENTRY_AT_MOST]; }; /* how long after the one before; the event's bytes, padded */
 struct batch {
     u64 last_ns;
-    u32 used, is_on_its_way;
+    u32 used, is_at_work;
     u32 unused, kind_and_flags; /* from here on it is sent: 0, which is no kind of event, … */
     u64 begin_ns;               /* … the time of the first event, … */
     u8 entries[BATCH_BYTES + sizeof(struct entry)]; /* … and of each what would be sent alone; the verifier adds them up */
@@ -37,25 +38,40 @@ static __always_inline int send_batch(void *ctx, struct batch *batch)
     return error;
 }
 
+/* Whether nobody is at work on the batch; then we are. */
+static __always_inline int begin_work(struct batch *batch)
+{
+    volatile u32 *is_at_work = &batch->is_at_work;
+
+    if (*is_at_work)
+        return 0;
+    *is_at_work = 1;
+    barrier();
+    return 1;
+}
+
+static __always_inline int end_work(struct batch *batch, int error)
+{
+    barrier();
+    *(volatile u32 *)&batch->is_at_work = 0;
+    return error;
+}
+
 /* Send what waits before what goes alone; where there is no room for it there is none for that either. */
 static __always_inline int send_what_waits(void *ctx)
 {
     u32 zero = 0;
     struct batch *batch = batches.lookup(&zero);
 
-    return batch && !*(volatile u32 *)&batch->is_on_its_way ? send_batch(ctx, batch) : 0;
+    return batch && begin_work(batch) ? end_work(batch, send_batch(ctx, batch)) : 0;
 }
 
-/* Send an event, or let it wait for others. */
-static __always_inline int send_soon(void *ctx, void *event, u64 size)
+/* Put an event to those that wait; where there is no room for it, they are sent. */
+static __always_inline int add_to_batch(void *ctx, struct batch *batch, void *event, u64 size)
 {
-    u32 zero = 0;
-    struct batch *batch = batches.lookup(&zero);
     u64 used, now = bpf_ktime_get_ns(), room = (size + 7) & -8;
     struct entry *entry;
 
-    if (!batch || *(volatile u32 *)&batch->is_on_its_way)
-        return without_stack.perf_submit(ctx, event, size);
     if (!batch->used || batch->used >= BATCH_BYTES - sizeof(*entry) || now - batch->last_ns >> 32) {
         int error = send_batch(ctx, batch);
 
@@ -74,20 +90,24 @@ static __always_inline int send_soon(void *ctx, void *event, u64 size)
     return 0;
 }
 
-int on_send_batch(struct bpf_raw_tracepoint_args *ctx)
+/* Send an event, or let it wait for others. */
+static __always_inline int send_soon(void *ctx, void *event, u64 size)
 {
     u32 zero = 0;
     struct batch *batch = batches.lookup(&zero);
 
-    if (!batch)
-        return 0;
-    *(volatile u32 *)&batch->is_on_its_way = 1;
-    send_batch(ctx, batch);
-    *(volatile u32 *)&batch->is_on_its_way = 0;
+    if (!batch || !begin_work(batch))
+        return without_stack.perf_submit(ctx, event, size);
+    return end_work(batch, add_to_batch(ctx, batch, event, size));
+}
+
+int on_send_batch(struct bpf_raw_tracepoint_args *ctx)
+{
+    send_what_waits(ctx);
     return 0;
 }
 
-/* For programs that run with interrupts off, as all users of the scratch do. */
+/* For programs that hardly ever interrupt each other, as those that use the scratch. */
 static __always_inline int emit_soon(void *ctx, void *event, u32 size, int kind)
 {
     set_number(event, size, kind);

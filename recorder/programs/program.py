@@ -9,7 +9,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fcntl import ioctl
 from itertools import count
 from operator import add
@@ -17,7 +17,6 @@ from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.format.records import Mmap2
-from offwake.recorder.host.snapshot import online_cpus
 from offwake.recorder.kernel.bpf_module import PERF_EVENT, U32, U64, Module
 from offwake.recorder.kernel.uprobes import Site, attach_sites
 from offwake.recorder.programs.batches import Batches
@@ -51,11 +50,6 @@ class Tally:
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*map(add, self.as_row(), other.as_row()))
 
-    def without(self, unsent: int, no_ring: bool) -> "Tally":
-        """Return what it is if so many of the stored were never sent, for lack of room or of a ring."""
-        failed, stored = self.failed + unsent, self.stored - unsent
-        return replace(self, stored=stored, failed=failed, no_ring=self.no_ring + unsent * no_ring)
-
     def as_row(self) -> list[int]:
         """Return the counts as a TICK has them."""
         return [self.attempted, self.stored, self.failed, self.no_ring]
@@ -88,7 +82,7 @@ class Program:
     _probed: dict[str, ProbedFiles] = field(default_factory=dict)
     _counted: dict[str, CountedMap] = field(default_factory=dict)
     _batches: list[Batches] = field(default_factory=list)
-    _unsent: Counter[tuple[int, int]] = field(default_factory=Counter)  # by CPU and kind
+    _unsent: dict[tuple[int, int], Tally] = field(default_factory=dict)  # what changes of a CPU's tally of a kind
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
 
@@ -248,9 +242,11 @@ class Program:
         for batches in self._batches:
             batches.send()
 
-    def give_up_waiting(self) -> None:
-        """Count what still waits as lost, when nothing can be sent any more."""
-        self._unsent = sum((batches.waiting() for batches in self._batches), Counter())
+    def give_up_waiting(self, with_ring: set[int]) -> None:
+        """Count what still waits as lost, when nothing can be sent any more; `with_ring` are the CPUs that have a ring."""
+        waiting: Counter[tuple[int, int]] = sum((batches.waiting() for batches in self._batches), Counter())
+        for (cpu, kind), events in waiting.items():
+            self._unsent[cpu, kind] = Tally(0, -events, events, 0 if cpu in with_ring else events)
 
     def begin_segment(self) -> None:
         """Have every stack sent once more: a segment can be read without those before it."""
@@ -318,7 +314,7 @@ class Program:
                     before = found.setdefault(cpu, {}).get(kind, Tally())
                     found[cpu][kind] = before + Tally(*TALLY.unpack(counts))
         for (cpu, kind), unsent in self._unsent.items():
-            found[cpu][kind] = found[cpu][kind].without(unsent, no_ring=cpu not in online_cpus())
+            found[cpu][kind] += unsent
         return found
 
     def take_counted(self) -> dict[str, bytes]:

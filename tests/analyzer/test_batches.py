@@ -6,11 +6,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from offwake.analyzer import query
 from offwake.analyzer.decode import Decoder, Rows
 from offwake.analyzer.stacks import StackTable
 from offwake.format.layout import Kind
+from tests.analyzer.recorded import ALL, recorded
 from tests.encoding import Encoder, Record, batched
 from tests.events import Event, Known, Switch, Trace, WakeupNew, Waking
+from tests.truth import PARTS
 
 BEGAN = 1_000_000_000
 HOUR_NS = 3_600_000_000_000
@@ -62,7 +65,7 @@ def test_of_a_damaged_batch_what_comes_before_the_damage_is_read(seed: int) -> N
         at += 8 + struct.unpack_from("<I", last, at + 4)[0]
     which = random.randrange(len(sizes))
     damaged = bytearray(last)
-    struct.pack_into("<I", damaged, sizes[which], random.choice([0, 7, 1 << 20, (1 << 32) - 1]))
+    struct.pack_into("<I", damaged, sizes[which], random.choice([0, 7, 9, 15, 1 << 20, (1 << 32) - 1]))
     found = decoder.decode(b"".join([*others, bytes(damaged)]), 0)
     assert sum(map(len, found.values())) == len(records) - len(sizes) + which
     assert decoder.unreadable_bytes == len(last) - sizes[which] + 4
@@ -76,3 +79,17 @@ def test_a_batch_without_events_is_none(words: int) -> None:
     struct.pack_into("<H", empty, 6, len(empty))
     assert not decoder.decode(bytes(empty), 0)
     assert decoder.unreadable_bytes == 0
+
+
+def test_what_waited_while_its_cpu_was_offline_does_not_turn_back_the_time() -> None:
+    """Of CPU 1 only the last segment has anything: what happened there before the others' first segment ended."""
+    switches = (200, 0), (400, 5), (500, 0), (800, 5)
+    on_cpu_0 = [Switch(BEGAN + at, 0, prev=prev, next=5 - prev, state=0) for at, prev in switches]
+    on_cpu_1 = [Switch(BEGAN + 50, 1, prev=0, next=5, state=0), Switch(BEGAN + 100, 1, prev=5, next=0, state=0)]
+    events: list[Event] = [*on_cpu_0, *on_cpu_1]
+    trace = Trace(cpus=2, threads=THREADS, events=events, user_stacks=True)
+    with recorded(trace, [(BEGAN + 300, BEGAN + 1), (BEGAN + 700, BEGAN + 2)]) as recording:
+        rows = query.table(recording, "threads", ALL).rows
+    [row] = [row for row in rows if row["tid"] == 5]
+    parts = [row[f"{part}_ns"] for part in PARTS]
+    assert min(parts) >= 0 and sum(parts) == trace.ended_ns - trace.began_ns
