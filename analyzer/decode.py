@@ -267,9 +267,7 @@ def _walk(
 
 
 @compiled
-def _unpack(
-    words: NDArray[np.uint64], at: int, end: int, records: NDArray[np.void], count: int
-) -> tuple[int, int]:
+def _unpack(words: NDArray[np.uint64], at: int, end: int, records: NDArray[np.void], count: int) -> tuple[int, int]:
     """Fill `records` from the `count`-th on with the events of a batch, whose time is the word `at`; returns how many there
     are then, and the word where it ended: before `end` at the first impossible size or kind."""
     if at >= end:
