@@ -156,8 +156,8 @@ class Replay:
             if not starts:
                 continue
             first_ns = min(starts)
-            taken_ns = max(taken_ns, first_ns)
             ready, waiting = _split(waiting, first_ns)
+            taken_ns = max([taken_ns, *(int(part.time_ns.max()) for part in ready.values() if len(part))])
             yield from self._batches(ready, [record for record in records if record.time_ns < first_ns])
             waiting = _joined(waiting, rows)
             records = [record for record in records if record.time_ns >= first_ns] + fresh

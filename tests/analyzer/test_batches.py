@@ -93,3 +93,17 @@ def test_what_waited_while_its_cpu_was_offline_does_not_turn_back_the_time() -> 
     [row] = [row for row in rows if row["tid"] == 5]
     parts = [row[f"{part}_ns"] for part in PARTS]
     assert min(parts) >= 0 and sum(parts) == trace.ended_ns - trace.began_ns
+
+
+def test_what_another_segment_is_later_than_is_not_taken_yet() -> None:
+    """Of the second segment only CPU 0 has an event, of the third only CPU 1, and that is the earlier one."""
+    events: list[Event] = [
+        Switch(BEGAN + 200, 0, prev=0, next=5, state=0),
+        Switch(BEGAN + 600, 0, prev=5, next=0, state=1),
+        Switch(BEGAN + 500, 1, prev=0, next=6, state=0),
+        Switch(BEGAN + 800, 1, prev=6, next=0, state=1),
+    ]
+    trace = Trace(cpus=2, threads=THREADS, events=events, user_stacks=True)
+    with recorded(trace, [(BEGAN + 300, BEGAN + 300), (BEGAN + 700, BEGAN + 400)]) as recording:
+        rows = query.table(recording, "threads", ALL).rows
+    assert {row["tid"]: row["on_cpu_ns"] for row in rows} == {5: 400, 6: 300}
