@@ -130,10 +130,11 @@ class Rings:
         return gaps
 
     def disable(self) -> None:
-        """Have nothing more written into the rings, but by programs. CPUs are followed once more, up to now."""
+        """Have nothing more written into the rings, but by programs that are attached: samples run theirs no longer. CPUs
+        are followed once more, up to now."""
         self._is_disabled = True
         for cpu in self.cpus:
-            for event in (*cpu.events, *([cpu.lessons.event] if cpu.lessons else [])):
+            for event in cpu.events[len(OUTPUTS) :]:
                 with suppress(OSError):  # its CPU is gone
                     disable(event)
 

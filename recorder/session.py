@@ -163,9 +163,9 @@ class _Capture:
         reason = self._until_stopped(watch)
         ended_ns, signals = time.monotonic_ns(), self._stopper.count
         command_status = (self._command.status or 0) if self._command else 0
+        self._rings.disable()
         self._program.detach()
         self._pump.take_waiting(ended_ns)
-        self._rings.disable()
         self._program.give_up_waiting({rings.cpu for rings in self._rings.cpus if rings.alive})
         self._pump.end()
         ending = self.ending(reason)

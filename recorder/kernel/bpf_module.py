@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +15,22 @@ from pathlib import Path
 from offwake.errors import CannotRecord
 from offwake.recorder.kernel.compiler import Compiled, MapSpec
 
-__all__ = ["KPROBE", "LINK_CREATE", "PERF_EVENT", "RAW_TRACEPOINT", "U32", "U64", "Map", "Module", "bpf", "load_code"]
+__all__ = [
+    "KPROBE",
+    "LINK_CREATE",
+    "PERF_EVENT",
+    "RAW_TRACEPOINT",
+    "U32",
+    "U64",
+    "Map",
+    "Module",
+    "await_running",
+    "bpf",
+    "load_code",
+]
 
-SYSCALL = 321  # x86_64
+SYSCALL, MEMBARRIER = 321, 324  # x86_64
+FOR_ALL, NO_RUN_IS_LONGER_S = 1, 0.05
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
 PROG_RUN, RUN_ON_CPU = 10, 1
 MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
@@ -146,6 +160,15 @@ class Module:
         self._links.clear()
         self._programs.clear()
         self.maps.clear()
+
+
+def await_running() -> None:
+    """Wait until no program runs any more that was detached; a hypervisor may have halted the CPU that one runs on.
+
+    membarrier(2) waits for all CPUs to leave what RCU protects, as programs are; where some CPUs have no tick it refuses.
+    """
+    if _libc.syscall(MEMBARRIER, FOR_ALL, 0, 0) < 0:
+        time.sleep(NO_RUN_IS_LONGER_S)
 
 
 def _with_maps(code: bytes, descriptors: dict[int, int]) -> bytes:

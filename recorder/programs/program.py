@@ -17,7 +17,7 @@ from typing import Any
 
 from offwake.errors import CannotRecord
 from offwake.format.records import Mmap2
-from offwake.recorder.kernel.bpf_module import PERF_EVENT, U32, U64, Module
+from offwake.recorder.kernel.bpf_module import PERF_EVENT, U32, U64, Module, await_running
 from offwake.recorder.kernel.uprobes import Site, attach_sites
 from offwake.recorder.programs.batches import Batches
 from offwake.recorder.programs.counted import CountedMap
@@ -175,7 +175,11 @@ class Program:
                     module.detach(function)
 
     def detach(self) -> None:
-        """Detach every program; the counters stay readable."""
+        """Detach every program, and wait until none runs any more; the counters stay readable."""
+        self._detach_all()
+        await_running()
+
+    def _detach_all(self) -> None:
         for module, sources in self._modules:
             for watched in self.watched:
                 module.detach(f"on_{watched}")
@@ -184,7 +188,7 @@ class Program:
 
     def close(self) -> None:
         """Detach and free everything."""
-        self.detach()
+        self._detach_all()
         for module, _ in self._modules:
             module.close()
         self._modules.clear()
