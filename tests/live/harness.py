@@ -117,6 +117,12 @@ def record(path: Path, command: list[str | Path], under: tuple[str, ...] = (), s
     return Recorded(path, json.loads(result.stdout))
 
 
+def with_tracefs(*command: str | Path) -> list[str | Path]:
+    """A command line that has tracefs, which perf and other tools need: in a mount namespace, the host stays as it is."""
+    mount = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing"
+    return ["unshare", "--mount", "sh", "-c", f'{mount}; exec "$@"', "sh", *command]
+
+
 @contextmanager
 def recorder(
     *arguments: str | Path, under: tuple[str, ...] = (), stdout: int | None = None

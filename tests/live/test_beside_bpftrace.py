@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.live.harness import ask, events, record
+from tests.live.harness import ask, events, record, with_tracefs
 from tests.live.networks import veth
 from tests.live.test_chains import loop_device
 
-WITH_TRACEFS = 'mount -t tracefs none /sys/kernel/tracing && exec bpftrace -f json -e "$0"'
 SYNCS, PAGES, PAGE = 2003, 997, 4096
 WRITE, FLUSH = 1, 2  # REQ_OP_…
 HIDDEN_AT_MOST = 20
@@ -53,7 +52,7 @@ class Witness:
 def bpftrace(program: str) -> Iterator[Witness]:
     """Run a program of bpftrace around a block, from when it is attached."""
     seen = Witness()
-    command = ["unshare", "--mount", "sh", "-c", WITH_TRACEFS, 'BEGIN { printf("ready\\n"); } ' + program]
+    command = with_tracefs("bpftrace", "-f", "json", "-e", 'BEGIN { printf("ready\\n"); } ' + program)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import OFFWAKE, Recorded, ask, events
-
-WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec "
-"""perf needs tracefs; it gets one in a mount namespace of its own, and the host stays as it is."""
+from tests.live.harness import OFFWAKE, Recorded, ask, events, with_tracefs
 
 BUSIEST = 10
 ROUND_TRIPS = 20_000
@@ -34,11 +31,6 @@ class Behaviour:
 
     switches: Counter[int]
     off_cpu_ns: dict[int, int]
-
-
-def with_perf(perf: str, *command: str | Path) -> list[str | Path]:
-    """A perf command line with its workload, in a mount namespace that has tracefs."""
-    return ["unshare", "--mount", "sh", "-c", f'{WITH_TRACEFS} perf {perf} "$@"', "perf", *command]
 
 
 def perf_output(*arguments: str | Path) -> str:
@@ -121,7 +113,7 @@ def both(workload: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("both")
     path, perf_data = folder / "mixture.offwake", folder / "perf.data"
     recording: list[str | Path] = [OFFWAKE, "record", "-o", path, "--", "taskset", "-c", "0", workload("mixture")]
-    perf = with_perf(f"sched record -N -B -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --", *recording)
+    perf = with_tracefs(*f"perf sched record -N -B -m 4096 -k CLOCK_MONOTONIC -o {perf_data} --".split(), *recording)
     result = subprocess.run(["taskset", "-c", "1", *perf], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     document = next(line for line in result.stdout.splitlines() if line.startswith("{"))
@@ -171,7 +163,7 @@ def test_perf_stores_every_switch_with_and_without_a_recorder(tmp_path: Path, be
     bench: list[str | Path] = ["taskset", "-c", "0", "perf", "bench", "sched", "pipe", "-l", str(ROUND_TRIPS)]
     recorder: list[str | Path] = [OFFWAKE, "record", "-o", tmp_path / "beside.offwake", "--"] if beside_recorder else []
     subprocess.run(
-        with_perf(f"record -N -B -e sched:sched_switch -a -m 4096 -o {perf_data} --", *recorder, *bench),
+        with_tracefs(*f"perf record -N -B -e sched:sched_switch -a -m 4096 -o {perf_data} --".split(), *recorder, *bench),
         check=True,
         capture_output=True,
         timeout=120,

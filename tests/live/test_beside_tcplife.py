@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import Recorded, record, wait_until
+from tests.live.harness import Recorded, record, wait_until, with_tracefs
 from tests.live.networks import veth
 
-WITH_TRACEFS = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; exec stdbuf -oL "
-"""libbpf-tools need tracefs; they get one in a mount namespace of their own, and the host stays as it is."""
 MEGABYTES = 64
 COOKIE = 37  # bytes with which each connection of iperf3 begins
 ROUNDS = 31
@@ -53,7 +51,7 @@ def watching(name: str, folder: Path) -> Iterator[Tool]:
     """Run a tool beside the block."""
     tool = Tool(folder / name)
     with tool.file.open("w") as output:
-        process = subprocess.Popen(["unshare", "--mount", "sh", "-c", WITH_TRACEFS + name], stdout=output)
+        process = subprocess.Popen(with_tracefs("stdbuf", "-oL", name), stdout=output)
     with process:
         try:
             wait_until(lambda: "PID" in tool.file.read_text(), f"{name} prints its headings")
