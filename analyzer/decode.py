@@ -35,6 +35,8 @@ PROGRAM_FRAMES = 2
 """Frames at the leaf of a BPF event's chain that are the recorder's: the program, and bpf_trace_runN that called it. A
 sample's chain begins at what was interrupted."""
 SAMPLE_NAMES = ("cpu_sample", "cpu_sample_whole")
+WAITING = {"sched", "on-cpu"}
+"""Sources whose events may wait to be sent together: what others sent meanwhile says nothing of when they were lost."""
 
 SAMPLE_DTYPE = np.dtype([("tgid", "<u4"), ("tid", "<u4")])
 LOST_DTYPE = np.dtype([("until_ns", "<i8"), ("lost", "<u8")])
@@ -112,7 +114,8 @@ def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
 
 class Decoder:
     """Turns spans into rows; stacks are interned into `stacks` on the way, what they refer to is kept in `kernel_stacks` and
-    `user_stacks`."""
+    `user_stacks`. `last_ns` is when the last event of a CPU was after which none is missing that was sent, or waited, before
+    it."""
 
     def __init__(self, keyframe: dict[str, Any], stacks: StackTable) -> None:
         self.layouts = kind_layouts(keyframe)
@@ -126,10 +129,12 @@ class Decoder:
         self._sizes = np.zeros(LOST + 1, np.int64)
         self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
         self._flags = np.full(LOST + 1, 0xFFFF, np.uint16)
+        self._is_last = np.full(LOST + 1, "sched" not in keyframe["sources"])
         for kind, layout in self.layouts.items():
             self._sizes[kind] = layout.dtype.itemsize
             self._skips[kind] = 0 if layout.traced or layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
             self._flags[kind] = 0 if layout.traced else 0xFFFF  # what lies there are other flags
+            self._is_last[kind] |= layout.source in WAITING
 
     def learn(self, keyframe: Any) -> None:
         """Take what a segment's keyframe says of the perf events: a CPU that came back has others.
@@ -144,8 +149,8 @@ class Decoder:
     def decode(self, span: bytes, cpu: int) -> dict[int, Rows]:
         """Return the rows of a span of one CPU's ring by kind, in the order of the ring.
 
-        Spans of a CPU come in their order. A LOST row's time is that of the record before it: the gap is from there to
-        its payload's `until_ns`.
+        Spans of a CPU come in their order. A LOST row's time is the `last_ns` before it: the gap is from there to its
+        payload's `until_ns`.
         """
         usable = len(span) - len(span) % 8
         words = np.frombuffer(span, np.uint64, usable // 8)
@@ -174,10 +179,10 @@ class Decoder:
             elif "flags" in (layout.dtype.names or ()) and not layout.traced:
                 rows["flags"] &= ~np.uint16(KERNEL_STACK_FLAG | USER_STACK_FLAG)
             if kind == LOST:
-                rows["until_ns"], times = times, self._before(records["time_ns"], mine, cpu)
+                rows["until_ns"], times = times, self._before(records, mine, cpu)
             found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
-        if count:
-            self.last_ns[cpu] = int(records["time_ns"][-1])
+        if len(last := np.flatnonzero(self._is_last[records["kind"]])[-1:]):
+            self.last_ns[cpu] = int(records["time_ns"][last[0]])
         return found
 
     def _chains(self, words: NDArray[np.uint64], octets: NDArray[np.uint8], records: NDArray[Any]) -> Chains:
@@ -200,10 +205,13 @@ class Decoder:
         length = np.where(kernel == NOT_ELSEWHERE, chains.length, 0).astype(np.int32)
         return Chains(words, chains.start, length, skips, kernel, user)
 
-    def _before(self, times: NDArray[np.int64], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
-        """Return the time of the record before each; nothing is known before a CPU's first one."""
-        before = np.concatenate(([self.last_ns.get(cpu, 0)], times[:-1]))[which]
-        return np.minimum(before, times[which])
+    def _before(self, records: NDArray[Any], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
+        """Return `last_ns` before some of the records; nothing is known before a CPU's first one."""
+        is_last = self._is_last[records["kind"]]
+        last = np.maximum.accumulate(np.where(is_last, np.arange(len(records)), -1))
+        times = np.append(records["time_ns"], self.last_ns.get(cpu, 0))  # the one at −1
+        before: NDArray[np.int64] = np.minimum(times[np.append(-1, last)[which]], records["time_ns"][which])
+        return before
 
 
 _RECORD = np.dtype(

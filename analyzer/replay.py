@@ -2,8 +2,8 @@
 
 Rings of different CPUs are written one after another, an interrupt can nest between an event's timestamp and its place in
 the ring, and some events wait for others to be sent with. So the events of a segment wait until the next one is decoded:
-what is earlier than everything in it is taken. What comes later still had waited for its CPU, which was offline: that time
-is a gap, and it is left out.
+what is earlier than everything in it is taken. What comes later still, and is older than its block, had waited for its CPU,
+which was offline: that time is a gap, and it is left out.
 """
 
 from collections import Counter, defaultdict
@@ -117,7 +117,7 @@ class Replay:
         self._ring_heads: dict[int, int] = {}
         self._lost_by_cpu: Counter[int] = Counter()
         self._without_ring: Counter[int] = Counter()  # events by CPU, until the last tick
-        self._ticked_ns = recording.began_ns
+        self._ticked_ns = self._taken_ns = recording.began_ns
         self._kind_names = {kind: layout.name for kind, layout in self.decoder.layouts.items()}
         self._timeline_kinds = {*TIMELINE_KINDS, *SAMPLE_NAMES, self._kind_names[LOST]}
         self._read_keyframe()
@@ -147,17 +147,14 @@ class Replay:
     def _pass(self) -> Iterator[Batch]:
         waiting: dict[int, Rows] = {}
         records: list[SideRecord] = []
-        taken_ns = self.recording.began_ns
         for _, blocks in groupby(self.recording.reader.blocks, key=lambda block: block.segment):
             rows, fresh = self._decode(list(blocks))
-            rows = {kind: part if kind == LOST else part.between(taken_ns, None) for kind, part in rows.items()}
-            rows = {kind: part for kind, part in rows.items() if len(part)}
             starts = [int(part.time_ns.min()) for part in rows.values()] + [record.time_ns for record in fresh]
             if not starts:
                 continue
             first_ns = min(starts)
             ready, waiting = _split(waiting, first_ns)
-            taken_ns = max([taken_ns, *(int(part.time_ns.max()) for part in ready.values() if len(part))])
+            self._taken_ns = max([self._taken_ns, *(int(part.time_ns.max()) for part in ready.values() if len(part))])
             yield from self._batches(ready, [record for record in records if record.time_ns < first_ns])
             waiting = _joined(waiting, rows)
             records = [record for record in records if record.time_ns >= first_ns] + fresh
@@ -215,8 +212,9 @@ class Replay:
                 if goes_on or rows:  # else the gap lasts until the next block
                     self._ring_heads[block.stream] = block.ring_head
                 self._name_python({self._kind_names[kind]: part for kind, part in rows.items()}.get("python_code"))
+                late_ns = min(block.begin_ns, self._taken_ns)
                 for kind, part in rows.items():
-                    parts.setdefault(kind, []).append(part)
+                    parts.setdefault(kind, []).append(part if kind == LOST else part.between(late_ns, None))
                     self.counts[self._kind_names[kind]] += len(part)
                     if self.decoder.layouts[kind].source in self.recording.keyframe["sources"]:
                         within = part.between(self.recording.began_ns, self.recording.ended_ns)
@@ -239,7 +237,8 @@ class Replay:
                 self.grown += [(tick["time_ns"], tick["grown"])] if tick["grown"] else []
                 parts.setdefault(LOST, []).extend(self._uncounted(tick, tick["time_ns"]).values())
                 parts[LOST] += self._unwatched(tick)
-        return {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}, records
+        joined = {kind: Rows.joined(rows) for kind, rows in parts.items() if rows}
+        return {kind: rows for kind, rows in joined.items() if len(rows)}, records
 
     def _name_python(self, codes: Rows | None) -> None:
         """Keep what code objects of Python are called, as perf maps of Python call functions."""

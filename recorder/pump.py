@@ -111,10 +111,11 @@ class Pump:
         return has_asked
 
     def take_waiting(self, now: int) -> None:
-        """Take also what waits in the kernel to be sent together, for which there has to be room in the rings."""
+        """Take also what waits in the kernel to be sent together; not while the disk stalls, when the rings have no room."""
         self._take_samples(now)
-        self._program.send_waiting()
-        self._take_samples(now)
+        if self._has_room(QUEUE_BYTES):
+            self._program.send_waiting()
+            self._take_samples(now)
 
     def _take_samples(self, now: int) -> None:
         for stream in self._samples:

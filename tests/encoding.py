@@ -197,7 +197,7 @@ class Encoder:
                 {
                     "id": KIND_IDS[name],
                     "name": name,
-                    "source": "sched",
+                    "source": _source(name),
                     "size": _size(name),
                     "fields": [["kind", "<u2", 0], *map(list, fields)],
                 }
@@ -406,6 +406,12 @@ def _has_user_part(stack: Stack) -> bool:
 
 def _event_id(cpu: int, name: str) -> int:
     return 100 * (cpu + 1) + list(PERF_EVENTS).index(name)
+
+
+def _source(kind: str) -> str:
+    """Return the source of a kind of event."""
+    first, _, _ = kind.partition("_")
+    return {"cpu": "on-cpu", "net": "net-stack"}.get(first, first)
 
 
 def _size(kind: str) -> int:

@@ -1,18 +1,23 @@
 """Events that were sent together are read as if each had come alone; what of a batch is damaged is told, not guessed."""
 
 import struct
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
 from offwake.analyzer import query
-from offwake.analyzer.decode import Decoder, Rows
+from offwake.analyzer.decode import LOST, Decoder, Rows
+from offwake.analyzer.recording import Recording
 from offwake.analyzer.stacks import StackTable
 from offwake.format.layout import Kind
 from tests.analyzer.recorded import ALL, recorded
+from tests.analyzer.test_nonsense import blocks_of, write
 from tests.encoding import Encoder, Record, batched
-from tests.events import Event, Known, Switch, Trace, WakeupNew, Waking
+from tests.events import Event, Known, Lost, Other, Switch, Trace, WakeupNew, Waking
+from tests.traces import write_trace
 from tests.truth import PARTS
 
 BEGAN = 1_000_000_000
@@ -81,14 +86,28 @@ def test_a_batch_without_events_is_none(words: int) -> None:
     assert decoder.unreadable_bytes == 0
 
 
-def test_what_waited_while_its_cpu_was_offline_does_not_turn_back_the_time() -> None:
+def test_a_gap_begins_where_events_may_still_have_waited() -> None:
+    """What is sent alone comes before a batch that is older: of what was lost after it nobody knows since when."""
+    waited, alone = Switch(BEGAN, 0, prev=5, next=6, state=1), Other(BEGAN + 20, 0, "tcp_send", {})
+    decoder, records = encoded([waited, alone, Lost(BEGAN + 30, 0, 3)])
+    rows = decoder.decode(b"".join(record.data for record in records), 0)[LOST]
+    assert (rows.time_ns.tolist(), rows.payload["until_ns"].tolist()) == ([BEGAN], [BEGAN + 30])
+    assert decoder.last_ns == {0: BEGAN}
+
+
+def test_what_waited_while_its_cpu_was_offline_does_not_turn_back_the_time(tmp_path: Path) -> None:
     """Of CPU 1 only the last segment has anything: what happened there before the others' first segment ended."""
     switches = (200, 0), (400, 5), (500, 0), (800, 5)
     on_cpu_0 = [Switch(BEGAN + at, 0, prev=prev, next=5 - prev, state=0) for at, prev in switches]
     on_cpu_1 = [Switch(BEGAN + 50, 1, prev=0, next=5, state=0), Switch(BEGAN + 100, 1, prev=5, next=0, state=0)]
     events: list[Event] = [*on_cpu_0, *on_cpu_1]
     trace = Trace(cpus=2, threads=THREADS, events=events, user_stacks=True)
-    with recorded(trace, [(BEGAN + 300, BEGAN + 1), (BEGAN + 700, BEGAN + 2)]) as recording:
+    path = write_trace(tmp_path / "came back", trace, [(BEGAN + 300, BEGAN + 1), (BEGAN + 700, BEGAN + 2)])
+    blocks = [
+        (replace(block, begin_ns=BEGAN + 700) if (block.kind, block.stream) == (Kind.EVENTS, 1) else block, content)
+        for block, content in blocks_of(path)
+    ]
+    with Recording.open(write(path, blocks)) as recording:
         rows = query.table(recording, "threads", ALL).rows
     [row] = [row for row in rows if row["tid"] == 5]
     parts = [row[f"{part}_ns"] for part in PARTS]

@@ -30,7 +30,8 @@ def blocks_of(path: Path) -> list[tuple[Block, Any]]:
         found = []
         for header in reader.blocks:
             is_span = header.kind in (Kind.EVENTS, Kind.SIDEBAND)
-            block = Block(Kind(header.kind), header.stream, ring_tail=header.ring_tail, ring_head=header.ring_head)
+            times, ring = (header.begin_ns, header.end_ns), (header.ring_tail, header.ring_head)
+            block = Block(Kind(header.kind), header.stream, *times, *ring)
             found.append((block, reader.payload(header) if is_span else reader.values(header)))
         return found
 
