@@ -36,7 +36,7 @@ PROGRAM_FRAMES = 2
 sample's chain begins at what was interrupted."""
 SAMPLE_NAMES = ("cpu_sample", "cpu_sample_whole")
 WAITING = {"sched", "on-cpu"}
-"""Sources whose events may wait to be sent together: what others sent meanwhile says nothing of when they were lost."""
+"""Sources whose events may wait to be sent together; those of others overtake them, and say nothing of what is missing."""
 
 SAMPLE_DTYPE = np.dtype([("tgid", "<u4"), ("tid", "<u4")])
 LOST_DTYPE = np.dtype([("until_ns", "<i8"), ("lost", "<u8")])
@@ -114,8 +114,8 @@ def kind_layouts(keyframe: dict[str, Any]) -> dict[int, KindLayout]:
 
 class Decoder:
     """Turns spans into rows; stacks are interned into `stacks` on the way, what they refer to is kept in `kernel_stacks` and
-    `user_stacks`. `last_ns` is when the last event of a CPU was after which none is missing that was sent, or waited, before
-    it."""
+    `user_stacks`. `last_ns` has of each CPU the time of its last event that keeps its place among those that wait to be sent
+    together: where something is missing after it, the gap begins there."""
 
     def __init__(self, keyframe: dict[str, Any], stacks: StackTable) -> None:
         self.layouts = kind_layouts(keyframe)
@@ -129,12 +129,12 @@ class Decoder:
         self._sizes = np.zeros(LOST + 1, np.int64)
         self._skips = np.full(LOST + 1, PROGRAM_FRAMES, np.int32)
         self._flags = np.full(LOST + 1, 0xFFFF, np.uint16)
-        self._is_last = np.full(LOST + 1, "sched" not in keyframe["sources"])
+        self._is_in_order = np.full(LOST + 1, "sched" not in keyframe["sources"])
         for kind, layout in self.layouts.items():
             self._sizes[kind] = layout.dtype.itemsize
             self._skips[kind] = 0 if layout.traced or layout.name in SAMPLE_NAMES else PROGRAM_FRAMES
             self._flags[kind] = 0 if layout.traced else 0xFFFF  # what lies there are other flags
-            self._is_last[kind] |= layout.source in WAITING
+            self._is_in_order[kind] |= layout.source in WAITING
 
     def learn(self, keyframe: Any) -> None:
         """Take what a segment's keyframe says of the perf events: a CPU that came back has others.
@@ -181,7 +181,7 @@ class Decoder:
             if kind == LOST:
                 rows["until_ns"], times = times, self._before(records, mine, cpu)
             found[int(kind)] = Rows(times, np.full(len(mine), cpu, np.int32), stack[mine], rows)
-        if len(last := np.flatnonzero(self._is_last[records["kind"]])[-1:]):
+        if len(last := np.flatnonzero(self._is_in_order[records["kind"]])[-1:]):
             self.last_ns[cpu] = int(records["time_ns"][last[0]])
         return found
 
@@ -207,8 +207,8 @@ class Decoder:
 
     def _before(self, records: NDArray[Any], which: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
         """Return `last_ns` before some of the records; nothing is known before a CPU's first one."""
-        is_last = self._is_last[records["kind"]]
-        last = np.maximum.accumulate(np.where(is_last, np.arange(len(records)), -1))
+        in_order = self._is_in_order[records["kind"]]
+        last = np.maximum.accumulate(np.where(in_order, np.arange(len(records)), -1))
         times = np.append(records["time_ns"], self.last_ns.get(cpu, 0))  # the one at −1
         before: NDArray[np.int64] = np.minimum(times[np.append(-1, last)[which]], records["time_ns"][which])
         return before
