@@ -110,7 +110,7 @@ class Pump:
                 self._open_segment(now)
         return has_asked
 
-    def take_waiting(self, now: int) -> None:
+    def _take_waiting(self, now: int) -> None:
         """Take also what waits in the kernel to be sent together; not while the disk stalls, when the rings have no room."""
         self._take_samples(now)
         if self._has_room(QUEUE_BYTES):
@@ -135,7 +135,7 @@ class Pump:
 
     def close_round(self, now: int) -> None:
         """Write everything that was sent before `now`, and what was lost until then."""
-        self.take_waiting(now)
+        self._take_waiting(now)
         changes = self._rings.changes
         gaps = self._rings.follow(self._round_ns, now)
         self._take_up(now)
@@ -151,12 +151,15 @@ class Pump:
         self._cpus_changed |= self._rings.changes > changes
 
     def end(self) -> None:
-        """Take and write what is left, now that nothing writes into the rings any more."""
+        """Take and write what is left, now that no program runs and nothing else writes into the rings any more."""
         while not self._thread.error:
             self.empty()
-            if not any(stream.ring.holds_any for stream in (*self._samples, *self._sideband)):
+            holds_any = any(stream.ring.holds_any for stream in (*self._samples, *self._sideband))
+            if self._has_room(QUEUE_BYTES) and not holds_any:
                 break
             time.sleep(0.001)  # the disk stalls
+        self._take_waiting(time.monotonic_ns())
+        self._program.give_up_waiting({rings.cpu for rings in self._rings.cpus if rings.alive})
         self.close_round(time.monotonic_ns())
 
     def _take_up(self, now: int) -> None:

@@ -165,8 +165,6 @@ class _Capture:
         command_status = (self._command.status or 0) if self._command else 0
         self._rings.disable()
         self._program.detach()
-        self._pump.take_waiting(ended_ns)
-        self._program.give_up_waiting({rings.cpu for rings in self._rings.cpus if rings.alive})
         self._pump.end()
         ending = self.ending(reason)
         ending.footer["ended_ns"] = ended_ns

@@ -247,10 +247,11 @@ class Program:
             batches.send()
 
     def give_up_waiting(self, with_ring: set[int]) -> None:
-        """Count what still waits as lost, when nothing can be sent any more; `with_ring` are the CPUs that have a ring."""
+        """Count what still waits as lost, and send nothing of it any more; `with_ring` are the CPUs that have a ring."""
         waiting: Counter[tuple[int, int]] = sum((batches.waiting() for batches in self._batches), Counter())
         for (cpu, kind), events in waiting.items():
             self._unsent[cpu, kind] = Tally(0, -events, events, 0 if cpu in with_ring else events)
+        self._batches.clear()
 
     def begin_segment(self) -> None:
         """Have every stack sent once more: a segment can be read without those before it."""

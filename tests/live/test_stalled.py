@@ -64,7 +64,7 @@ def test_a_frozen_file_system(tmp_path: Path) -> None:
     assert_whole_with_counted_loss(copy)
 
 
-def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_reads_until_the_end(tmp_path: Path) -> None:
     path = tmp_path / "x.offwake"
     read, write = os.pipe()
     with open(path, "wb") as file, recorder("-o", "-", *OPTIONS, stdout=write) as process:
@@ -75,12 +75,19 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
         load()
         most_mb = memory_mb(process.pid)["VmHWM:"]
         process.send_signal(signal.SIGINT)
+        wait_until(lambda: not links_of(process.pid), "the recorder has detached its programs")
         with open(read, "rb") as stream:
             shutil.copyfileobj(stream, file)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 3, said
     assert most_mb - before_mb <= MEMORY_MB + BUFFER_MB
     assert_whole_with_counted_loss(path)
+
+
+def links_of(pid: int) -> list[str]:
+    """How a process's BPF programs are attached: a line a link."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return [line for text in texts for line in text.splitlines() if line.startswith("link_type:")]
 
 
 def recorders(shell: int) -> list[int]:
