@@ -30,6 +30,7 @@ bench: .venv/installed | test-packages  ## what recording and analysis cost, bes
 	@.venv/bin/python -m benchmarks.sources
 	@.venv/bin/python -m benchmarks.loads
 	@.venv/bin/python -m benchmarks.postgres
+	@.venv/bin/python -m benchmarks.on_and_off
 
 recorder:  ## build/offwake-recorder.pyz, one file that records where there is no pip
 	@$(PYTHON) -m offwake.zipapp build/offwake-recorder.pyz
