@@ -57,7 +57,7 @@ def losses(load: str, options: str, seconds: float) -> list[float]:
             log = transactions(Path(logs))
             turns = [line.split() for line in flips.read_text().splitlines()]
     times = [(float(begin), bool(int(is_on))) for begin, is_on in turns]
-    since = times[0][0] + 2 * SETTLING_S
+    since = times[0][0] + 2 * SETTLING_S  # half of it on: then it has learned
     paces = [
         (pace(log, (begin, end)).transactions_a_second, is_on)
         for (begin, is_on), (end, _) in pairwise(times)

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SYSCALL, MEMBARRIER = 321, 324  # x86_64
-FOR_ALL, NO_RUN_IS_LONGER_S = 1, 0.05
+MEMBARRIER_GLOBAL, RUNS_AT_MOST_S = 1, 0.05
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
 PROG_RUN, RUN_ON_CPU = 10, 1
 MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
@@ -167,8 +167,8 @@ def await_running() -> None:
 
     membarrier(2) waits for all CPUs to leave what RCU protects, as programs are; where some CPUs have no tick it refuses.
     """
-    if _libc.syscall(MEMBARRIER, FOR_ALL, 0, 0) < 0:
-        time.sleep(NO_RUN_IS_LONGER_S)
+    if _libc.syscall(MEMBARRIER, MEMBARRIER_GLOBAL, 0, 0) < 0:
+        time.sleep(RUNS_AT_MOST_S)
 
 
 def _with_maps(code: bytes, descriptors: dict[int, int]) -> bytes:
