@@ -1,8 +1,8 @@
 """A capture from attach to detach: owns every resource, and leaves nothing behind.
 
 The order is what makes a recording complete: rings first, then programs, then the walk through /proc, so that whatever
-changes during the walk is in the events; at the end samples and side-band go first, then the programs, and what they wrote to
-is emptied for good.
+changes during the walk is in the events; at the end samples and side-band go first, then the programs, and the rings are
+emptied for good.
 """
 
 import os
