@@ -6,11 +6,12 @@
  * one is, as kernel_frames.py has learned it from stacks that the kernel walked; and the id is the hash of all of them. Where
  * it does not know the kernel walks.
  *
- * On the stack of interrupts the way ends where that does, or at the interrupt's entry: what was interrupted has done nothing of this.
+ * A CPU has a stack for interrupts. Its topmost word says where the stack was left that is under it, and the walk goes on there
+ * as if the one lay right above the other: a packet that is received on the way back from sending it has been sent from
+ * there. At an interrupt's entry it ends: what was interrupted has done nothing of this.
  */
 
 #define FRAMES_AT_MOST 48
-#define LESSON_WORDS 512
 #define AHEAD_WORDS 512 /* that are read of a stack in one go; a power of two */
 #define LESSONS_IN_KNOWN 0x3fff /* one walk in so many is a lesson too: what is known is held against it */
 #define TO_TOP 1                /* in place of a step: the next return address is the topmost word of the stack, … */
@@ -23,71 +24,87 @@ BPF_ARRAY(frames, struct frames, BUCKETS); /* of return addresses; before the fi
 BPF_ARRAY(unsure, u64, 1);                 /* not 0: a module was unloaded, and what is in `frames` may no longer be true */
 BPF_PERF_OUTPUT(lessons);
 
-/* Find the top of the stack of interrupts: behind its last page there is none. */
-static __always_inline u64 top_of_interrupts(u64 place)
+/* Find the top of the stack of interrupts, behind whose last page there is nothing; a CPU's stays where it is. */
+static __always_inline u64 top_of_interrupts(struct stacks *stack)
 {
-    u64 top = (place + PAGE - 1) & -PAGE, word;
+    u64 top = (stack->place + PAGE - 1) & -PAGE, word;
 
+    if (stack->interrupts_top - stack->place < KERNEL_STACK_BYTES)
+        return stack->interrupts_top;
     for (int i = 1; i < KERNEL_STACK_BYTES / PAGE; i++)
         if (!bpf_probe_read_kernel(&word, sizeof(word), (void *)top))
             top += PAGE;
-    return top;
+    return stack->interrupts_top = top;
 }
 
-/* Show user space a stack and, as the record's call chain, what the kernel makes of it. */
-static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
+/* Find how far it is from `place` up to where the thread's stack ends, and what of that is the stack of interrupts. */
+static __always_inline void measure(struct stacks *stack)
 {
-    u64 size;
+    u64 thread = OF_CURRENT(TASK_STACK), end;
 
-    if (begin & ON_STACK_OF_INTERRUPTS)
-        stack->top = top_of_interrupts(stack->place);
-    size = stack->top - stack->place;
-    if (size > 8 * LESSON_WORDS)
-        size = 8 * LESSON_WORDS;
-    stack->word[0] = begin | (stack->top - stack->place) << 32;
-    if (!bpf_probe_read_kernel(stack->word + 1, size, (void *)stack->place))
-        lessons.perf_submit(ctx, stack->word, size + 8);
+    *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    end = *(volatile u64 *)&stack->top - thread; /* a number, as place_in() says */
+    stack->of_interrupts = 0;
+    stack->left_at = stack->place;
+    if (stack->place - thread >= KERNEL_STACK_BYTES) {
+        stack->of_interrupts = top_of_interrupts(stack) - stack->place;
+        stack->left_at = read_u64(stack->place + stack->of_interrupts - 8);
+    }
+    stack->depth = stack->of_interrupts;
+    if (stack->left_at - thread < end)
+        stack->depth += thread + end - stack->left_at;
 }
 
-/*
- * Read what lies on a stack in one go, for less than its words would cost one by one: all that is wanted as a rule. Of a stack
- * of interrupts only the rest of the page: behind it may be nothing.
- */
+/* Read what lies on each stack in one go, for less than its words would cost one by one: all that is wanted as a rule. */
 static __always_inline void read_ahead(struct stacks *stack)
 {
-    u64 top = *(volatile u64 *)&stack->top; /* a number, as place_in() says */
-    u64 size = top - stack->place, of_page = PAGE - (stack->place & (PAGE - 1));
+    u64 first = stack->of_interrupts, rest = stack->depth - first;
 
-    if (size >= 8 * AHEAD_WORDS)
-        size = of_page;
-    size &= 8 * AHEAD_WORDS - 8;
-    stack->ahead = bpf_probe_read_kernel(stack->word, size, (void *)stack->place) ? 0 : size;
+    first = (first < 8 * AHEAD_WORDS ? first : 8 * AHEAD_WORDS - 8) & (8 * AHEAD_WORDS - 8);
+    rest = (rest < 8 * AHEAD_WORDS ? rest : 8 * AHEAD_WORDS - 8) & (8 * AHEAD_WORDS - 8);
+    stack->ahead = 0;
+    if (first && bpf_probe_read_kernel(stack->word + 1, first, (void *)stack->place))
+        return;
+    stack->ahead = first;
+    if (first < stack->of_interrupts || bpf_probe_read_kernel((void *)(stack->word + 1) + first, rest, (void *)stack->left_at))
+        return;
+    stack->ahead = first + rest;
 }
 
-/* Read a word of the stack, from what was read ahead if it is there. */
-static __always_inline u64 word_at(struct stacks *stack, u64 at)
+/* Read the word that lies so many bytes above `place`, from what was read ahead if it is there. */
+static __always_inline u64 word_at(struct stacks *stack, u64 above)
 {
-    u64 above = at - stack->place;
+    if (above < stack->ahead && !(above & 7))
+        return stack->word[1 + (above >> 3 & (2 * AHEAD_WORDS - 1))];
+    if (above < stack->of_interrupts)
+        return read_u64(stack->place + above);
+    return read_u64(stack->left_at + above - stack->of_interrupts);
+}
 
-    return above < stack->ahead && !(above & 7) ? stack->word[above >> 3 & (AHEAD_WORDS - 1)] : read_u64(at);
+/* Show user space what was read ahead and, as the record's call chain, what the kernel makes of it. */
+static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
+{
+    stack->word[0] = begin | stack->of_interrupts / 8 << 16 | stack->depth << 32;
+    if (stack->ahead)
+        lessons.perf_submit(ctx, stack->word, 8 + (stack->ahead & (16 * AHEAD_WORDS - 8)));
 }
 
 /* Find the kernel stack's id, 0 where it has to be walked. */
 static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack)
 {
-    u64 at = place_in(&stack->place, ctx), on_own = at - OF_CURRENT(TASK_STACK) < KERNEL_STACK_BYTES;
-    u64 begin = stack->kind | (on_own ? 0 : ON_STACK_OF_INTERRUPTS), address = begin, id = HASH_FACTOR;
+    u64 begin = stack->kind, address, id = HASH_FACTOR, above = 0;
     u32 zero = 0;
     u64 *is_unsure = unsure.lookup(&zero);
 
     stack->kernel_id = stack->is_interrupt = 0;
     if (!is_unsure || *is_unsure)
         return;
-    if (begin & ON_STACK_OF_INTERRUPTS)
-        stack->top = at + KERNEL_STACK_BYTES;
-    else
-        *(void *volatile *)&stack->top = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    place_in(&stack->place, ctx);
+    measure(stack);
     read_ahead(stack);
+    if (stack->of_interrupts)
+        begin |= ON_STACK_OF_INTERRUPTS;
+    address = begin;
     TURNS (i, stack, FRAMES_AT_MOST) {
         u32 bucket = bucket_of(address), way;
         struct frames *found = frames.lookup(&bucket);
@@ -108,10 +125,10 @@ static __always_inline void find_kernel_stack_id(void *ctx, struct stacks *stack
                 teach(ctx, stack, begin);
             return;
         }
-        at = step == TO_TOP ? stack->top - 8 : at + step;
-        if (at - stack->place >= stack->top - stack->place)
+        above = step == TO_TOP ? stack->depth - 8 : above + step;
+        if (above >= stack->depth)
             break;
-        address = word_at(stack, at);
+        address = word_at(stack, above);
         id = mixed(id, address);
     }
     teach(ctx, stack, begin);

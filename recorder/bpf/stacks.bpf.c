@@ -35,6 +35,7 @@ struct stacks {
     u64 ip, sp, bp, bx, di;             /* … or all of it */
     u64 word[WORDS_AT_MOST + 1];        /* place above the stack pointer, in words, << 48 | what is there */
     u64 piece[2 * PIECE_WORDS], place, end, top, ahead;
+    u64 of_interrupts, left_at, depth, interrupts_top; /* see kernel_stack.bpf.c */
     u32 kind, begin, code, space; /* of the event; where it begins; whose map of code holds; which frames are known */
     u64 is_interrupt;             /* its kernel stack is that of an interrupt, on top of a thread's own code */
     struct way way;               /* the one that is being gone */

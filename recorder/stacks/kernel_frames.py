@@ -97,13 +97,12 @@ class KernelFrames:
     def _cut(self, lesson: Lesson) -> Lesson:
         """Return a lesson without what was interrupted.
 
-        On the stack of interrupts the topmost word is where the stack before it ended, and the one below returns to whoever
-        changed stacks: the interrupt's entry is no longer there.
+        The topmost word of the stack of interrupts says where the stack under it was left, and the one below returns to
+        whoever changed stacks: if that was an interrupt, its entry lies under it, where no way leads from there.
         """
-        chain, words = lesson.chain, lesson.words
+        chain, words, change = lesson.chain, lesson.words, lesson.of_interrupts - 2
         entry = next((index for index, address in enumerate(chain) if self._is_entry(address)), len(chain))
-        shows_end = lesson.kind & ON_STACK_OF_INTERRUPTS and len(words) > 1 and lesson.number == 8 * len(words)
-        has_changed = 0 < entry < len(chain) and shows_end and chain[entry - 1] == words[-2]
+        has_changed = 0 < entry < len(chain) and 0 < change < len(words) and chain[entry - 1] == words[change]
         return replace(lesson, chain=chain[: entry if has_changed else entry + 1])
 
     def _is_entry(self, address: int) -> bool:

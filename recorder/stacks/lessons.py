@@ -15,16 +15,18 @@ ASKED_FOR = 0xFFFF
 """In place of a kind of event, as in user_frames.bpf.c: a return address of a process is asked for."""
 
 RECORD = Struct("<IHHQQQ")  # type, misc, size; id, time, how many addresses of the call chain follow
-HEAD = Struct("<IHHI")  # size of what follows; kind of event, nothing, a number
+HEAD = Struct("<IHHI")  # size of what follows; kind of event, of_interrupts, a number
 PROGRAM_FRAMES = 2  # the BPF program, and what called it
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """The stack of an event of some kind: its words, how many bytes they are up to its top, and the return addresses that
-    the kernel found there, from the leaf on. Or, of the kind ASKED_FOR, a process and a word, the address."""
+    """The stack of an event of some kind: its words, how many bytes they are up to its top, how many of the words are the
+    stack of interrupts, on top of the thread's, and the return addresses that the kernel found there, from the leaf on.
+    Or, of the kind ASKED_FOR, a process and a word, the address."""
 
     kind: int
+    of_interrupts: int
     number: int
     words: tuple[int, ...]
     chain: list[int]
@@ -38,7 +40,7 @@ def lessons(records: bytes) -> Iterator[Lesson]:
         raw = at + RECORD.size + 8 * count
         if record == RECORD_SAMPLE and raw + HEAD.size <= at + size:
             chain = [address for address in unpack_from(f"<{count}Q", records, at + RECORD.size) if address < CONTEXT_MAX]
-            length, kind, _, number = HEAD.unpack_from(records, raw)
+            length, kind, of_interrupts, number = HEAD.unpack_from(records, raw)
             words = unpack_from(f"<{(length - 8) // 8}Q", records, raw + HEAD.size)
-            yield Lesson(kind, number, words, chain[PROGRAM_FRAMES:])
+            yield Lesson(kind, of_interrupts, number, words, chain[PROGRAM_FRAMES:])
         at += size or len(records)

@@ -86,10 +86,10 @@ def lines(path: str) -> list[str]:
     return ["0000000000000000 A per_cpu", *(f"{TEXT + at:x} T {name}" for name, at in symbols.items())]
 
 
-def lesson(words: list[int], chain: list[int], shown: int | None = None, kind: int = KIND) -> Lesson:
+def lesson(words: list[int], chain: list[int], shown: int | None = None, of_interrupts: int = 0) -> Lesson:
     """Return a lesson that shows so many of the words, by way of its record."""
-    seen = words[:shown]
-    raw = struct.pack("<HHI", kind, 0, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
+    seen, kind = words[:shown], KIND | ON_STACK_OF_INTERRUPTS * (of_interrupts > 0)
+    raw = struct.pack("<HHI", kind, of_interrupts, 8 * len(words)) + struct.pack(f"<{len(seen)}Q", *seen)
     raw += bytes(-(len(raw) + 4) % 8)
     addresses = [CONTEXT_KERNEL, TEXT - 0x100, TEXT - 0x80, *chain]  # the program, and what called it
     body = struct.pack(f"<QQQ{len(addresses)}Q", 1, 2, len(addresses), *addresses) + struct.pack("<I", len(raw)) + raw
@@ -151,23 +151,50 @@ def test_the_end_of_an_interrupt_is_told_from_that_of_a_system_call() -> None:
     assert (kernel.frames[INTERRUPTED], kernel.frames[ENTRY]) == (INTERRUPT, LAST)
 
 
+CHANGES = TEXT + 0x700
+
+
+def changed(code: Code, calls: list[int], under: list[int]) -> tuple[list[int], int]:
+    """Return the words of the stack of interrupts, of another that lies under it, and how many are the first one's.
+
+    Whoever changed stacks, and what the stack pointer was, are the topmost words of the first one.
+    """
+    above = [*code.stack(calls)[0][: code.depth(calls)], CHANGES, 0xFFFFC90000000000]
+    return above + under, len(above)
+
+
 def test_what_an_interrupt_found_is_not_followed() -> None:
-    """On the stack of interrupts: whoever changed stacks, and what the stack pointer was, are its topmost words."""
     code, kernel = Code(Random(6), 20), Kernel()
     frames = KernelFrames(kernel, lines)
-    changes = TEXT + 0x700
     for _ in range(300):
-        calls = code.calls()
-        words, _ = code.stack(calls)
-        shown = [*words[: code.depth(calls)], changes, 0xFFFFC90000000000]
-        found_there = code.random.choices(list(code.sizes), k=3)
-        frames.learn(lesson(shown, [*calls, changes, INTERRUPTED, *found_there], kind=KIND | ON_STACK_OF_INTERRUPTS))
-    assert kernel.frames[changes] == INTERRUPT and INTERRUPTED not in kernel.frames
+        calls, found_there = code.calls(), code.calls()
+        words, chain = code.stack(found_there)
+        words, of_interrupts = changed(code, calls, words)
+        frames.learn(lesson(words, [*calls, CHANGES, INTERRUPTED, *chain], of_interrupts=of_interrupts))
+    assert kernel.frames[CHANGES] == INTERRUPT and INTERRUPTED not in kernel.frames and SYSCALL not in kernel.frames
     assert {call: kernel.frames[call] // 8 for call in code.sizes} == code.sizes
     calls = code.calls()
-    words, _ = code.stack(calls)
-    begin = KIND | ON_STACK_OF_INTERRUPTS
-    assert kernel.walk([*words[: code.depth(calls)], changes, 0], begin) == [*calls, changes]
+    assert kernel.walk(changed(code, calls, [])[0], KIND | ON_STACK_OF_INTERRUPTS) == [*calls, CHANGES]
+
+
+def test_what_was_called_on_the_stack_of_interrupts_is_followed_to_its_caller() -> None:
+    """As of a softirq that a thread's own code runs, to receive what it has sent."""
+    code, kernel = Code(Random(7), 20), Kernel()
+    frames = KernelFrames(kernel, lines)
+
+    def on_both() -> tuple[list[int], int, list[int]]:
+        calls, callers = code.calls(), code.calls()
+        words, chain = code.stack(callers)
+        words, of_interrupts = changed(code, calls, words[9:])
+        return words, of_interrupts, [*calls, CHANGES, *chain]
+
+    for _ in range(300):
+        words, of_interrupts, chain = on_both()
+        frames.learn(lesson(words, chain, of_interrupts=of_interrupts))
+    assert (kernel.frames[CHANGES], kernel.frames[SYSCALL], kernel.frames[ENTRY]) == (16, TO_TOP, LAST)
+    for _ in range(100):
+        words, _, chain = on_both()
+        assert kernel.walk(words, KIND | ON_STACK_OF_INTERRUPTS) == chain
 
 
 def test_code_that_comes_and_goes_is_not_learned_and_that_of_modules_forgotten() -> None:
