@@ -113,3 +113,10 @@ static __always_inline int emit_soon(void *ctx, void *event, u32 size, int kind)
     set_number(event, size, kind);
     return counted(kind, send_soon(ctx, event, size));
 }
+
+/* For programs that run inside each other. */
+static __always_inline int emit_nested(void *ctx, void *event, u32 size, int kind)
+{
+    set_number(event, size, kind);
+    return counted_atomically(kind, send_soon(ctx, event, size));
+}

@@ -65,6 +65,23 @@ static __always_inline int counted(int kind, int error)
     return 0;
 }
 
+/* Of kinds that are counted by several programs, or by one that may be preempted. */
+static __always_inline int counted_atomically(int kind, int error)
+{
+    struct tally *tally = tallies.lookup(&kind);
+
+    if (tally) {
+        __sync_fetch_and_add(&tally->attempted, 1);
+        if (error)
+            __sync_fetch_and_add(&tally->failed, 1);
+        else
+            __sync_fetch_and_add(&tally->stored, 1);
+        if (error == -ENOENT || error == -EOPNOTSUPP)
+            __sync_fetch_and_add(&tally->no_ring, 1);
+    }
+    return 0;
+}
+
 /*
  * In what a program is given: an array that lies in the frame of what called it. As a pointer no program may look at where it
  * points; what has been in a map is a number.
@@ -129,4 +146,6 @@ static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int
 
 #define emit_with_kernel_stack emit_with_kernel_chain
 #define emit_soon emit_without_stack
+#define emit_nested emit_from_probe
+#define is_by_current(ctx, kind) is_on_own_stack(ctx)
 #endif

@@ -15,21 +15,8 @@ static __always_inline struct call call_of(struct registers *ctx, int has_return
     return call;
 }
 
-/* Also for programs that run inside each other. */
 static __always_inline int emit_from_probe(void *ctx, void *event, u32 size, int kind)
 {
     set_number(event, size, kind);
-    int error = without_stack.perf_submit(ctx, event, size);
-    struct tally *tally = tallies.lookup(&kind);
-
-    if (tally) {
-        __sync_fetch_and_add(&tally->attempted, 1);
-        if (error)
-            __sync_fetch_and_add(&tally->failed, 1);
-        else
-            __sync_fetch_and_add(&tally->stored, 1);
-        if (error == -ENOENT || error == -EOPNOTSUPP)
-            __sync_fetch_and_add(&tally->no_ring, 1);
-    }
-    return 0;
+    return counted_atomically(kind, without_stack.perf_submit(ctx, event, size));
 }

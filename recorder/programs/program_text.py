@@ -183,12 +183,15 @@ def source_text(source: Source, btf: Btf) -> str:
 
 
 def _of_this_kernel(event: Event, btf: Btf) -> Event:
-    """Return an event with the older value of each field whose value this kernel lacks."""
+    """Return an event at its older tracepoint if this kernel lacks the other, and with the older value of each field whose
+    value it lacks."""
 
     def lacks(field: Field) -> bool:
         match = ARGUMENT.fullmatch(field.value)
         return bool(field.older and match and match[2] and not btf.has_member(match[2]))
 
+    if event.older and not btf.has_tracepoint(event.tracepoint):
+        event = replace(event, tracepoint=event.older)
     return replace(event, fields=tuple(replace(f, value=f.older) if lacks(f) else f for f in event.fields))
 
 
@@ -237,21 +240,21 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         "{",
         f"    struct {event.name} e = {{.kind = KIND_{event.name}}};",
     ]
-    if event.when:
-        lines.append(f"    if (!({_expression(_of_kernel(event.when, btf), btf)})) return 0;")
     marks = {e.name: e.notes for e in source.events if e.notes}
     since = {f.name: match[1] for f in event.fields if (match := SINCE.fullmatch(f.value))}
     if missing := [mark for mark in since.values() if mark not in marks]:
         raise KeyError(f"this kernel lacks what it is timed from, {missing[0]}")
-    # What tells whether it is recorded comes first: most events of such a kind end there.
-    tells = {event.once_per, *(marks[mark] for mark in since.values())}
-    fields = sorted((f for f in event.fields if f.value != "program"), key=lambda field: field.name not in tells)
-    lines += [f"    {_fill(f'e.{f.name}', f.size, f.value, btf)}" for f in fields if f.name in tells]
+    fills = {f.name: f"    {_fill(f'e.{f.name}', f.size, f.value, btf)}" for f in event.fields if _is_filled_in(f)}
+    # What tells whether it is recorded comes first, with the least reads: most events of such a kind end there.
     if event.once_per:
-        lines += _once(event)
+        lines += [fills.pop(event.once_per), *_unless_seen(event)]
+    if event.when:
+        lines.append(f"    if (!({_expression(_of_kernel(event.when, btf), btf)})) return 0;")
+    if event.once_per:
+        lines.append(f"    {{ u64 now = bpf_ktime_get_ns(); seen_{event.name}.update(&key, &now); }}")
     for name, mark in since.items():
-        lines += _since(f"e.{name}", f"e.{marks[mark]}", f"noted_{mark}")
-    lines += [f"    {_fill(f'e.{f.name}', f.size, f.value, btf)}" for f in fields if f.name not in {*tells, *since}]
+        lines += [fills.pop(marks[mark], ""), *_since(f"e.{name}", f"e.{marks[mark]}", f"noted_{mark}")]
+    lines += fills.values()
     for other in (other for other in source.events if event.forgets and other is not event):
         forgotten = [f"seen_{other.name}"] * (other.once_per == event.forgets)
         for table in forgotten + [f"noted_{other.name}"] * (other.notes == event.forgets):
@@ -260,18 +263,21 @@ def _function(event: Event, source: Source, btf: Btf) -> str:
         lines.append(
             f"    {{ u64 key = e.{event.notes}, t = bpf_ktime_get_ns(); noted_{event.name}.update(&key, &t); }}"
         )
-    emit = "emit_with_kernel_chain" if event.with_stack else "emit_from_probe" if event.nests else "emit_without_stack"
+    emit = "emit_with_kernel_chain" if event.with_stack else "emit_nested" if event.nests else "emit_without_stack"
     lines += [f"    return {emit}(ctx, &e, sizeof(e), KIND_{event.name});" if event.sent else "    return 0;", "}", ""]
     return "\n".join(lines)
 
 
-def _once(event: Event) -> list[str]:
-    """Return the lines after which an event is one that is kept."""
-    again = f" && now - *last < {event.again_after_ns}ULL" if event.again_after_ns else ""
+def _is_filled_in(field: Field) -> bool:
+    return field.value != "program" and not SINCE.fullmatch(field.value)
+
+
+def _unless_seen(event: Event) -> list[str]:
+    """Return the lines after which an event is one that may be kept."""
+    again = f" && bpf_ktime_get_ns() - *last < {event.again_after_ns}ULL" if event.again_after_ns else ""
     return [
-        f"    u64 key = e.{event.once_per}, now = bpf_ktime_get_ns(), *last = seen_{event.name}.lookup(&key);",
+        f"    u64 key = e.{event.once_per}, *last = seen_{event.name}.lookup(&key);",
         f"    if (last{again}) return 0;",
-        f"    seen_{event.name}.update(&key, &now);",
     ]
 
 

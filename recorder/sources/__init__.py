@@ -73,15 +73,15 @@ class Field:
 @dataclass(frozen=True)
 class Event:
     """What one raw tracepoint gives; without a `tracepoint`, what a program on the source's sampling clock does, or at its
-    sites.
+    sites. A kernel that lacks it has it at the tracepoint `older`, if there is one.
 
-    `when` is a C condition, evaluated before anything is filled in; `{args[N]->struct.member}` in it is what a field of that
-    value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns` one in
-    so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose value the
-    time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`, that is
-    all that it is for. `with_stack`: the kernel's stack goes with it. One that `nests` may come in an interrupt while its
-    program runs, often enough to have a second program for that. An `optional` event is left out where the kernel lacks what
-    it takes, with those that are `since` it; the rest of its source is recorded.
+    `when` is a C condition, evaluated before anything else is filled in; `{args[N]->struct.member}` in it is what a field of
+    that value would hold. `once_per` names a field: only the first event for each value is kept, or with `again_after_ns`
+    one in so long, until an event whose `forgets` names its field carries the same value. `notes` names a field by whose
+    value the time of the event is remembered, for one other that is `since` it, and forgotten likewise; if it is not `sent`,
+    that is all that it is for. `with_stack`: the kernel's stack goes with it. One that `nests` may come in an interrupt
+    while its program runs, often enough to have a second program for that. An `optional` event is left out where the kernel
+    lacks what it takes, with those that are `since` it; the rest of its source is recorded.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Event:
     with_stack: bool = False
     optional: bool = False
     nests: bool = False
+    older: str = ""
 
     @property
     def function(self) -> str:

@@ -156,9 +156,10 @@ def test_an_id_stands_for_one_chain_as_the_kernel_walks_it(
         "pipe": ["perf", "bench", "sched", "pipe", "-l", "30000"],
         "tcp_turns": [sys.executable, "-c", TAKE_TURNS_BY_TCP],
     }
-    arguments = [tmp_path / "written"] if load == "sync_writes" else []
-    command = ["taskset", "-c", "0", *on_one_cpu[load]] if load in on_one_cpu else [workload(load), *arguments]
-    record_as("walked", path, command)
+    if load in on_one_cpu:
+        record_as("walked", path, ["taskset", "-c", "0", *on_one_cpu[load]])
+    else:
+        record_as("walked", path, [workload(load), *[tmp_path / "written"] * (load == "sync_writes")])
     chains: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     events = named = 0
     for event in walked_events(path):
