@@ -96,6 +96,19 @@ static __always_inline int emit_with_kernel_stack(void *ctx, void *event, u32 si
     return 0;
 }
 
+/* Whether an event is of the current thread's own doing, and not of an interrupt's on top of it. */
+static __always_inline int is_by_current(void *ctx, int kind)
+{
+    u32 zero = 0;
+    struct stacks *stack = scratch.lookup(&zero);
+
+    if (!stack || is_on_own_stack(ctx))
+        return 1;
+    stack->kind = kind;
+    find_kernel_stack_id(ctx, stack);
+    return stack->kernel_id && !stack->is_interrupt;
+}
+
 static __always_inline int emit_with_stack(void *ctx, void *event, u32 size, int kind)
 {
     u32 zero = 0;

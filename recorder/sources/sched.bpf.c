@@ -97,7 +97,7 @@ int on_sched_waking(struct bpf_raw_tracepoint_args *ctx)
     }
 #endif
 #ifdef NARROWED
-    if (is_on_own_stack(ctx))
+    if (is_by_current(ctx, KIND_sched_waking))
         note_waker(e.waker, rank);
 #endif
     return emit_with_stack(ctx, &e, sizeof(e), KIND_sched_waking);

@@ -25,6 +25,21 @@ caller = threading.Thread(target=os.execvp, args=("sh", ["sh", "-c", "sleep 0.2;
 caller.start()
 time.sleep(100)
 """
+ANSWERS = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+asked, _ = listener.accept()
+while question := asked.recv(1):
+    asked.send(question)
+"""
+ASKS = """
+import os, socket, sys
+asking = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for _ in range(3000):
+    asking.send(b"?"), asking.recv(1)
+print(os.getpid())
+"""
 
 
 @contextmanager
@@ -82,6 +97,20 @@ def test_strangers_have_no_stacks_and_no_place_in_pictures(by_process: Recorded)
     everything = {stack["frames"][0] for stack in by_process.stacks("off-cpu")}
     assert "sleep" in everything and "sleep" not in shown
     assert {thread.name for thread in by_process.threads} <= shown
+
+
+def test_who_wakes_a_member_over_loopback_has_stacks(tmp_path: Path) -> None:
+    """It does so out of a softirq that it runs itself: once the recorder knows the way through that."""
+    path = tmp_path / "asked.offwake"
+    answers = subprocess.Popen([sys.executable, "-c", ANSWERS], stdout=subprocess.PIPE, text=True)
+    with answers, ended(answers):
+        port = answers.stdout.readline().strip() if answers.stdout else ""
+        ask_it = ["taskset", "-c", "0", sys.executable, "-c", ASKS, port]
+        result = offwake("record", "-o", path, "--sources", "sched", "--pid", str(answers.pid), "--", *ask_it)
+    assert result.returncode == 0, result.stderr
+    stranger = int(result.stdout)
+    waits = [event for event in events(path) if event.get("prev") == stranger and event["state"] == 1]
+    assert sum("stack" in event for event in waits) > len(waits) // 2 > 500
 
 
 def test_info_says_what_the_recording_is_of(by_process: Recorded) -> None:
