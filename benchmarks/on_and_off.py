@@ -18,7 +18,7 @@ from rich.progress import track
 from benchmarks.page import machine, publish
 from benchmarks.postgres import IN_MEMORY, ON_DISK, SETTLING_S, beside, pace, postgresql, running, transactions
 
-OPTIONS = ("", "--no-wakers", "--min-block-us 1000")
+OPTIONS = ("", "--sources sched", "--no-wakers", "--min-block-us 1000")
 
 
 def main() -> None:

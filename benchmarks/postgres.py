@@ -1,11 +1,12 @@
 """What recording costs PostgreSQL, beside perf and offcputime.
 
-pgbench runs its TPC-B-like transactions on a cluster that is made for it: on a disk, as PostgreSQL is installed, where every
-commit waits for it; in memory, as fast as it can, when every microsecond of a recorder is one that a transaction lacks; and
-at half the rate that it reaches alone. Beside it the recorders come and go, in turns. The pace of a database, and of the
-machine under it, changes by more than what is to be measured: so each recorder is held against the seconds before and after
-it; and a process that only starts is one of them, since pgbench takes seconds to find back to its pace after any
-disturbance. The kernel says besides what share of the CPUs its BPF programs took, and what the recorder itself.
+pgbench runs its TPC-B-like transactions on a cluster that is made for it, over TCP on loopback: on a disk, as PostgreSQL is
+installed, where every commit waits for it; in memory, as fast as it can, when every microsecond of a recorder is one that a
+transaction lacks; and at half the rate that it reaches alone. Beside it the recorders come and go, in turns. The pace of a
+database, and of the machine under it, changes by more than what is to be measured: so each recorder is held against the
+seconds before and after it; and a process that only starts is one of them, since pgbench takes seconds to find back to its
+pace after any disturbance. The kernel says besides what share of the CPUs its BPF programs took, and what the recorder
+itself.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from benchmarks.sources import all_taken_ns, statistics_of_programs
 __all__ = ["postgresql"]
 
 ON_DISK, IN_MEMORY = "/var/tmp", "/dev/shm"
+PORT = 54332
 SETTLING_S = 5.0
 """From the start of pgbench, and of a recorder, until it counts: a recorder starts and learns, and pgbench has to find back
 to its pace."""
@@ -135,11 +137,10 @@ def postgresql(parent: str) -> Iterator[str]:
             subprocess.run(command, shell=True, check=True, cwd=folder, stdout=subprocess.DEVNULL)
 
         do(f"{as_postgres} {binaries}/initdb --pgdata data --auth trust")
-        do(
-            f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '-k {folder} -p 54332 -c listen_addresses=' start"
-        )
+        where = f"-k {folder} -p {PORT} -c listen_addresses=127.0.0.1"
+        do(f"{as_postgres} {binaries}/pg_ctl --pgdata data -w -l log -o '{where}' start")
         try:
-            pgbench = f"{binaries}/pgbench -h {folder} -p 54332 -U postgres"
+            pgbench = f"{binaries}/pgbench -h 127.0.0.1 -p {PORT} -U postgres"
             do(f"{pgbench} --initialize --quiet --scale 5 postgres 2>&1")
             yield pgbench
         finally:

@@ -69,9 +69,9 @@ BLOCK = dict.fromkeys(
 )
 TCP = {
     "inet_sock_set_state": "every change of state; three to six for a connection",
-    "sock_send_length": "every send; the first of a socket is recorded",
-    "sock_recv_length": "every receive; the first of a socket is recorded",
-    "sk_data_ready": "every arrival; recorded where somebody waits",
+    "tcp_sendmsg_locked": "every piece of what is given to send; the first of a socket is recorded",
+    "tcp_rcv_space_adjust": "every receive; the first of a socket is recorded",
+    "sk_data_ready": "every arrival; recorded where somebody waits, if not over loopback",
     "tcp_destroy_sock": "every end of a socket",
 }
 RTT = {"tcp_probe": "every packet that comes in; one in 10 ms of a connection is recorded"}
@@ -117,9 +117,11 @@ CASES = (
     Case("sched, `--pid`, of members", "--sources sched --pid LOAD", SWITCHES, SCHED),
     Case("sched, `--pid`, of strangers", "--sources sched --pid STRANGER", SWITCHES, SCHED),
     Case("sched, `--pid --no-wakers`, of strangers", "--sources sched --no-wakers --pid STRANGER", SWITCHES, SCHED),
+    Case("sched, over TCP", "--sources sched", f"taskset -c 0 {TALK}", SCHED),
     Case("on-cpu", "--sources on-cpu", BUSY, {SAMPLE: "49 times a second on a CPU that runs something"}),
     Case("block", "--sources block", READS, BLOCK),
     Case("tcp", "--sources tcp", CONNECTIONS, TCP),
+    Case("tcp, on one connection", "--sources tcp", TALK, TCP),
     Case("tcp-rtt", "--sources tcp-rtt", TALK, RTT),
     Case("tcp-bytes", "--sources tcp-bytes", TALK, BYTES),
     Case("tcp-drop", "--sources tcp-drop", REFUSED, DROPS),
