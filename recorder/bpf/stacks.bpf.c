@@ -28,6 +28,9 @@ struct code_object { u32 before, line, line_of_3_11, after[9]; u64 file, between
 #define RETURNS 8
 struct way { u64 key, id, sum; u16 words, count, place[PLACES]; }; /* see ways.bpf.c */
 
+#define KERNEL_PLACES 64 /* a power of two, and more than are looked for */
+struct kernel_way { u64 key, id; u16 count, last, is_interrupt, place[KERNEL_PLACES]; }; /* see kernel_stack.bpf.c */
+
 struct stacks {
     u8 event[EVENT_ROOM]; /* its last bytes are the event; what follows is sent with it: the kernel stack's id alone, … */
     u64 kernel_id;
@@ -35,7 +38,8 @@ struct stacks {
     u64 ip, sp, bp, bx, di;             /* … or all of it */
     u64 word[WORDS_AT_MOST + 1];        /* place above the stack pointer, in words, << 48 | what is there */
     u64 piece[2 * PIECE_WORDS], place, end, top, ahead;
-    u64 of_interrupts, left_at, depth, interrupts_top; /* see kernel_stack.bpf.c */
+    u64 of_interrupts, left_at, depth, interrupts_top, address, above, step; /* see kernel_stack.bpf.c */
+    struct kernel_way kernel_way;
     u32 kind, begin, code, space; /* of the event; where it begins; whose map of code holds; which frames are known */
     u64 is_interrupt;             /* its kernel stack is that of an interrupt, on top of a thread's own code */
     struct way way;               /* the one that is being gone */

@@ -85,6 +85,7 @@ class Program:
     _unsent: dict[tuple[int, int], Tally] = field(default_factory=dict)  # what changes of a CPU's tally of a kind
     _frames: FrameRules = field(default_factory=FrameRules)
     _user_frames: FrameRules = field(default_factory=FrameRules)
+    _learned: int = 0
 
     def take(self, module: Module, sources: list[Source]) -> None:
         """Own a module, with the programs of some sources in it."""
@@ -229,6 +230,8 @@ class Program:
     def set_frame(self, address: int, step: int) -> None:
         """Say how far it is from a return address of the kernel to the next one, see kernel_frames.py; 0: not known."""
         self._set("frames", *self._frames.put(address, step))
+        self._learned += 1
+        self._set("learned", 0, U64.pack(self._learned))
 
     def set_user_frame(self, key: int, rule: int) -> None:
         """Say where the caller of a return address is, see user_frames.py; 0: not known."""
