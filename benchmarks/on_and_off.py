@@ -16,9 +16,27 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.page import machine, publish
-from benchmarks.postgres import IN_MEMORY, ON_DISK, SETTLING_S, beside, pace, postgresql, running, transactions
+from benchmarks.postgres import (
+    IN_MEMORY,
+    ON_DISK,
+    PERF_BUFFER,
+    SETTLING_S,
+    beside,
+    pace,
+    postgresql,
+    running,
+    transactions,
+)
 
-OPTIONS = ("", "--sources sched", "--no-wakers", "--min-block-us 1000")
+FLIPPING = f"{sys.executable} -m benchmarks.flipping FLIPS -o FOLDER/recording"
+RECORDERS = {
+    "programs that do nothing": f"{sys.executable} -m benchmarks.perf_buffer --empty --flips FLIPS",
+    PERF_BUFFER: f"{sys.executable} -m benchmarks.perf_buffer --flips FLIPS",
+    "offwake": FLIPPING,
+    "offwake --sources sched": f"{FLIPPING} --sources sched",
+    "offwake --no-wakers": f"{FLIPPING} --no-wakers",
+    "offwake --min-block-us 1000": f"{FLIPPING} --min-block-us 1000",
+}
 
 
 def main() -> None:
@@ -30,7 +48,8 @@ def main() -> None:
     for how, folder in (("on a disk", arguments.disk), ("in memory", IN_MEMORY)):
         with postgresql(folder) as pgbench:
             load = f"{pgbench} --client 4 --jobs 2 --no-vacuum"
-            results[how] = {option: losses(load, option, arguments.seconds) for option in track(OPTIONS, how)}
+            names = track(RECORDERS, how)
+            results[how] = {name: losses(load, RECORDERS[name], arguments.seconds) for name in names}
     where = machine()
     lines = [
         f"{where['cpus']} CPUs ({where['model']}), Linux {where['kernel']};",
@@ -39,20 +58,19 @@ def main() -> None:
         "| recorder | pgbench | loss | seconds on |",
         "|---|---|---|---|",
     ]
-    for how, by_option in results.items():
-        for option, found in by_option.items():
+    for how, by_name in results.items():
+        for name, found in by_name.items():
             low, loss, high = np.quantile(found, [0.25, 0.5, 0.75])
-            recorder = f"offwake {option}".strip()
-            lines.append(f"| {recorder} | {how} | {loss:.1f} % ({low:.1f} to {high:.1f}) | {len(found)} |")
+            lines.append(f"| {name} | {how} | {loss:.1f} % ({low:.1f} to {high:.1f}) | {len(found)} |")
     publish("on-and-off", {"machine": where, "losses": results}, "\n".join(lines))
 
 
-def losses(load: str, options: str, seconds: float) -> list[float]:
+def losses(load: str, recorder: str, seconds: float) -> list[float]:
     """Return of every second with the programs on how many percent slower pgbench was than in those around it."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as logs, tempfile.TemporaryDirectory(dir=ON_DISK) as folder:
         with running(f"{load} --log --log-prefix={logs}/log postgres"):
             flips = Path(folder) / "flips"
-            with beside(f"{sys.executable} -m benchmarks.flipping {flips} {options} -o {folder}/recording"):
+            with beside(recorder.replace("FLIPS", str(flips)).replace("FOLDER", folder)):
                 time.sleep(2 * SETTLING_S + seconds)
             log = transactions(Path(logs))
             turns = [line.split() for line in flips.read_text().splitlines()]
