@@ -60,6 +60,16 @@ for _ in range(10000):
         asking.connect_ex(("127.0.0.1", 9))
 '"""
 SWITCHES = "taskset -c 0 perf bench sched pipe -l 100000"
+TAKE_TURNS_BY_TCP = """taskset -c 0 perl -MIO::Socket::INET -e '
+    $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1");
+    $child = fork;
+    $asked = $child ? $listener->accept : IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $listener->sockport);
+    for (1..50000) {
+        syswrite $asked, "?" unless $child;
+        sysread $asked, $answer, 1;
+        syswrite $asked, "!" if $child;
+    }
+'"""
 BUSY = "for cpu in 0 1; do (i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done) & done; wait"
 READS = f"fio --name=x --directory={ON_DISK} --size=64M --rw=randread --bs=4k --direct=1 --unlink=1"
 
@@ -117,7 +127,7 @@ CASES = (
     Case("sched, `--pid`, of members", "--sources sched --pid LOAD", SWITCHES, SCHED),
     Case("sched, `--pid`, of strangers", "--sources sched --pid STRANGER", SWITCHES, SCHED),
     Case("sched, `--pid --no-wakers`, of strangers", "--sources sched --no-wakers --pid STRANGER", SWITCHES, SCHED),
-    Case("sched, over TCP", "--sources sched", f"taskset -c 0 {TALK}", SCHED),
+    Case("sched, over TCP", "--sources sched", TAKE_TURNS_BY_TCP, SCHED),
     Case("on-cpu", "--sources on-cpu", BUSY, {SAMPLE: "49 times a second on a CPU that runs something"}),
     Case("block", "--sources block", READS, BLOCK),
     Case("tcp", "--sources tcp", CONNECTIONS, TCP),
