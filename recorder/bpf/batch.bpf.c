@@ -7,8 +7,8 @@
  *
  * A batch that finds no room in the ring stays, and the event that then finds none in the batch is the one that is lost.
  *
- * Its users run with interrupts off, but for two: a thread that wakes itself, and the recorder when it has the batch of its own
- * CPU sent. What comes in an interrupt while a batch is at work goes alone.
+ * Its users run with interrupts off, but for three: a thread that wakes itself, what arrives from the network, and the recorder
+ * when it has the batch of its own CPU sent. What comes in an interrupt while a batch is at work goes alone.
  */
 
 #define barrier() asm volatile("" ::: "memory")
