@@ -15,8 +15,10 @@
 #define BATCH_BYTES 4096
 #define BATCH_HEAD 12 /* bytes that are sent before the entries */
 #define ENTRY_AT_MOST 128
+#define EVENT_ROOM 64                      /* for one that has stacks … */
+#define WITH_IDS_AT_MOST (EVENT_ROOM + 24) /* … and for their ids, which follow it */
 
-struct entry { u32 after_ns, size; u8 event[ENTRY_AT_MOST]; }; /* how long after the one before; the event's bytes, padded */
+struct entry { u32 after_ns, size; u8 event[ENTRY_AT_MOST + 8]; }; /* how long after the one before; the event's bytes, padded */
 struct batch {
     u64 last_ns;
     u32 used, is_at_work;
@@ -66,6 +68,19 @@ static __always_inline int send_what_waits(void *ctx)
     return batch && begin_work(batch) ? end_work(batch, send_batch(ctx, batch)) : 0;
 }
 
+/* Copy an event, and pad it: without a call, which for one of any size, with ids, takes as many words as there may be. */
+static __always_inline void copy_event(u8 *to, void *event, u64 size)
+{
+    if (__builtin_constant_p(size)) {
+        __builtin_memset(to + (size & -8), 0, 8);
+        __builtin_memcpy(to, event, size);
+        return;
+    }
+    for (u32 i = 0; i < WITH_IDS_AT_MOST / 8; i++)
+        ((u64 *)to)[i] = ((u64 *)event)[i];
+    *(u64 *)(to + (size & (ENTRY_AT_MOST - 1))) = 0;
+}
+
 /* Put an event to those that wait; where there is no room for it, they are sent. */
 static __always_inline int add_to_batch(void *ctx, struct batch *batch, void *event, u64 size)
 {
@@ -83,8 +98,7 @@ static __always_inline int add_to_batch(void *ctx, struct batch *batch, void *ev
     entry = (void *)batch->entries + used;
     entry->after_ns = now - batch->last_ns;
     entry->size = room;
-    *(u64 *)(entry->event + room - 8) = 0;
-    bpf_probe_read_kernel(entry->event, size & (ENTRY_AT_MOST - 1), event);
+    copy_event(entry->event, event, size);
     batch->last_ns = now;
     batch->used = used + __builtin_offsetof(struct entry, event) + room;
     return 0;

@@ -63,8 +63,8 @@ static __always_inline void measure(struct stacks *stack)
         stack->depth += thread + end - stack->left_at;
 }
 
-/* Read what lies on each stack in one go, for less than its words would cost one by one: all that is wanted as a rule. */
-static __always_inline void read_ahead(struct stacks *stack)
+/* Copy what lies on both stacks, as far as there is room. */
+static __always_inline void copy_stacks(struct stacks *stack)
 {
     u64 first = stack->of_interrupts, rest = stack->depth - first;
 
@@ -79,19 +79,27 @@ static __always_inline void read_ahead(struct stacks *stack)
     stack->ahead = first + rest;
 }
 
+/* Where every word that is read takes a call, read all that are wanted as a rule by two. */
+static __always_inline void read_ahead(struct stacks *stack)
+{
+    stack->ahead = 0;
+#ifndef RDONLY_CAST
+    copy_stacks(stack);
+#endif
+}
+
 /* Read the word that lies so many bytes above `place`, from what was read ahead if it is there. */
 static __always_inline u64 word_at(struct stacks *stack, u64 above)
 {
     if (above < stack->ahead && !(above & 7))
         return stack->word[1 + (above >> 3 & (2 * AHEAD_WORDS - 1))];
-    if (above < stack->of_interrupts)
-        return read_u64(stack->place + above);
-    return read_u64(stack->left_at + above - stack->of_interrupts);
+    return read_u64(above + (above < stack->of_interrupts ? stack->place : stack->left_at - stack->of_interrupts));
 }
 
-/* Show user space what was read ahead and, as the record's call chain, what the kernel makes of it. */
+/* Show user space what lies there and, as the record's call chain, what the kernel makes of it. */
 static __always_inline void teach(void *ctx, struct stacks *stack, u64 begin)
 {
+    copy_stacks(stack);
     stack->word[0] = begin | stack->of_interrupts / 8 << 16 | stack->depth << 32;
     if (stack->ahead)
         lessons.perf_submit(ctx, stack->word, 8 + (stack->ahead & (16 * AHEAD_WORDS - 8)));
@@ -132,7 +140,7 @@ static __always_inline int goes_on(struct stacks *stack)
 /* Tell whether a thread's way goes as it did the last time: then the id is the same. */
 static __always_inline int goes_as_before(struct stacks *stack)
 {
-    u64 key = stack->kernel_way.key, words = stack->ahead / 8, id = HASH_FACTOR;
+    u64 key = stack->kernel_way.key, words = stack->depth / 8, id = HASH_FACTOR;
     u32 slot = key & ((1 << KERNEL_WAYS_BITS) - 1);
     struct kernel_way *way = kernel_ways.lookup(&slot);
 
@@ -145,7 +153,7 @@ static __always_inline int goes_as_before(struct stacks *stack)
             break;
         if (place == TOPMOST)
             place = words - 1;
-        id = mixed(id, stack->word[1 + (place & (2 * AHEAD_WORDS - 1))]);
+        id = mixed(id, word_at(stack, 8 * place));
     }
     if (id != way->id)
         return 0;
@@ -170,7 +178,7 @@ static __always_inline int goes_to_its_end(struct stacks *stack, u64 begin)
         return 0;
     stack->kernel_way.id = stack->kernel_id;
     stack->kernel_way.is_interrupt = stack->is_interrupt = stack->step == INTERRUPT;
-    if (way && stack->ahead == stack->depth)
+    if (way)
         *way = stack->kernel_way;
     return 1;
 }

@@ -21,19 +21,33 @@ static __always_inline int is_own(u32 tgid)
 struct tally { u64 attempted, stored, failed, no_ring; }; /* no_ring: those of the failed that the CPU had no ring for */
 BPF_PERCPU_ARRAY(tallies, struct tally, KINDS);
 
-static __always_inline u32 read_u32(u64 address)
-{
-    u32 value = 0;
-    bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
-    return value;
-}
+/*
+ * What a kernel's struct holds, without a call. The verifier knows what is read: of a pointer to anything that it knows, only
+ * whether it is one may be asked.
+ */
+#define LOADED(type, from, offset)                                                                                             \
+    ({                                                                                                                         \
+        u64 loaded;                                                                                                            \
+        asm volatile("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"(from), "i"(offset));                                  \
+        loaded;                                                                                                                \
+    })
 
-static __always_inline u64 read_u64(u64 address)
-{
-    u64 value = 0;
-    bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
-    return value;
-}
+/* What lies at an address of the kernel, 0 where nothing does; without a call too where addresses can be cast, see casts.py. */
+#ifdef RDONLY_CAST
+static u64 (*rdonly_cast)(u64 address, u32 struct_number) = (void *)RDONLY_CAST; /* no helper has such a number */
+#define READ(type, address) LOADED(type, rdonly_cast(address, TIMESPEC64), 0)
+#else
+#define READ(type, address)                                                                                                    \
+    ({                                                                                                                         \
+        type there = 0;                                                                                                        \
+        bpf_probe_read_kernel(&there, sizeof(there), (void *)(address));                                                       \
+        there;                                                                                                                 \
+    })
+#endif
+#define read_u8(address) READ(u8, address)
+#define read_u16(address) READ(u16, address)
+#define read_u32(address) READ(u32, address)
+#define read_u64(address) READ(u64, address)
 
 /* The highest bit that is set, 0 for none. */
 static __always_inline u32 power_of_two(u64 value)

@@ -14,7 +14,7 @@ static __always_inline void note_event(struct stacks *stack, void *event, u32 si
 {
     stack->kind = kind;
     stack->begin = EVENT_ROOM - size;
-    bpf_probe_read_kernel(stack->event + EVENT_ROOM - size, size, event);
+    __builtin_memcpy(stack->event + EVENT_ROOM - size, event, size);
     *(u16 *)(stack->event + EVENT_ROOM - size + 2) |= flags;
 }
 

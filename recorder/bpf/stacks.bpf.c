@@ -14,7 +14,6 @@
 #define PIECE_WORDS (PIECE / 8)
 #define WORDS_A_TURN 8
 #define WORDS_AT_MOST 2047 /* of a user stack; of those, the last are Python's */
-#define EVENT_ROOM 64
 #define USER_STACK_FLAG 0x8000   /* in an event's flags: what a user stack is unwound from follows; … */
 #define KERNEL_STACK_FLAG 0x4000 /* … before that, the id of the kernel stack, 0 if it has none: the kernel has walked it */
 #define HASH_FACTOR 0x9e3779b97f4a7c15ULL
@@ -78,16 +77,6 @@ BPF_ARRAY(python_told, u64, 16384); /* … and code objects of Python */
 #define TURNS(i, stack, at_most) for (u64 i = 0; i < (at_most); i++)
 #endif
 
-/*
- * What a kernel's struct holds, without a call. The verifier knows what is read: of a pointer to anything that it knows, only
- * whether it is one may be asked.
- */
-#define LOADED(type, from, offset)                                                                                             \
-    ({                                                                                                                         \
-        u64 loaded;                                                                                                            \
-        asm volatile("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"(from), "i"(offset));                                  \
-        loaded;                                                                                                                \
-    })
 #define OF_CURRENT(offset) LOADED(u64, bpf_get_current_task_btf(), offset)
 
 /*

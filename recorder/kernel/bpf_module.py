@@ -16,6 +16,9 @@ from offwake.errors import CannotRecord
 from offwake.recorder.kernel.compiler import Compiled, MapSpec
 
 __all__ = [
+    "CALL",
+    "INSTRUCTION",
+    "KERNEL_FUNCTION",
     "KPROBE",
     "LINK_CREATE",
     "PERF_EVENT",
@@ -37,6 +40,7 @@ MAP_LOOKUP_BATCH, NO_MORE = 24, errno.ENOENT
 KPROBE, PERF_EVENT, RAW_TRACEPOINT = 2, 7, 17  # BPF_PROG_TYPE_…
 PERCPU_ARRAY = 6
 LOAD_MAP, PSEUDO_MAP_FD = 0x18, 1  # an instruction that loads a map, by the number in its immediate
+CALL, KERNEL_FUNCTION, HELPERS_AT_MOST = 0x85, 0x20, 1 << 10  # one that calls a helper or a function, by its number there
 INSTRUCTION = struct.Struct("<BBhi")  # code, registers, offset, immediate
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")  # what most maps hold
 NAME_AT_MOST = 15
@@ -128,7 +132,7 @@ class Module:
         """Load a function as a program of a type (RAW_TRACEPOINT, PERF_EVENT or KPROBE); returns its descriptor."""
         if function not in self._programs:
             numbers = {one.spec.number: one.fd for one in self.maps.values()}
-            code = _with_maps(self._code.functions[function], numbers)
+            code = _linked(self._code.functions[function], numbers)
             self._programs[function] = _load(function, (kind, attached_as), code)
         return self._programs[function]
 
@@ -171,13 +175,16 @@ def await_running() -> None:
         time.sleep(RUNS_AT_MOST_S)
 
 
-def _with_maps(code: bytes, descriptors: dict[int, int]) -> bytes:
-    """Put the maps' descriptors into the code, where the compiler had others."""
+def _linked(code: bytes, descriptors: dict[int, int]) -> bytes:
+    """Put the maps' descriptors into the code, where the compiler had others; and say of calls by a number that no helper
+    has that they are of functions of the kernel, by their numbers in its BTF."""
     patched = bytearray(code)
     for at in range(0, len(code), INSTRUCTION.size):
         operation, registers, offset, immediate = INSTRUCTION.unpack_from(code, at)
         if operation == LOAD_MAP and registers >> 4 == PSEUDO_MAP_FD:
             INSTRUCTION.pack_into(patched, at, operation, registers, offset, descriptors[immediate])
+        if operation == CALL and registers == 0 and immediate > HELPERS_AT_MOST:
+            INSTRUCTION.pack_into(patched, at, operation, KERNEL_FUNCTION, offset, immediate)
     return bytes(patched)
 
 

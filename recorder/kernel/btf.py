@@ -18,11 +18,14 @@ __all__ = ["Btf", "MemberPath"]
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FUNC_PROTO = 1, 2, 3, 4, 5, 6, 13
-TYPEDEF, ENUM64 = 8, 19
+TYPEDEF, FUNC, ENUM64 = 8, 12, 19
 MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 # Bytes that follow a type's 12-byte header: once, and for each of its elements.
 TAIL = {INT: 4, ARRAY: 12, 14: 4, 17: 4}
 ELEMENT = {STRUCT: 12, UNION: 12, ENUM: 8, FUNC_PROTO: 8, 15: 12, ENUM64: 12}
+
+FUNCTIONS = ("bpf_rdonly_cast",)
+"""Those that programs call by their numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Btf:
         one. Raises KeyError with the part that this kernel does not have.
         """
         struct_name, *names = path.split(".")
-        type_id, base, pointers = self._struct(struct_name), 0, []
+        type_id, base, pointers = self.struct(struct_name), 0, []
         for part in names:
             name, _, held = part.rstrip(")").partition("(")
             kind, _, target = self._resolved(type_id)
@@ -74,7 +77,7 @@ class Btf:
                 if self._resolved(type_id)[0] == PTR:
                     pointers.append(base)
                     base = 0
-                type_id = self._struct(held)
+                type_id = self.struct(held)
         return MemberPath(tuple(pointers), base, self._size(type_id))
 
     def has_member(self, path: str) -> bool:
@@ -84,6 +87,14 @@ class Btf:
         except KeyError:
             return False
         return True
+
+    def function(self, name: str) -> int:
+        """Return the number of one of FUNCTIONS. Raises KeyError where this kernel has none of the name."""
+        return self._named(name, FUNC)
+
+    def struct(self, name: str) -> int:
+        """Return the number of a struct. Raises KeyError where this kernel has none of the name."""
+        return self._named(name, STRUCT)
 
     def enum(self, name: str) -> dict[str, int]:
         """Return the values of an enumeration of up to 32 bits, by their names. Raises KeyError where there is none."""
@@ -111,7 +122,7 @@ class Btf:
 
         So a `sock` may be that of a `tcp_sock`. Raises KeyError where this kernel has no such struct.
         """
-        kind, type_id = STRUCT, self._struct(struct_name)
+        kind, type_id = STRUCT, self.struct(struct_name)
         while kind == STRUCT:
             if self._string(self._raw_header(type_id)[0]) == other:
                 return True
@@ -139,18 +150,19 @@ class Btf:
 
         There are more than a hundred thousand, and they are the same until the next boot.
         """
-        numbers = array("I", kept("where types begin", self._scanned) if path == VMLINUX else self._scanned())
+        what = f"where types begin, and the numbers of {FUNCTIONS}"
+        numbers = array("I", kept(what, self._scanned) if path == VMLINUX else self._scanned())
         self._starts, named = numbers[1 : 1 + numbers[0]], iter(numbers[1 + numbers[0] :])
         self._ids = {(kind, name): type_id for kind, name, type_id in zip(named, named, named, strict=True)}
 
     def _scanned(self) -> bytes:
         starts, ids, at, unpack = [0], dict[tuple[int, int], int](), 0, struct.Struct("<II").unpack_from
         tail, element, types = TAIL, ELEMENT, self._types
-        end = len(types)
+        functions, end = {self._place(name) for name in FUNCTIONS}, len(types)
         while at < end:
             name, info = unpack(types, at)
             kind = info >> 24 & 31
-            if name and (kind == STRUCT or kind == TYPEDEF or kind == ENUM):
+            if name and (kind == STRUCT or kind == TYPEDEF or kind == ENUM or (kind == FUNC and name in functions)):
                 ids.setdefault((kind, name), len(starts))
             starts.append(at)
             at += 12 + tail.get(kind, 0) + element.get(kind, 0) * (info & 0xFFFF)
@@ -177,11 +189,11 @@ class Btf:
     def _string(self, at: int) -> str:
         return self._strings[at : self._strings.index(b"\0", at)].decode()
 
-    def _struct(self, name: str) -> int:
-        return self._named(name, STRUCT)
+    def _place(self, name: str) -> int:
+        return self._strings.find(b"\0" + name.encode() + b"\0") + 1
 
     def _named(self, name: str, wanted: int) -> int:
-        at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        at = self._place(name)
         if at and (wanted, at) in self._ids:
             return self._ids[wanted, at]
         raise KeyError(f"this kernel has no {name}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from offwake.errors import CannotRecord
 from offwake.recorder.kernel.bpf_module import PERF_EVENT, RAW_TRACEPOINT, U32, Module
 from offwake.recorder.kernel.btf import Btf
+from offwake.recorder.kernel.casts import cast_numbers
 from offwake.recorder.kernel.compiler import compiled
 from offwake.recorder.kernel.uprobes import has_uprobes, probe_type
 from offwake.recorder.programs.batches import SEND
@@ -98,7 +99,7 @@ def load(sources: list[Source], build: Build) -> Program:
     watched[EXIT] = build.narrowed and "sched" not in {source.name for source in found.sources}
     program.watched = [name for name, is_watched in watched.items() if is_watched and btf.has_tracepoint(name)]
     try:
-        prelude = common_text(program.kinds, btf, build)
+        prelude = common_text(program.kinds, btf, build, cast_numbers(btf))
     except KeyError as error:
         return _with_less(sources, build, str(error.args[0]))
 

@@ -100,13 +100,13 @@ class Build:
         return found | {name: 1 for name, on in switches.items() if on}
 
 
-def common_text(kinds: dict[str, int], btf: Btf, build: Build) -> str:
+def common_text(kinds: dict[str, int], btf: Btf, build: Build, casts: dict[str, int]) -> str:
     """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
 
     Raises KeyError where this kernel lacks what user stacks take to be unwound.
     """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
-    defines |= {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
+    defines |= casts | {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
     defines["TASK_STACK"] = btf.member("task_struct.stack").offset
     # Entries of hash maps are made as needed (BPF_F_NO_PREALLOC) where the kernel has an allocator for that which is safe
     # under any lock: since 6.1. Those of before take them from the start, and room for fewer processes has to do.
@@ -327,5 +327,8 @@ def _fill(target: str, room: int, value: str, btf: Btf) -> str:
         return f"{target} = {argument};"
     member = btf.member(path)
     follow = "".join(f" p = read_u64(p + {offset});" for offset in member.pointers)
-    size = min(member.size, room)
-    return f"{{ u64 p = {argument};{follow} bpf_probe_read_kernel(&{target}, {size}, (void *)(p + {member.offset})); }}"
+    place, size = f"p + {member.offset}", min(member.size, room)
+    read = f"bpf_probe_read_kernel(&{target}, {size}, (void *)({place}))"
+    if size in (1, 2, 4, 8):
+        read = f"{target} = read_u{8 * size}({place})"
+    return f"{{ u64 p = {argument};{follow} {read}; }}"

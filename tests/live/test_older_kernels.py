@@ -7,7 +7,10 @@ import pytest
 
 from tests.live.harness import ask, events, offwake
 
-OF_6_1 = ["block_io_start", "sk_data_ready", "sock_send_length", "tcp_sendmsg_locked"], {"tcp_data_ready", "tcp_first_send"}
+OF_6_1 = (
+    ["block_io_start", "bpf_rdonly_cast", "sk_data_ready", "sock_send_length", "tcp_sendmsg_locked"],
+    {"tcp_data_ready", "tcp_first_send"},
+)
 OF_6_12 = ["tcp_sendmsg_locked"], set[str]()
 MEMBERS = ("bpf_htab.ma", "bpf_verifier_state.may_goto_depth")
 OLDER = f"""
@@ -22,8 +25,13 @@ def arguments(btf, name, of_this_kernel=Btf.tracepoint_arguments):
 def has_member(btf, path, of_this_kernel=Btf.has_member):
     return path not in {MEMBERS} and of_this_kernel(btf, path)
 
+def function(btf, name, of_this_kernel=Btf.function):
+    if name in lacking:
+        raise KeyError(f"this kernel has no {{name}}")
+    return of_this_kernel(btf, name)
+
 lacking = sys.argv.pop(1).split(",")
-Btf.tracepoint_arguments, Btf.has_member = arguments, has_member
+Btf.tracepoint_arguments, Btf.has_member, Btf.function = arguments, has_member, function
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
