@@ -27,7 +27,7 @@ static long (*read_user_text)(void *to, u32 size, const void *from) = (void *)BP
 
 #define TRUE 1      /* of code: it is of the program that the process runs … */
 #define IS_PYTHON 2 /* … which is one */
-struct code { u64 granules[64], regions[8]; u32 flags, space; u64 looks; }; /* space: of those with the same mappings, or 0 */
+struct code { u32 flags, space; u64 looks, granules[64], regions[8]; }; /* space: of those with the same mappings, or 0 */
 BPF_F_TABLE("hash", u32, struct code, code_of, PROCESSES, AS_NEEDED); /* by process; 0: of one that is not known yet */
 
 /* 1 if a number is 0, else 0; it is less than 1 << 63. */

@@ -28,7 +28,7 @@ WORD = (1 << 64) - 1
 USER_ADDRESSES = 1 << 47
 CODE_ANYWHERE = [WORD] * CODE_WORDS
 SETTLED_NS = 250_000_000
-CODE = Struct(f"<{CODE_WORDS}Q2IQ")  # struct code: how often its stacks were looked through comes last
+CODE = Struct(f"<2IQ{CODE_WORDS}Q")
 IS_TRUE, IS_PYTHON = 1, 2
 
 
@@ -42,7 +42,7 @@ class Code:
 
     def packed(self) -> bytes:
         """Return struct code of user_stack.bpf.c."""
-        return CODE.pack(*self.words, IS_TRUE | IS_PYTHON * self.may_be_python, self.space, 0)
+        return CODE.pack(IS_TRUE | IS_PYTHON * self.may_be_python, self.space, 0, *self.words)
 
 
 ANYWHERE = Code(CODE_ANYWHERE)
