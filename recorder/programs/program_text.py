@@ -103,7 +103,8 @@ class Build:
 def common_text(kinds: dict[str, int], btf: Btf, build: Build, casts: dict[str, int]) -> str:
     """Return what all programs share: where tasks keep their ids, the outputs and the counters, how user stacks are had.
 
-    Raises KeyError where this kernel lacks what user stacks take to be unwound.
+    `casts` are the numbers of casts.py, if any. Raises KeyError where this kernel lacks what user stacks take to
+    be unwound.
     """
     defines = {f"KIND_{name}": kind for name, kind in kinds.items()} | build.defines()
     defines |= casts | {"KINDS": max(kinds.values()) + 1, "KERNEL_STACK_BYTES": KERNEL_STACK_BYTES}
